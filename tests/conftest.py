@@ -1,0 +1,33 @@
+"""Fixtures that cross rooms: a small simulated cortex, its recording, and real recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twinlab.simulation import SimulatedCortex
+
+
+@pytest.fixture(scope="session")
+def cortex():
+    """24 simulated neurons of all kinds, whose right answers are known."""
+    return SimulatedCortex(seed=0, n_neuron=24)
+
+
+@pytest.fixture(scope="session")
+def recording(cortex):
+    """What `cortex` did: 600 training, 100 validation and 30 test images of 6 repeats."""
+    return cortex.record(n_train=600, n_validation=100, n_test=30, n_repeat=6)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real recordings, where this machine has one."""
+    beside = Path(__file__).parents[1] / "../shared/data"
+    folder = Path(os.environ.get("TWINLAB_SHARED_DATA", beside)).resolve()
+    if not folder.is_dir():
+        message = f"no real recordings at {folder}; set TWINLAB_SHARED_DATA to their folder"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder

@@ -1,0 +1,456 @@
+"""The ``twinlab`` command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twinlab import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from twinlab.jobs import Job
+    from twinlab.twins import Twin
+
+__all__ = ["app", "main"]
+
+# Rooms are imported inside commands: `twinlab --help` shall answer at once.
+
+app = typer.Typer(
+    name="twinlab",
+    help="The lab bench for digital twins of visual cortex.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+recordings_app = typer.Typer(
+    help="Recordings: what is known, fetched, whole, and in which layout.", no_args_is_help=True
+)
+app.add_typer(recordings_app, name="recordings")
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+RECORDING = "Recording: a path (zip, folder or .zarr), a manifest name, or `simulated`."
+UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+            errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EADDRINUSE)  # fmt: skip
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit status 2."""
+    from twinlab.jobs import Cancelled
+    from twinlab.schema import InputError
+
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), 2)
+    except FloatingPointError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{os.strerror(error.errno or 0).lower()}; nothing was left half-written.", 2)
+    except Cancelled as stopped:
+        _fail(f"stopped; {stopped or 'run the same command again to go on'}.", 130)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stderr.write(f"twinlab: {message}\n")
+    sys.exit(status)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Fit digital twins of visual cortex, and experiment on them."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path(
+        "twinlab-demo"
+    ),
+    browser: Annotated[bool, typer.Option(help="Open the report when done.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the simulated cortex and the fits.")] = 0,
+) -> None:
+    """Run the main job on a simulated cortex, start to finish; a report at the end."""
+    from twinlab.cli.demo import run_demo
+    from twinlab.cli.progress import watched_job
+
+    keep_freed_memory()
+    with watched_job("demo") as job:
+        report, lines = run_demo(out, seed=seed, job=job)
+    typer.echo("\n".join(lines))
+    if browser and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(report.resolve().as_uri())
+
+
+@app.command()
+def fit(
+    recording: Annotated[str, typer.Argument(help=RECORDING)],
+    out: Annotated[Path, typer.Option(help="Folder to write the twin to.")],
+    members: Annotated[int, typer.Option(help="Twins to fit, from seeds one apart.")] = 1,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    set_: Settings = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Fit a twin to a recording, and the baselines it must beat."""
+    import shutil
+
+    from twinlab import fitting, twins
+    from twinlab.cli.progress import watched_job
+    from twinlab.files import write_whole
+    from twinlab.schema import save_result
+
+    assignments = {"seed": str(seed), **_assignments(set_)}
+    architecture, settings = fitting.parse_settings(assignments)
+    _check_device(device)
+    twins.check_twin_target(out)
+    keep_freed_memory()
+    checkpoints = out.with_name(out.name + ".fitting")
+    with watched_job("fit") as job:
+        source = open_source(recording, job=job.part(0.0, 0.05, "reading"))
+        linear = fitting.fit_linear_nonlinear(source, job=job.part(0.05, 0.1, "baseline"))
+        ensemble, history = fitting.fit_ensemble(
+            source, architecture, settings, members=members, checkpoints=checkpoints,
+            device=device, job=job.part(0.1, 1.0),
+        )  # fmt: skip
+    twin: Twin = ensemble.members[0] if members == 1 else ensemble  # type: ignore[assignment]
+    baselines = fitting.score_baselines(source, {"linear_nonlinear": linear, "twin": twin})
+    with write_whole(out) as partial:
+        twins.save_twin(twin, partial)
+        twins.save_twin(linear, partial / "linear_nonlinear")
+        save_result(history, partial / "history.nc")
+        save_result(baselines, partial / "baselines.nc")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    for name in baselines.model.values:
+        row = baselines.sel(model=name)
+        typer.echo(
+            f"{name:<17} validation loss {float(row.validation_loss):.4f}, "
+            f"single-trial correlation {float(row.validation_correlation):.3f}"
+        )
+    typer.echo(f"The twin is in {out}. Next: twinlab score {out} {recording}")
+
+
+@app.command()
+def score(
+    twin: Annotated[str, typer.Argument(help="Folder of a twin, or `simulated`.")],
+    recording: Annotated[str, typer.Argument(help=RECORDING)],
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to (.nc).")] = None,
+    split: Annotated[str, typer.Option(help="Trials to score on.")] = "test",
+) -> None:
+    """Score a twin on held-out trials, beside the ceiling."""
+    from twinlab import evaluation, schema, twins
+    from twinlab.cli.progress import watched_job
+
+    if split not in schema.SPLITS:
+        msg = f"--split is {split!r}; known: {', '.join(schema.SPLITS)}."
+        raise schema.InputError(msg)
+    with watched_job("score") as job:
+        model = open_twin(twin)
+        source = open_source(recording, job=job.part(0.0, 0.3, "reading"))
+        job.report(0.3, "predicting")
+        prediction = twins.predict_responses(model, source, split=split)
+        scores = evaluation.score_prediction(
+            source, prediction, job=job.part(0.5, 1.0, "resampling images")
+        )
+    typer.echo("\n".join(score_lines(scores)))
+    if out is not None:
+        schema.save_result(scores, out)
+        typer.echo(f"The scores are in {out}. Next: twinlab show {out}")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="Name of an experiment; see --list.")] = "",
+    twin: Annotated[str, typer.Argument(help="Folder of a twin, or `simulated`.")] = "",
+    neurons: Annotated[
+        str, typer.Option(help="Positions: `0:50`, `3,17`, or both; all if absent.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="File to write the result to (.nc).")] = None,
+    set_: Settings = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show experiments and settings.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Run an experiment on a twin."""
+    from twinlab.cli.experiments import describe_experiments, read_neurons, read_settings
+    from twinlab.cli.progress import watched_job
+    from twinlab.schema import InputError, save_result
+
+    if list_:
+        typer.echo("\n".join(describe_experiments()))
+        return
+    if not twin:
+        msg = "name an experiment and a twin, e.g. `twinlab run tuning TWIN`; see --list."
+        raise InputError(msg)
+    function, settings = read_settings(experiment, _assignments(set_))
+    _check_device(device)
+    keep_freed_memory()
+    with watched_job(experiment) as job:
+        model = open_twin(twin).condition().to(device)
+        result = function(model, read_neurons(neurons, len(model)), job=job, **settings)
+    target = out or Path(f"{experiment}.nc")
+    save_result(result, target)
+    typer.echo(f"The result is in {target}. Next: twinlab show {target}")
+
+
+@app.command()
+def show(
+    result: Annotated[Path, typer.Argument(help="A result (.nc).")],
+    out: Annotated[
+        Path | None, typer.Option(help="Figure to write: .png, .svg or .html; RESULT.png if absent.")
+    ] = None,
+) -> None:
+    """Draw a result."""
+    from twinlab import plots, schema
+
+    dataset = schema.open_result(result)
+    experiment = dataset.attrs["experiment"]
+    if experiment not in plots.PLOTS:
+        msg = f"{result}: there is no figure for {experiment!r}; known: {sorted(plots.PLOTS)}."
+        raise schema.InputError(msg)
+    target = plots.save_figure(plots.PLOTS[experiment](dataset), out or result.with_suffix(".png"))
+    typer.echo(f"The figure is in {target}.")
+
+
+@app.command()
+def serve(
+    twin: Annotated[list[str] | None, typer.Argument(help="Folders of twins.")] = None,
+    recording: Annotated[str, typer.Option(help=RECORDING)] = "",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Open the explorer of one or more twins in the browser, without a network."""
+    from twinlab.cli.serving import serve_twins
+
+    serve_twins(twin or ["simulated"], recording, port=port, browser=browser)
+
+
+@app.command()
+def lab(
+    folder: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
+) -> None:
+    """Open JupyterLab on the notebooks; works without a network."""
+    import importlib.util
+
+    from twinlab.schema import InputError
+
+    if importlib.util.find_spec("jupyterlab") is None:
+        msg = 'JupyterLab is not installed; run `pip install "twinlab-cortex[lab]"`.'
+        raise InputError(msg)
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; name the folder of notebooks to open."
+        raise InputError(msg)
+    # Panel otherwise loads its scripts from the network, and shows nothing without one.
+    environment = {**os.environ, "PANEL_INLINE": "true"}
+    os.execve(sys.executable, [sys.executable, "-m", "jupyterlab", str(folder)], environment)
+
+
+@recordings_app.command("list")
+def list_recordings() -> None:
+    """List the recordings that are known by name."""
+    from twinlab import recordings
+
+    for name in ["simulated", *recordings.list_recordings()]:
+        title = (
+            "A simulated visual cortex whose right answers are known"
+            if name == "simulated"
+            else recordings.describe_recording(name).title
+        )
+        typer.echo(f"{name:<20} {title}")
+
+
+@recordings_app.command("show")
+def show_recording(name: Annotated[str, typer.Argument(help=RECORDING)]) -> None:
+    """Show what a recording is: its manifest, or what is in it."""
+    from twinlab import recordings
+
+    if name in recordings.list_recordings():
+        manifest = recordings.describe_recording(name)
+        for key in ("title", "doi", "license", "citation", "homepage", "layout"):
+            typer.echo(f"{key:<9} {getattr(manifest, key)}")
+        for file in manifest.files:
+            typer.echo(f"file      {file.name}")
+        return
+    source = open_source(name)
+    typer.echo("\n".join(recording_lines(source)))
+
+
+@recordings_app.command("fetch")
+def fetch_recording(
+    name: Annotated[str, typer.Argument(help="Name of a manifest.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to; the cache if absent.")] = None,
+) -> None:
+    """Fetch the files of a recording; files that are there already are kept."""
+    from twinlab import recordings
+    from twinlab.cli.progress import watched_job
+
+    with watched_job("fetch") as job:
+        files = recordings.fetch_recording(name, folder, job=job)
+    for file in files:
+        typer.echo(str(file))
+
+
+@recordings_app.command("check")
+def check_recording(path: Annotated[Path, typer.Argument(help="A zip, folder or store.")]) -> None:
+    """Report everything that is wrong with a recording, all at once."""
+    from twinlab import recordings
+    from twinlab.cli.progress import watched_job
+
+    with watched_job("check") as job:
+        faults = recordings.check_recording(path, job=job)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        _fail(f"{path}: {len(faults)} found.", 2)
+    typer.echo(f"{path}: nothing wrong.")
+
+
+@recordings_app.command("convert")
+def convert_recording(
+    source: Annotated[str, typer.Argument(help=RECORDING)],
+    target: Annotated[Path, typer.Argument(help="Store to write (.zarr).")],
+) -> None:
+    """Write a recording as a Zarr store, which opens many times faster."""
+    from twinlab import recordings
+    from twinlab.cli.progress import watched_job
+
+    with watched_job("convert") as job:
+        opened = open_source(source, job=job)
+        recordings.save_recording(opened, target)
+    typer.echo(f"The recording is in {target}.")
+
+
+def open_source(name: str, job: Job | None = None) -> xr.Dataset:
+    """Open a recording by path or name; ``simulated`` or ``simulated:SEED`` makes one."""
+    from twinlab import recordings
+
+    seed = _simulated_seed(name)
+    if seed is None:
+        return recordings.open_recording(name, job=job)
+    from twinlab.simulation import SimulatedCortex
+
+    return SimulatedCortex(seed).record(job=job)
+
+
+def open_twin(name: str) -> Twin:
+    """Load a twin from its folder; ``simulated`` or ``simulated:SEED`` makes the true one."""
+    from twinlab import twins
+
+    seed = _simulated_seed(name)
+    if seed is None:
+        return twins.load_twin(name)
+    from twinlab.simulation import SimulatedCortex
+
+    return SimulatedCortex(seed).as_twin()
+
+
+def _simulated_seed(name: str) -> int | None:
+    from twinlab.schema import InputError
+
+    head, _, seed = name.partition(":")
+    if head != "simulated":
+        return None
+    if seed and not seed.isdigit():
+        msg = f"{name}: the seed after `simulated:` must be a whole number, but is {seed!r}."
+        raise InputError(msg)
+    return int(seed or 0)
+
+
+def score_lines(scores: xr.Dataset) -> list[str]:
+    """Population means with their intervals, one line a score."""
+    lines = []
+    for name in scores.data_vars:
+        if f"mean_{name}" in scores:
+            low, high = scores[f"mean_{name}_interval"].values
+            defined = int(scores[f"n_defined_{name}"])
+            lines.append(
+                f"{name:<26} {float(scores[f'mean_{name}']):6.3f}  [{low:.3f}, {high:.3f}]  "
+                f"({defined} neurons)"
+            )
+    return lines
+
+
+def recording_lines(recording: xr.Dataset) -> list[str]:
+    """What is in a recording, in a few lines."""
+    sizes = recording.sizes
+    trials = {
+        split: int((recording.split.values == split).sum())
+        for split in dict.fromkeys(recording.split.values.tolist())
+    }
+    shape = " x ".join(str(sizes[name]) for name in ("channel", "y", "x"))
+    lines = [
+        f"recording {recording.attrs.get('recording_id', '')}  "
+        f"(fingerprint {recording.attrs.get('fingerprint', '')})",
+        f"neurons   {sizes['neuron']}",
+        f"images    {sizes['image']} of {shape} pixels, {recording.stimulus.dtype}",
+        "trials    " + ", ".join(f"{count} {split}" for split, count in trials.items()),
+        f"responses {recording.response.attrs.get('units', '')}",
+        "context   " + (", ".join(n for n in ("behavior", "pupil_center") if n in recording) or "none"),
+    ]  # fmt: skip
+    return lines + [
+        f"{key:<9} {recording.attrs[key]}"
+        for key in ("species", "source", "license", "withheld")
+        if recording.attrs.get(key)
+    ]
+
+
+def _assignments(words: list[str] | None) -> dict[str, str]:
+    from twinlab.schema import InputError
+
+    malformed = [word for word in words or [] if "=" not in word]
+    if malformed:
+        msg = f"--set needs KEY=VALUE, but got {', '.join(malformed)}."
+        raise InputError(msg)
+    return dict(word.split("=", 1) for word in words or [])
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from twinlab.schema import InputError
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        msg = f"--device {device}: cannot be used here ({str(error).splitlines()[0]}); try cpu."
+        raise InputError(msg) from error
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed: large feature maps are otherwise paged in anew each step.
+
+    Belongs to a process of ours alone, hence here and not in a library room. Costs up to 40 %
+    more peak memory and takes about a quarter off a training step; does nothing without glibc.
+    """
+    import ctypes
+
+    m_trim_threshold, m_mmap_max = -1, -4  # names and values of malloc.h
+    try:
+        libc: Any = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):
+        return

@@ -1,0 +1,33 @@
+"""How good: recorded and predicted responses -> scores with their ceilings.
+
+The room compares two labelled arrays and never sees a model, so a twin, a linear
+baseline and the other half of the trials are scored by the same code.
+"""
+
+from twinlab.evaluation.measures import (
+    cc_max,
+    cc_norm,
+    correlation_to_average,
+    explainable_variance,
+    feve,
+    oracle_correlation,
+    signal_power,
+    single_trial_correlation,
+)
+from twinlab.evaluation.scores import score_prediction, score_truth
+
+__all__ = [
+    # labelled
+    "score_prediction",
+    "score_truth",
+    # of arrays: agreement with a prediction
+    "cc_norm",
+    "correlation_to_average",
+    "feve",
+    "single_trial_correlation",
+    # of arrays: ceilings, from repeats alone
+    "cc_max",
+    "explainable_variance",
+    "oracle_correlation",
+    "signal_power",
+]

@@ -1,0 +1,221 @@
+"""What is known of a twin's neurons: given beforehand, or measured when it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import xarray as xr
+
+from twinlab import evaluation, insilico, stimuli
+from twinlab.explorers.matching import average_repeats, positions_in
+from twinlab.jobs import Job
+from twinlab.schema import InputError
+from twinlab.twins import ConditionedTwin, Twin, predict_responses
+
+__all__ = ["RESULTS", "Findings"]
+
+RESULTS = ("receptive_field", "tuning", "mei")
+MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
+
+
+class Findings:
+    """Everything known of each neuron of a twin; what is not is measured on demand and kept.
+
+    Parameters
+    ----------
+    twin : Twin
+    recording : xarray.Dataset, optional
+        With neurons of one session of the twin.
+    scores : xarray.Dataset, optional
+        From `evaluation.score_prediction`; measured from the recording where absent.
+    other : Twin, optional
+        Another twin of the same neurons, to judge what this one made.
+    results : mapping of str to xarray.Dataset
+        Results made from this twin: "receptive_field", "tuning", "mei".
+    session : str, optional
+        Whose neurons; the recording's where absent.
+
+    Raises
+    ------
+    InputError
+        If what is given is of other neurons or another twin, or a result has another name.
+
+    """
+
+    def __init__(
+        self,
+        twin: Twin,
+        *,
+        recording: xr.Dataset | None = None,
+        scores: xr.Dataset | None = None,
+        other: Twin | None = None,
+        results: Mapping[str, xr.Dataset] | None = None,
+        session: str | None = None,
+    ) -> None:
+        if session is None and recording is not None:
+            session = str(recording.session.values[0])
+        self.twin: ConditionedTwin = twin.condition(session=session)
+        self.other = other.condition(session=session) if other is not None else None
+        self.labels = self.twin.labels
+        self.recording = recording
+        self._twin = twin
+        self._busy = threading.Lock()
+        self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
+        self._of_one: dict[tuple[str, int], xr.Dataset] = {}
+
+        unknown = sorted(set(results or {}) - set(RESULTS))
+        if unknown:
+            msg = f"Unknown result {unknown}; the bench shows {list(RESULTS)}."
+            raise InputError(msg)
+        if recording is not None:
+            twin.spec.check(recording.stimulus[:1].values)
+            self._match("The recording", recording)
+        if other is not None:
+            if not np.array_equal(self.other.labels.neuron_id, self.labels.neuron_id):
+                msg = "The other twin has other neurons; give one fitted to the same recording."
+                raise InputError(msg)
+            other.spec.check(np.empty((1, *twin.spec.shape)))
+        for name, result in {**(results or {}), "scores": scores}.items():
+            if result is not None:
+                made_by = result.attrs.get("twin", "")
+                if made_by and made_by != twin.identity:
+                    msg = (
+                        f"The result {name!r} was made with twin {made_by}, but this is "
+                        f"{twin.identity}; make it again with this twin."
+                    )
+                    raise InputError(msg)
+                self._of_all[name] = result, self._match(f"The result {name!r}", result)
+        self.usual_rate = self._ask_usual()
+
+    def _match(self, what: str, labelled: xr.Dataset) -> np.ndarray:
+        positions = positions_in(labelled, self.labels)
+        n_neuron = np.size(labelled.neuron_id)
+        if np.count_nonzero(positions >= 0) < n_neuron:
+            msg = (
+                f"{what} has {n_neuron} neurons, of which this twin's session "
+                f"{str(self.labels.session.values[0])!r} knows "
+                f"{np.count_nonzero(positions >= 0)}; give one of the same neurons."
+            )
+            raise InputError(msg)
+        return positions
+
+    def __len__(self) -> int:
+        """Count the neurons."""
+        return len(self.twin)
+
+    @property
+    def steps(self) -> list[str]:
+        """What is measured of each neuron without being asked, quickest first."""
+        from_recording = ["averages", "scores"] if self.recording is not None else []
+        return [*from_recording, "receptive_field", "tuning"]
+
+    def known(self, name: str, neuron: int) -> xr.Dataset | None:
+        """What is known under `name` of the neuron at that position; None if nothing yet."""
+        if (name, neuron) in self._of_one:
+            return self._of_one[name, neuron]
+        if name in self._of_all:
+            result, positions = self._of_all[name]
+            if positions[neuron] >= 0:
+                return result.isel(neuron=positions[neuron])
+        return None
+
+    def column(self, name: str, variable: str) -> xr.DataArray:
+        """One value of each neuron, NaN where it is not known."""
+        values, attrs = np.full(len(self), np.nan), {}
+        if name in self._of_all:
+            result, positions = self._of_all[name]
+            here = positions >= 0
+            values[here] = result[variable].values[positions[here]]
+            attrs = result[variable].attrs
+        for (kind, neuron), result in tuple(self._of_one.items()):
+            if kind == name:
+                values[neuron] = float(result[variable])
+                attrs = result[variable].attrs
+        return xr.DataArray(values, dims="neuron", name=variable, attrs=attrs)
+
+    def measure(self, name: str, neuron: int, job: Job | None = None) -> xr.Dataset | None:
+        """Return what is known, measuring it first if need be; one thread at a time.
+
+        None where it cannot be: the recording has no repeated images, or lacks the neuron.
+        """
+        job = job or Job()
+        with self._busy:
+            job.check()
+            if name in ("averages", "scores"):
+                if name not in self._of_all:
+                    result = self._average() if name == "averages" else self._score(job)
+                    self._of_all[name] = result, positions_in(result, self.labels)
+            elif self.known(name, neuron) is None:
+                self._of_one[name, neuron] = self._examine(name, [neuron], job).isel(neuron=0)
+        return self.known(name, neuron)
+
+    def measure_all(self, name: str, job: Job | None = None) -> xr.Dataset:
+        """Measure one result of every neuron at once, and keep it."""
+        with self._busy:
+            result = self._examine(name, None, job or Job())
+            self._of_all[name] = result, np.arange(len(self))
+        return result
+
+    def respond(self, image: np.ndarray) -> np.ndarray:
+        """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x)."""
+        with torch.inference_mode():
+            batch = torch.as_tensor(image[None], dtype=torch.float32, device=self.twin.device)
+            return self.twin(batch)[0].float().cpu().numpy()
+
+    def images(self, split: str) -> np.ndarray:
+        """Images of a split of the recording, each once, in grey levels."""
+        shown = self.recording.stimulus_index.values[self.recording.split.values == split]
+        return self.recording.stimulus.values[np.unique(shown)]
+
+    def _ask_usual(self) -> np.ndarray:
+        """Rates (image, neuron) the twin predicts for ordinary images: what to call large."""
+        spec = self.twin.spec
+        images = self.images("test") if self.recording is not None else np.empty(0)
+        if not len(images):
+            images = stimuli.make_grating_grid(
+                np.arange(0, 180, 22.5),
+                [0.05, 0.1, 0.2],
+                [0, 90, 180, 270],
+                height=spec.height,
+                width=spec.width,
+                channel=spec.channel,
+                mean=spec.mean,
+                contrast=0.5,
+            ).values
+        with torch.inference_mode():
+            batch = torch.as_tensor(images[:MOST_IMAGES], device=self.twin.device).float()
+            return self.twin(batch).float().cpu().numpy()
+
+    def _predict(self) -> tuple[xr.Dataset, xr.DataArray]:
+        prediction = predict_responses(self._twin, self.recording, split="test")
+        return self.recording.isel(trial=self.recording.split.values == "test"), prediction
+
+    def _average(self) -> xr.Dataset:
+        test, prediction = self._predict()
+        return average_repeats(test.response, prediction)
+
+    def _score(self, job: Job) -> xr.Dataset:
+        _, prediction = self._predict()
+        return evaluation.score_prediction(self.recording, prediction, job=job)
+
+    def _examine(self, name: str, neurons: list[int] | None, job: Job) -> xr.Dataset:
+        if name == "receptive_field":
+            return insilico.measure_receptive_field(self.twin, neurons, job=job)
+        if name == "tuning":
+            return insilico.measure_orientation_tuning(self.twin, neurons, job=job)
+        if self.recording is None:
+            return insilico.synthesize_mei(self.twin, neurons, job=job)
+        mei = insilico.synthesize_mei(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
+        judged = insilico.cross_examine(
+            mei,
+            self.twin,
+            self.other or self.twin,
+            self.images("train"),
+            job=job.part(0.7, 1.0, "comparing"),
+        )
+        if self.other is None:  # a twin is no judge of itself
+            judged = judged.drop_vars([n for n in judged.data_vars if str(n).endswith("_other")])
+        return judged

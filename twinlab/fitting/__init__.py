@@ -1,0 +1,21 @@
+"""Recording -> twin: batches, loss, the training loop, checkpoints, and the baselines to beat."""
+
+from twinlab.fitting.baselines import fit_linear_nonlinear, score_baselines
+from twinlab.fitting.ensembles import fit_ensemble
+from twinlab.fitting.positions import locate_receptive_fields
+from twinlab.fitting.settings import FitSettings, parse_settings, read_value
+from twinlab.fitting.training import fit_twin, poisson_loss
+
+__all__ = [
+    # fits
+    "FitSettings",
+    "fit_ensemble",
+    "fit_linear_nonlinear",
+    "fit_twin",
+    "parse_settings",
+    "read_value",
+    # parts of them
+    "locate_receptive_fields",
+    "poisson_loss",
+    "score_baselines",
+]

@@ -1,0 +1,145 @@
+"""Everything that decides how a twin is fitted, in one saved place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from twinlab.schema import InputError
+from twinlab.twins import Architecture
+
+__all__ = ["FitSettings", "parse_settings"]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to fit; with `Architecture`, what `twinlab fit --set` can change.
+
+    Attributes
+    ----------
+    seed : int
+        Decides the random start, the order of the trials and the drawn positions.
+    max_epochs, batch_size : int
+        An epoch shows every training trial once.
+    lr, min_lr : float
+        Learning rate of Adam at the start, and where its fall ends.
+    schedule : {"plateau", "cosine"}
+        Divide the rate when validation correlation stops rising (the published way), or let
+        it fall along a half cosine over `max_epochs` (known time, for short fits).
+    patience, decays, decay_factor
+        For "plateau": epochs without progress before the rate is multiplied by
+        `decay_factor` and the best weights are taken up again; the fit ends after `decays`
+        of these. For "cosine", `patience` is not used.
+    core_weight, readout_weight : float
+        Strength of the smoothness of the first filters and of the sparseness of the
+        readout, for the loss summed over trials and neurons and multiplied by
+        sqrt(n_trial / batch_size).
+    start : {"data", "center"}
+        Where readouts start to look: where the responses say, or the centre.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the core while learning; "auto" takes bfloat16 where the processor has it.
+
+    References
+    ----------
+    Willeke et al. (2022), arXiv 2206.08666, for the recipe and its weights.
+
+    """
+
+    seed: int = 0
+    max_epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.005
+    min_lr: float = 1e-4
+    schedule: str = "plateau"
+    patience: int = 5
+    decays: int = 4
+    decay_factor: float = 0.3
+    core_weight: float = 6.3831
+    readout_weight: float = 0.0076
+    start: str = "data"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        choices = {
+            "schedule": ("plateau", "cosine"),
+            "start": ("data", "center"),
+            "precision": ("auto", "float32", "bfloat16"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                msg = f"`{name}` is {getattr(self, name)!r}; known: {', '.join(known)}."
+                raise InputError(msg)
+        for name in ("max_epochs", "batch_size", "patience", "lr", "min_lr"):
+            if not getattr(self, name) > 0:
+                msg = f"`{name}` must be above 0, but is {getattr(self, name)}."
+                raise InputError(msg)
+
+    def core_dtype(self, device: torch.device) -> torch.dtype:
+        """Precision of the core on this device."""
+        if self.precision != "auto":
+            return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+
+
+def parse_settings(
+    assignments: dict[str, str],
+    architecture: Architecture | None = None,
+    settings: FitSettings | None = None,
+) -> tuple[Architecture, FitSettings]:
+    """Apply ``key=value`` words, as typed on a command line, to the settings they name.
+
+    Parameters
+    ----------
+    assignments : dict of str to str
+    architecture, settings
+        What to start from; the defaults where absent.
+
+    Raises
+    ------
+    InputError
+        Naming every unknown key and every value that cannot be read, all at once.
+
+    """
+    parts: list[Any] = [architecture or Architecture(), settings or FitSettings()]
+    known = {field.name: part for part in parts for field in fields(part)}
+    faults = [
+        f"unknown setting `{name}` (known: {', '.join(sorted(known))})"
+        for name in assignments
+        if name not in known
+    ]
+    changes: dict[type, dict[str, Any]] = {type(part): {} for part in parts}
+    for name, word in assignments.items():
+        if name in known:
+            kind = type(asdict(known[name])[name])
+            try:
+                changes[type(known[name])][name] = read_value(word, kind)
+            except ValueError:
+                faults.append(f"`{name}` needs {_WORDS[kind]}, but got {word!r}")
+    if faults:
+        msg = "; ".join(faults) + "."
+        raise InputError(msg)
+    changed = [replace(part, **changes[type(part)]) for part in parts]
+    return changed[0], changed[1]
+
+
+_WORDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+}
+
+
+def read_value(word: str, kind: type) -> Any:  # noqa: ANN401 - as typed as its caller
+    """Read a typed word as a value of `kind`, or raise ValueError."""
+    if kind is bool:
+        if word.lower() not in ("true", "false"):
+            raise ValueError
+        return word.lower() == "true"
+    return kind(word)

@@ -1,0 +1,124 @@
+"""A recording as tensors: what a training loop draws its batches from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from twinlab.schema import InputError
+from twinlab.twins import StimulusSpec
+
+__all__ = ["Trials", "context_moments", "image_spec", "take_trials"]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of one split; images are shared and stay as they were stored.
+
+    Attributes
+    ----------
+    images : Tensor of shape (n_image, channel, y, x)
+        `uint8` where the recording's are; converted a batch at a time.
+    index : Tensor of int of shape (n_trial,)
+        Image of each trial.
+    response : Tensor of shape (n_trial, n_neuron)
+        In the recording's units; NaN where missing.
+    context : dict of str to Tensor of shape (n_trial, n)
+        `behavior` and `pupil_center`, gaps filled with the typical values.
+
+    """
+
+    images: Tensor
+    index: Tensor
+    response: Tensor
+    context: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        """Count the trials."""
+        return len(self.index)
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Images (float, grey levels), responses and context of the chosen trials."""
+        context = {name: value[chosen] for name, value in self.context.items()}
+        return self.images[self.index[chosen]].float(), self.response[chosen], context
+
+
+def take_trials(
+    recording: xr.Dataset, split: str, device: torch.device, images: Tensor | None = None
+) -> Trials:
+    """Trials of one split in which at least one neuron was recorded.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+    split : {"train", "validation", "test"}
+    device : torch.device
+    images : Tensor, optional
+        The recording's images, where another split has put them on the device already.
+
+    Raises
+    ------
+    InputError
+        If there is no such trial.
+
+    """
+    chosen = recording.isel(trial=recording.split.values == split)
+    response = chosen.response.values
+    seen = ~np.isnan(response).all(axis=1)
+    if not seen.any():
+        msg = (
+            f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
+            f"response ({chosen.sizes['trial']} {split} trials in all); a fit needs some."
+        )
+        raise InputError(msg)
+    chosen = chosen.isel(trial=seen)
+    if images is None:
+        images = torch.as_tensor(recording.stimulus.values).to(device)
+    context = {}
+    for name in ("behavior", "pupil_center"):
+        if name in chosen:
+            values = chosen[name].values
+            typical = np.nanmedian(recording[name].values, axis=0)
+            filled = np.where(np.isnan(values), typical, values).astype(np.float32)
+            context[name] = torch.as_tensor(filled).to(device)
+    return Trials(
+        images=images,
+        index=torch.as_tensor(chosen.stimulus_index.values.astype(np.int64)).to(device),
+        response=torch.as_tensor(response[seen]).to(device),
+        context=context,
+    )
+
+
+def image_spec(recording: xr.Dataset) -> StimulusSpec:
+    """Size of the recording's images and the scale of its training pixels."""
+    index = recording.stimulus_index.values[recording.split.values == "train"]
+    pixels = recording.stimulus.values[np.unique(index)]
+    whole = pixels.dtype == np.uint8
+    return StimulusSpec(
+        *map(int, pixels.shape[1:]),
+        mean=float(pixels.mean(dtype=np.float64)),
+        std=float(max(pixels.std(dtype=np.float64), 1e-6)),
+        low=0.0 if whole else float(pixels.min()),
+        high=255.0 if whole else float(pixels.max()),
+    )
+
+
+def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
+    """Typical (median) context, and its mean and standard deviation, over training trials.
+
+    A context that was never recorded (all NaN) is left out.
+    """
+    train = recording.isel(trial=recording.split.values == "train")
+    typical, moments = {}, {}
+    for name in ("behavior", "pupil_center"):
+        if name not in train or np.isnan(train[name].values).all(axis=0).any():
+            continue
+        values = train[name].values.astype(np.float64)
+        typical[name] = [float(v) for v in np.nanmedian(values, axis=0)]
+        std = np.nanstd(values, axis=0)
+        moments[name] = np.stack([np.nanmean(values, axis=0), np.where(std > 0, std, 1)])
+    return typical, moments

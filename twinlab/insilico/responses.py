@@ -1,0 +1,132 @@
+"""What a conditioned twin answers: rates and their gradients, in batches, for chosen neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from twinlab.jobs import Job
+from twinlab.schema import InputError
+from twinlab.twins import ConditionedTwin
+
+__all__ = [
+    "chosen_positions",
+    "neuron_labels",
+    "paired_rates",
+    "provenance",
+    "rates_of_batches",
+    "spatial_coordinates",
+    "value_and_gradient",
+]
+
+Neurons = Sequence[int] | np.ndarray | None
+
+
+def chosen_positions(twin: ConditionedTwin, neurons: Neurons) -> np.ndarray:
+    """Positions of the neurons asked about, counted from 0; all where `neurons` is None."""
+    if neurons is None:
+        return np.arange(len(twin))
+    asked = np.atleast_1d(np.asarray(neurons))
+    if asked.size == 0 or not np.issubdtype(asked.dtype, np.integer):
+        msg = f"`neurons` must be one or more whole numbers (positions), but got {neurons!r}."
+        raise InputError(msg)
+    if asked.min() < -len(twin) or asked.max() >= len(twin):
+        msg = (
+            f"`neurons` must lie between 0 and {len(twin) - 1}, the positions of this twin's "
+            f"neurons, but got {asked.min()} to {asked.max()}."
+        )
+        raise InputError(msg)
+    return np.arange(len(twin))[asked]
+
+
+def neuron_labels(twin: ConditionedTwin, positions: np.ndarray) -> xr.Dataset:
+    """Coordinates of these neurons, along `neuron`."""
+    return twin.neurons(positions).labels
+
+
+def spatial_coordinates(height: int, width: int) -> dict[str, Any]:
+    """Coordinates of the pixels of an image, in pixels from the centre of the first."""
+    return {
+        name: (name, np.arange(size), {"long_name": long_name, "units": "pixel"})
+        for name, size, long_name in (
+            ("y", height, "vertical position, downwards"),
+            ("x", width, "horizontal position, rightwards"),
+        )
+    }
+
+
+def provenance(twin: ConditionedTwin) -> dict[str, Any]:
+    """What was bound when the twin was conditioned, for the settings of a result."""
+    sessions = np.unique(twin.labels.session.values.astype(str)).tolist()
+    return {"session": sessions, "context": twin.context}
+
+
+def rates_of_batches(
+    twin: ConditionedTwin, batches: Iterable[np.ndarray], n_image: int, job: Job | None = None
+) -> np.ndarray:
+    """Rate of every neuron of `twin` for images that come in batches.
+
+    Parameters
+    ----------
+    twin : ConditionedTwin
+    batches : iterable of ndarray of shape (batch, channel, y, x)
+        Grey levels; drawn one batch at a time, so that a large grid is never held whole.
+    n_image : int
+        Number of images in all batches together.
+    job : Job, optional
+
+    Returns
+    -------
+    ndarray of shape (n_image, n_neuron), float32
+
+    """
+    job = job or Job()
+    rates = np.empty((n_image, len(twin)), np.float32)
+    done = 0
+    with torch.inference_mode():
+        for batch in batches:
+            job.report(done / n_image, f"image {done} of {n_image}")
+            images = torch.as_tensor(batch, dtype=torch.float32, device=twin.device)
+            rates[done : done + len(batch)] = twin(images).float().cpu().numpy()
+            done += len(batch)
+    return rates
+
+
+def paired_rates(
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    draw: Callable[[slice], Tensor],
+    batch_size: int,
+    job: Job | None = None,
+) -> np.ndarray:
+    """Rate of neuron ``positions[i]`` for image i, where ``draw(slice)`` makes the images.
+
+    Returns
+    -------
+    ndarray of shape (len(positions),), float32
+
+    """
+    job = job or Job()
+    rates = np.empty(len(positions), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(positions), batch_size):
+            job.report(start / len(positions), f"image {start} of {len(positions)}")
+            part = slice(start, min(start + batch_size, len(positions)))
+            images = draw(part).to(device=twin.device, dtype=torch.float32)
+            rates[part] = twin.paired(positions[part])(images).float().cpu().numpy()
+    return rates
+
+
+def value_and_gradient(
+    measure: Callable[[Tensor], Tensor], point: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Value of each row of `point` and its gradient with respect to that row alone."""
+    point = point.detach().requires_grad_()
+    value = measure(point)
+    (gradient,) = torch.autograd.grad(value.sum(), point)
+    return value.detach(), gradient

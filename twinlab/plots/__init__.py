@@ -1,0 +1,44 @@
+"""Results drawn: `plot_*` takes a result Dataset and returns a HoloViews element.
+
+One code serves the browser (Bokeh) and print (matplotlib); `save_figure` writes either.
+The functions select, label and draw. They compute nothing a caller might want as a number,
+see nothing but xarray, and set no style outside the element they return.
+"""
+
+from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.images import (
+    plot_gallery,
+    plot_image,
+    plot_mei,
+    plot_receptive_field,
+)
+from twinlab.plots.neurons import (
+    plot_map,
+    plot_mei_comparison,
+    plot_prediction,
+    plot_scores,
+)
+from twinlab.plots.overview import PLOTS, plot_result
+from twinlab.plots.style import save_figure
+
+__all__ = [
+    # pixels
+    "plot_gallery",
+    "plot_image",
+    "plot_mei",
+    "plot_receptive_field",
+    # curves
+    "plot_history",
+    "plot_tuning",
+    "plot_tuning_grid",
+    # neurons
+    "plot_map",
+    "plot_mei_comparison",
+    "plot_prediction",
+    "plot_scores",
+    # whole results
+    "PLOTS",
+    "plot_result",
+    # figures on disk
+    "save_figure",
+]

@@ -1,0 +1,203 @@
+"""Pixels drawn: stimuli, receptive fields, most exciting inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+
+from twinlab.plots.style import name_of, styled
+
+__all__ = ["plot_gallery", "plot_image", "plot_mei", "plot_receptive_field"]
+
+GREY_LEVELS = (0.0, 255.0)
+GAP = 2  # pixels between channels drawn side by side
+
+
+def _beside(image: np.ndarray) -> np.ndarray:
+    """Channels side by side: (channel, y, x) -> (y, channels with gaps)."""
+    gap = np.full((image.shape[1], GAP), np.nan)
+    parts = [part for channel in image for part in (gap, channel.astype(float))]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def _picture(
+    values: np.ndarray, *, limits: tuple[float, float], width: int, value: str, **options: Any
+) -> hv.Image:
+    """Draw an array (y, x) with y downwards and pixel centres at whole numbers."""
+    height = max(1, round(width * values.shape[0] / values.shape[1]))
+    picture = hv.Image(
+        (np.arange(values.shape[1]), np.arange(values.shape[0]), values),
+        kdims=[hv.Dimension("x", unit="px"), hv.Dimension("y", unit="px")],
+        vdims=[hv.Dimension(("value", value))],
+    )
+    return styled(
+        picture,
+        size=(width, height),
+        invert_yaxis=True,
+        clim=limits,
+        xticks=5,
+        yticks=3,
+        **{"clipping_colors": {"NaN": "#ffffff"}, **options},
+    )
+
+
+def plot_image(
+    image: xr.DataArray,
+    *,
+    limits: tuple[float, float] = GREY_LEVELS,
+    title: str = "",
+    width: int = 320,
+) -> hv.Image:
+    """Draw one stimulus in grey levels, its channels side by side.
+
+    Parameters
+    ----------
+    image : DataArray of dimensions (channel, y, x) or (y, x)
+    limits : (float, float)
+        Grey levels drawn black and white; the same for every image unless told otherwise,
+        so that contrasts can be compared.
+    title : str
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Image
+
+    """
+    values = image.values if image.ndim == 3 else image.values[None]
+    return _picture(
+        _beside(values), limits=limits, width=width, value="grey level", cmap="gray", title=title
+    )
+
+
+def plot_receptive_field(
+    result: xr.Dataset, *, limit: float | None = None, title: str | None = None, width: int = 320
+) -> hv.Image:
+    """Draw one neuron's receptive field: red excites, blue suppresses, white is nothing.
+
+    Parameters
+    ----------
+    result : Dataset
+        With `receptive_field` (channel, y, x), of one neuron.
+    limit : float, optional
+        Value drawn in the deepest colour; the largest magnitude where absent. Give one
+        to compare several.
+    title : str, optional
+        The neuron's name where absent.
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Image
+
+    """
+    field = result.receptive_field
+    if limit is None:
+        largest = float(np.nanmax(np.abs(field.values), initial=0.0))
+        limit = largest or 1.0
+    units = field.attrs.get("units", "")
+    return _picture(
+        _beside(field.values),
+        limits=(-limit, limit),
+        width=width,
+        value=f"weight ({units})" if units not in ("", "1") else "weight",
+        cmap="RdBu_r",
+        title=name_of(result) if title is None else title,
+    )
+
+
+def plot_mei(
+    result: xr.Dataset,
+    *,
+    limits: tuple[float, float] = GREY_LEVELS,
+    title: str | None = None,
+    width: int = 320,
+) -> hv.Image:
+    """Draw one neuron's most exciting input, with the response it drives.
+
+    Parameters
+    ----------
+    result : Dataset
+        With `mei` (channel, y, x) and `activation`, of one neuron.
+    limits : (float, float)
+        Grey levels drawn black and white.
+    title : str, optional
+        The neuron's name and activation where absent.
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Image
+
+    """
+    if title is None:
+        drives = f"activation {float(result.activation):.3g}"
+        title = ": ".join(filter(None, [name_of(result), drives]))
+    return plot_image(result.mei, limits=limits, title=title, width=width)
+
+
+def plot_gallery(
+    images: xr.DataArray,
+    captions: Sequence[str],
+    *,
+    columns: int = 4,
+    limits: tuple[float, float] = GREY_LEVELS,
+    title: str = "",
+    width: int = 480,
+) -> hv.Overlay:
+    """Draw several images of one size in rows, each with a caption below.
+
+    Parameters
+    ----------
+    images : DataArray of dimensions (image, channel, y, x)
+    captions : sequence of str, one an image
+    columns : int
+        Images in a row.
+    limits : (float, float)
+        Grey levels drawn black and white.
+    title : str
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Overlay
+        One picture and its captions.
+
+    """
+    tiles = [_beside(image) for image in images.values]
+    height, breadth = tiles[0].shape
+    # A caption is a fixed number of screen pixels high; in image pixels that depends on scale.
+    pitch = breadth + max(1, breadth // 24)
+    n_column = min(columns, len(tiles))
+    scale = width / (n_column * pitch)
+    line = max(1, round(17 / scale))
+    n_row = -(-len(tiles) // n_column)
+    wall = np.full((n_row * (height + line), n_column * pitch - (pitch - breadth)), np.nan)
+    places = []
+    for number, tile in enumerate(tiles):
+        top = (number // n_column) * (height + line)
+        left = (number % n_column) * pitch
+        wall[top : top + height, left : left + breadth] = tile
+        places.append((left + breadth / 2 - 0.5, top + height + line / 2 - 0.5))
+    picture = _picture(
+        wall, limits=limits, width=width, value="grey level", cmap="gray", title=title
+    )
+    words = hv.Labels(
+        [(x, y, caption) for (x, y), caption in zip(places, captions, strict=True)],
+        kdims=["x", "y"],
+        vdims=["caption"],
+    )
+    words = styled(
+        words,
+        bokeh={"text_font_size": "8.5pt", "text_color": "#333333"},
+        matplotlib={"size": 8, "color": "#333333"},
+    )
+    return styled(picture * words, xaxis=None, yaxis=None)

@@ -1,0 +1,30 @@
+"""Public recordings: found, fetched, checked, opened and stored.
+
+A recording in a public layout (a folder, or a zip that is never extracted) or in a Zarr
+store becomes the `xarray.Dataset` that `twinlab.schema` describes. What the source
+withholds is missing (NaN), not zero; what is wrong with a file is said all at once.
+"""
+
+from twinlab.recordings.catalogue import (
+    Manifest,
+    ManifestFile,
+    describe_recording,
+    fetch_recording,
+    list_recordings,
+)
+from twinlab.recordings.opening import check_recording, convert_recording, open_recording
+from twinlab.recordings.store import save_recording
+
+__all__ = [
+    # open and store
+    "check_recording",
+    "convert_recording",
+    "open_recording",
+    "save_recording",
+    # manifests of public recordings
+    "Manifest",
+    "ManifestFile",
+    "describe_recording",
+    "fetch_recording",
+    "list_recordings",
+]

@@ -1,0 +1,154 @@
+"""Any source of a recording -> the Dataset, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike
+from pathlib import Path
+
+import xarray as xr
+
+from twinlab.jobs import Job
+from twinlab.recordings.catalogue import fetched_file, list_recordings
+from twinlab.recordings.static_layout import read_static_layout
+from twinlab.recordings.store import is_store, open_store, save_recording, store_faults
+from twinlab.schema import InputError, make_recording
+
+__all__ = ["check_recording", "convert_recording", "open_recording"]
+
+FAULTS_IN_ERROR = 3  # more belong in a list, which `check_recording` gives
+
+
+def open_recording(
+    source: str | PathLike[str], *, session: str | None = None, job: Job | None = None
+) -> xr.Dataset:
+    """Read a recording into memory.
+
+    Parameters
+    ----------
+    source : path or str
+        A folder or zip in the static layout of Lurz 2020 and Sensorium 2022, a Zarr store
+        made by `save_recording`, or the name of a public recording that was fetched. What
+        a path holds is judged by its content, not by its name.
+    session : str, optional
+        Which session ("animal-session-scan"), where a public recording has several.
+    job : Job, optional
+
+    Returns
+    -------
+    xarray.Dataset
+        As `twinlab.schema` describes it. Withheld responses, behaviour and pupil
+        positions are NaN; the attribute `withheld` says which. A variable that the source
+        lacks, or withholds altogether, is absent.
+
+    Raises
+    ------
+    InputError
+        Naming the first faults, if the source cannot be found or is damaged.
+
+    Warns
+    -----
+    UserWarning
+        If splits share images, or a presentation or image is listed twice.
+
+    Examples
+    --------
+    >>> recording = open_recording("static20457-5-9-preproc0.zip")  # doctest: +SKIP
+    >>> recording.response.sel(neuron=recording.layer == "L2/3")  # doctest: +SKIP
+
+    """
+    path = _locate(source, session)
+    if is_store(path):
+        recording = open_store(path)
+    else:
+        reading = read_static_layout(path, job)
+        if reading.faults:
+            msg = _first_of(path, reading.faults)
+            raise InputError(msg)
+        for caution in reading.cautions:
+            warnings.warn(
+                f"{path}: {caution}; silence with warnings.filterwarnings.", stacklevel=2
+            )
+        recording = make_recording(**reading.parts)
+    if session is not None and session not in recording.session.values:
+        known = ", ".join(sorted(set(recording.session.values.tolist())))
+        msg = f"{source}: has no session {session}; it holds {known}."
+        raise InputError(msg)
+    return recording
+
+
+def check_recording(path: str | PathLike[str], job: Job | None = None) -> list[str]:
+    """Everything that is wrong with a recording on disk, one line a fault; empty if nothing.
+
+    Parameters
+    ----------
+    path : path
+        Folder, zip or Zarr store. Nothing is extracted and nothing is written.
+    job : Job, optional
+
+    Returns
+    -------
+    list of str
+        What keeps it from being opened first, then what would mislead.
+
+    """
+    path = Path(path).expanduser()
+    if is_store(path):
+        return store_faults(path)
+    try:
+        reading = read_static_layout(path, job)
+    except InputError as error:
+        return [str(error)]
+    return reading.faults + reading.cautions
+
+
+def convert_recording(
+    source: str | PathLike[str], target: str | PathLike[str], job: Job | None = None
+) -> Path:
+    """Read a recording and write it to a Zarr store, which opens many times faster.
+
+    Parameters
+    ----------
+    source : path or str
+        As for `open_recording`.
+    target : path
+        The store; replaced if there is one.
+    job : Job, optional
+
+    Returns
+    -------
+    Path
+        The store.
+
+    Raises
+    ------
+    InputError
+        As `open_recording` and `save_recording` do.
+
+    """
+    job = job or Job()
+    recording = open_recording(source, job=job.part(0, 0.9))
+    job.report(0.9, "writing")
+    return save_recording(recording, target)
+
+
+def _locate(source: str | PathLike[str], session: str | None) -> Path:
+    """Path of the source: its own, or where a public recording of that name was put."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    known = list_recordings()
+    if str(source) in known:
+        return fetched_file(str(source), session)
+    msg = (
+        f"{source}: no such file, folder or recording; expected a path or one of "
+        f"{', '.join(known)}."
+    )
+    raise InputError(msg)
+
+
+def _first_of(path: Path, faults: list[str]) -> str:
+    """One line with the first faults and how to see the others."""
+    more = len(faults) - FAULTS_IN_ERROR
+    rest = f"; and {more} more; run `twinlab recordings check {path}`" if more > 0 else ""
+    return f"{path}: " + "; ".join(faults[:FAULTS_IN_ERROR]) + rest + "."

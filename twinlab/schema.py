@@ -1,0 +1,301 @@
+"""Names, units and contracts of everything that passes between rooms.
+
+A *recording* is what was shown and what the neurons did; a *result* is what an
+experiment or a score found. Both are `xarray.Dataset`; both are built, judged and
+named here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from twinlab.files import write_whole
+
+__all__ = [
+    "BEHAVIOR_CHANNELS",
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "InputError",
+    "fingerprint",
+    "make_recording",
+    "make_result",
+    "open_result",
+    "recording_faults",
+    "save_result",
+    "validate_recording",
+]
+
+SCHEMA_VERSION = "1"
+SPLITS = ("train", "validation", "test")
+BEHAVIOR_CHANNELS = ("pupil_dilation", "pupil_dilation_derivative", "running_speed")
+
+# What each variable of a recording must look like, besides what it may carry.
+DIMENSIONS = {
+    "stimulus": ("image", "channel", "y", "x"),
+    "response": ("trial", "neuron"),
+    "behavior": ("trial", "behavior_channel"),
+    "pupil_center": ("trial", "axis"),
+}
+TRIAL_COORDINATES = ("stimulus_index", "image_id", "split")
+NEURON_COORDINATES = ("neuron_id", "session")
+LONG_NAMES = {
+    "stimulus": "stimulus",
+    "response": "response",
+    "behavior": "behavior",
+    "pupil_center": "pupil position",
+    "x_um": "cortical x",
+    "y_um": "cortical y",
+    "z_um": "cortical depth",
+}
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message says what, where and what to do.
+
+    The command line shows it as one line and exits with 2. Anything else that is
+    raised is a defect of ours and keeps its traceback.
+    """
+
+
+def make_recording(
+    *,
+    stimulus: np.ndarray,
+    response: np.ndarray,
+    trial: Mapping[str, Any],
+    neuron: Mapping[str, Any],
+    behavior: np.ndarray | None = None,
+    behavior_channel: tuple[str, ...] = BEHAVIOR_CHANNELS,
+    pupil_center: np.ndarray | None = None,
+    response_units: str = "a.u.",
+    stimulus_units: str = "grey level",
+    extra: Mapping[str, Any] | None = None,
+    **attrs: Any,
+) -> xr.Dataset:
+    """Build the Dataset of one session of images, checked and fingerprinted.
+
+    Parameters
+    ----------
+    stimulus : ndarray of shape (n_image, n_channel, n_y, n_x)
+        Each distinct image once; `uint8` is kept as `uint8`.
+    response : ndarray of shape (n_trial, n_neuron)
+        NaN where a response is missing or withheld.
+    trial : mapping of name to array of shape (n_trial,)
+        At least `stimulus_index`, `image_id` and `split`.
+    neuron : mapping of name to array of shape (n_neuron,)
+        At least `neuron_id` and `session`.
+    behavior : ndarray of shape (n_trial, n_behavior_channel), optional
+    behavior_channel : tuple of str
+        Names of the columns of `behavior`.
+    pupil_center : ndarray of shape (n_trial, 2), optional
+        Horizontal and vertical position of the pupil, in the source's units.
+    response_units, stimulus_units : str
+        Units of the two, in words.
+    extra : mapping, optional
+        Further variables, as `xarray.Dataset.assign` takes them.
+    **attrs
+        `recording_id`, `species`, `source`, `license` and whatever else is known.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    InputError
+        Naming every fault found, all at once.
+
+    """
+    variables: dict[str, Any] = {
+        "stimulus": (DIMENSIONS["stimulus"], stimulus, {"units": stimulus_units}),
+        "response": (
+            DIMENSIONS["response"],
+            np.asarray(response, np.float32),
+            {"units": response_units},
+        ),
+    }
+    if behavior is not None:
+        variables["behavior"] = (DIMENSIONS["behavior"], np.asarray(behavior, np.float32))
+    if pupil_center is not None:
+        variables["pupil_center"] = (
+            DIMENSIONS["pupil_center"],
+            np.asarray(pupil_center, np.float32),
+        )
+    coords: dict[str, Any] = {name: ("trial", np.asarray(value)) for name, value in trial.items()}
+    coords |= {name: ("neuron", np.asarray(value)) for name, value in neuron.items()}
+    if behavior is not None:
+        coords["behavior_channel"] = list(behavior_channel)
+    if pupil_center is not None:
+        coords["axis"] = ["horizontal", "vertical"]
+    recording = xr.Dataset(variables, coords).assign(dict(extra or {}))
+    for name, long_name in LONG_NAMES.items():
+        if name in recording.variables:
+            recording[name].attrs.setdefault("long_name", long_name)
+    for name in ("x_um", "y_um", "z_um"):
+        if name in recording.coords:
+            recording[name].attrs.setdefault("units", "um")
+    recording.attrs = {"schema_version": SCHEMA_VERSION, **attrs}
+    validate_recording(recording)
+    recording.attrs["fingerprint"] = fingerprint(recording)
+    return recording
+
+
+def recording_faults(recording: xr.Dataset) -> list[str]:
+    """Everything that keeps a Dataset from being a recording, one line a fault."""
+    faults = []
+    for name in ("stimulus", "response"):
+        if name not in recording:
+            faults.append(f"variable `{name}` is missing; expected {DIMENSIONS[name]}")
+    for name, dimensions in DIMENSIONS.items():
+        if name in recording and recording[name].dims != dimensions:
+            faults.append(
+                f"`{name}` has dimensions {recording[name].dims}, expected {dimensions}"
+            )
+    for dimension, names in (("trial", TRIAL_COORDINATES), ("neuron", NEURON_COORDINATES)):
+        for name in names:
+            if name not in recording.coords or recording[name].dims != (dimension,):
+                faults.append(f"coordinate `{name}` along `{dimension}` is missing")
+    if faults:
+        return faults  # what follows reads these
+
+    for dimension in ("image", "trial", "neuron"):
+        if recording.sizes[dimension] == 0:
+            faults.append(f"there are no {dimension}s; expected at least one")
+    if np.isinf(recording.response.values).any():
+        where = np.argwhere(np.isinf(recording.response.values))[0]
+        faults.append(f"`response` is infinite at (trial, neuron) {tuple(map(int, where))}")
+    unknown = sorted(set(recording.split.values.astype(str)) - set(SPLITS))
+    if unknown:
+        faults.append(f"unknown split {unknown}; known: {list(SPLITS)}")
+    index = recording.stimulus_index.values
+    if index.size and (index.min() < 0 or index.max() >= recording.sizes["image"]):
+        faults.append(
+            f"`stimulus_index` runs from {index.min()} to {index.max()}, "
+            f"but there are {recording.sizes['image']} images"
+        )
+    if len(np.unique(recording.neuron_id.values)) != recording.sizes["neuron"]:
+        faults.append("`neuron_id` is not unique within the session")
+    return faults
+
+
+def validate_recording(recording: xr.Dataset) -> xr.Dataset:
+    """Return `recording` unchanged, or raise `InputError` naming every fault."""
+    faults = recording_faults(recording)
+    if faults:
+        name = recording.attrs.get("recording_id", "this Dataset")
+        msg = f"{name} is not a recording: " + "; ".join(faults) + "."
+        raise InputError(msg)
+    return recording
+
+
+def fingerprint(recording: xr.Dataset) -> str:
+    """Content hash of stimuli, responses, splits and neurons (16 hex digits of SHA-256).
+
+    Two recordings with the same fingerprint hold the same data, whatever file
+    they came from.
+    """
+    digest = hashlib.sha256()
+    for name in ("stimulus", "response", "behavior", "pupil_center"):
+        if name in recording:
+            values = np.ascontiguousarray(recording[name].values)
+            digest.update(f"{name}{values.shape}{values.dtype}".encode())
+            digest.update(values.data)
+    for name in (*TRIAL_COORDINATES, *NEURON_COORDINATES):
+        digest.update(name.encode())
+        digest.update("\n".join(recording[name].values.astype(str)).encode())
+    return digest.hexdigest()[:16]
+
+
+def make_result(
+    result: xr.Dataset,
+    *,
+    experiment: str,
+    twin: str = "",
+    recording: str = "",
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    source: str = "",
+) -> xr.Dataset:
+    """Stamp a result with what made it, so that a stranger can read it without the code.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Every data variable needs `long_name` and `units` ("1" for ratios).
+    experiment : str
+        Name of the function or command that made it.
+    twin, recording : str
+        Identity of what it was made from (`Twin.identity`, recording fingerprint).
+    seed : int, optional
+        Seed of whatever was random; absent where nothing was.
+    settings : mapping, optional
+        Stored as one JSON string.
+    source : str
+        Paper or DOI the definition follows.
+
+    Returns
+    -------
+    xarray.Dataset
+        A shallow copy; the input is not changed.
+
+    """
+    unlabelled = [
+        str(name)
+        for name, variable in result.data_vars.items()
+        if not {"long_name", "units"} <= set(variable.attrs)
+    ]
+    if unlabelled:
+        msg = f"Result variables need `long_name` and `units`; missing on {unlabelled}."
+        raise ValueError(msg)
+    stamped = result.copy()
+    stamped.attrs = {
+        "experiment": experiment,
+        "twin": twin,
+        "recording": recording,
+        "settings": json.dumps(dict(settings or {}), sort_keys=True),
+        "twinlab_version": version("twinlab-cortex"),
+        "source": source,
+    }
+    if seed is not None:
+        stamped.attrs["seed"] = seed
+    return stamped
+
+
+def save_result(result: xr.Dataset, path: str | PathLike[str]) -> Path:
+    """Write a result to NetCDF, whole or not at all, and return where it is."""
+    path = Path(path)
+    with write_whole(path) as partial:
+        result.to_netcdf(partial, engine="h5netcdf")
+    return path
+
+
+def open_result(path: str | PathLike[str]) -> xr.Dataset:
+    """Read a saved result into memory.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it is not a twinlab result.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file; expected a result written by `twinlab run` or `score`."
+        raise InputError(msg)
+    try:
+        result = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path}: cannot be read as NetCDF ({error}); write it again."
+        raise InputError(msg) from error
+    if "experiment" not in result.attrs:
+        msg = f"{path}: has no `experiment` attribute; expected a result written by twinlab."
+        raise InputError(msg)
+    return result

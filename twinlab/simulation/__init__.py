@@ -1,0 +1,16 @@
+"""A visual cortex whose right answers are known, recorded like a real one."""
+
+from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
+from twinlab.simulation.neurons import KINDS, SimulatedTwin
+from twinlab.simulation.noise import NOISES, draw_responses
+
+__all__ = [
+    # the population
+    "COMPOSITION",
+    "SimulatedCortex",
+    # its parts
+    "KINDS",
+    "NOISES",
+    "SimulatedTwin",
+    "draw_responses",
+]

@@ -1,0 +1,466 @@
+"""What a twin is: condition first, then an ordinary module from stimulus to rate."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from twinlab.schema import InputError
+
+__all__ = ["ConditionedTwin", "StimulusSpec", "Twin", "check_twin", "match_neurons", "predict_responses"]
+
+Context = Sequence[float] | np.ndarray | str | None
+
+
+@dataclass(frozen=True)
+class StimulusSpec:
+    """The images a twin was trained on: their size and the scale of their pixels.
+
+    Attributes
+    ----------
+    channel, height, width : int
+        Shape of one image, in channels and pixels.
+    mean, std : float
+        Mean and standard deviation of the training pixels, in grey levels.
+    low, high : float
+        Range of pixel values that can be shown, in grey levels.
+
+    """
+
+    channel: int
+    height: int
+    width: int
+    mean: float
+    std: float
+    low: float = 0.0
+    high: float = 255.0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image, (channel, y, x)."""
+        return self.channel, self.height, self.width
+
+    def check(self, stimulus: Tensor | np.ndarray) -> None:
+        """Raise `InputError` unless `stimulus` is a batch of images of this size."""
+        if stimulus.ndim != 4 or tuple(stimulus.shape[1:]) != self.shape:
+            msg = (
+                f"The stimulus has shape {tuple(stimulus.shape)}, but this twin sees images of "
+                f"shape (batch, channel, y, x) = (batch, {self.channel}, {self.height}, "
+                f"{self.width}); crop or rescale the stimulus."
+            )
+            raise InputError(msg)
+
+
+class Twin(nn.Module):
+    """A model of recorded neurons: images and context in, expected responses out.
+
+    A kind of twin is a subclass with one method, `forward`. Everything else (conditioning,
+    selecting neurons, predicting a recording, saving) is written once, here.
+
+    Parameters
+    ----------
+    spec : StimulusSpec
+        The images it sees.
+    neurons : xarray.Dataset
+        Coordinates along `neuron`: at least `neuron_id` and `session`.
+    context : mapping of str to sequence of float
+        Typical (median) `behavior` and `pupil_center` of the recording, in its units;
+        a variable that is absent is one the twin does not use.
+    origin : mapping
+        Where it comes from: recording id and fingerprint, seed, versions. JSON-able.
+
+    """
+
+    def __init__(
+        self,
+        spec: StimulusSpec,
+        neurons: xr.Dataset,
+        context: Mapping[str, Sequence[float]] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.neurons = neurons.drop_vars(list(neurons.data_vars))
+        self.context = {name: [float(v) for v in value] for name, value in (context or {}).items()}
+        self.origin = dict(origin or {})
+
+    def forward(
+        self,
+        stimulus: Tensor,
+        *,
+        behavior: Tensor | None = None,
+        pupil_center: Tensor | None = None,
+        neuron: Tensor | None = None,
+        paired: bool = False,
+    ) -> Tensor:
+        """Expected response of each neuron to each image.
+
+        Parameters
+        ----------
+        stimulus : Tensor of shape (batch, channel, y, x)
+            Images in grey levels.
+        behavior : Tensor of shape (batch, behavior_channel), optional
+        pupil_center : Tensor of shape (batch, 2), optional
+            In the units of the recording; the typical values where absent.
+        neuron : Tensor of int of shape (n,), optional
+            Positions of the neurons asked about; all where absent. Only these are computed.
+        paired : bool
+            Image i is seen by neuron ``neuron[i]`` alone.
+
+        Returns
+        -------
+        Tensor of shape (batch, n), or (batch,) if paired
+
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """Content hash of kind, neurons, weights and stimulus (16 hex digits of SHA-256)."""
+        digest = hashlib.sha256(f"{type(self).__name__}{self.spec}".encode())
+        digest.update("\n".join(self.neurons.neuron_id.values.astype(str)).encode())
+        for name, tensor in self.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def sessions(self) -> list[str]:
+        """Sessions whose neurons it predicts."""
+        return [str(name) for name in np.unique(self.neurons.session.values)]
+
+    def for_inference(self) -> Twin:
+        """Return a frozen copy in evaluation mode, free to be rearranged for speed."""
+        twin = copy.deepcopy(self).eval()
+        return twin.requires_grad_(False)
+
+    def typical(self, name: str, value: Context = None) -> Tensor | None:
+        """Context vector to use for `name`: what was given, or the recording's median.
+
+        None where the twin does not use `name`.
+        """
+        if name not in self.context:
+            return None
+        typical = self.context[name]
+        if value is None or isinstance(value, str):
+            if value not in (None, "median"):
+                msg = f"`{name}` must be 'median' or {len(typical)} numbers, but got {value!r}."
+                raise InputError(msg)
+            return torch.tensor(typical)
+        given = torch.as_tensor(np.asarray(value, np.float32)).reshape(-1)
+        if len(given) != len(typical):
+            msg = (
+                f"`{name}` needs {len(typical)} numbers (the recording's median is "
+                f"{[round(v, 3) for v in typical]}), but got {len(given)}."
+            )
+            raise InputError(msg)
+        return given
+
+    def condition(
+        self,
+        *,
+        session: str | None = None,
+        pupil_center: Context = "median",
+        behavior: Context = "median",
+    ) -> ConditionedTwin:
+        """Bind everything that is not the stimulus.
+
+        Parameters
+        ----------
+        session : str, optional
+            Whose neurons answer; may be left out where the twin has one session.
+        pupil_center, behavior : "median" or sequence of float
+            In the units of the recording. Ignored by a twin that does not use them.
+
+        Returns
+        -------
+        ConditionedTwin
+            A frozen module from images to rates.
+
+        Raises
+        ------
+        InputError
+            If the session is not one of this twin's, or a context has the wrong length.
+
+        """
+        known = self.sessions
+        if session is None:
+            if len(known) > 1:
+                msg = f"This twin has several sessions; name one of {known}."
+                raise InputError(msg)
+            session = known[0]
+        if session not in known:
+            msg = f"This twin knows nothing of session {session!r}; its sessions are {known}."
+            raise InputError(msg)
+        context = {
+            name: value
+            for name, given in (("pupil_center", pupil_center), ("behavior", behavior))
+            if (value := self.typical(name, given)) is not None
+        }
+        neuron = torch.as_tensor(np.flatnonzero(self.neurons.session.values == session))
+        return ConditionedTwin(
+            self.for_inference(), context, neuron, paired=False, identity=self.identity
+        )
+
+
+class ConditionedTwin(nn.Module):
+    """A frozen module from stimulus to rate; made by `Twin.condition`.
+
+    ``twin(stimulus)`` maps (batch, channel, y, x) in grey levels to (batch, neuron), or to
+    (batch,) if paired. `identity` is that of the twin it was made from: the frozen copy it
+    computes with may hold the same function in other weights.
+    """
+
+    neuron: Tensor
+
+    def __init__(
+        self,
+        twin: Twin,
+        context: Mapping[str, Tensor],
+        neuron: Tensor,
+        *,
+        paired: bool,
+        identity: str,
+    ) -> None:
+        super().__init__()
+        self.twin = twin
+        self.paired_ = paired
+        self.identity = identity
+        self.register_buffer("neuron", neuron)
+        self.context_names = list(context)
+        for name, value in context.items():
+            self.register_buffer(f"typical_{name}", value)
+        self.train(False)
+
+    @property
+    def spec(self) -> StimulusSpec:
+        """The images it sees."""
+        return self.twin.spec
+
+    @property
+    def labels(self) -> xr.Dataset:
+        """Coordinates of the neurons that answer, along `neuron`."""
+        return self.twin.neurons.isel(neuron=self.neuron.cpu().numpy())
+
+    @property
+    def context(self) -> dict[str, list[float]]:
+        """What was bound, by name."""
+        return {name: getattr(self, f"typical_{name}").tolist() for name in self.context_names}
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.neuron.device
+
+    def __len__(self) -> int:
+        """Count the neurons that answer."""
+        return len(self.neuron)
+
+    def forward(self, stimulus: Tensor) -> Tensor:
+        """Rate of each neuron for each image."""
+        self.spec.check(stimulus)
+        if self.paired_ and len(stimulus) != len(self.neuron):
+            msg = f"Paired with {len(self.neuron)} neurons, but got {len(stimulus)} images."
+            raise InputError(msg)
+        context = {
+            name: getattr(self, f"typical_{name}").to(stimulus.dtype).expand(len(stimulus), -1)
+            for name in self.context_names
+        }
+        whole = not self.paired_ and len(self.neuron) == self.twin.neurons.sizes["neuron"]
+        neuron = None if whole else self.neuron
+        return self.twin(stimulus, neuron=neuron, paired=self.paired_, **context)
+
+    def neurons(self, index: Sequence[int] | np.ndarray | slice) -> ConditionedTwin:
+        """Select neurons by position; the others cost nothing."""
+        return self._select(index, paired=False)
+
+    def paired(self, index: Sequence[int] | np.ndarray | slice) -> ConditionedTwin:
+        """Select neurons by position; image i is then seen by the i-th of them alone."""
+        return self._select(index, paired=True)
+
+    def _select(self, index: Sequence[int] | np.ndarray | slice, *, paired: bool) -> ConditionedTwin:
+        positions = np.arange(len(self))
+        asked = np.atleast_1d(positions[index] if isinstance(index, slice) else np.asarray(index))
+        if asked.size and (asked.min() < -len(self) or asked.max() >= len(self)):
+            msg = f"Neurons run from 0 to {len(self) - 1}, but got {sorted(set(asked.tolist()))}."
+            raise InputError(msg)
+        chosen = self.neuron[torch.as_tensor(positions[asked], device=self.device)]
+        context = {name: getattr(self, f"typical_{name}") for name in self.context_names}
+        return ConditionedTwin(
+            self.twin, context, chosen, paired=paired, identity=self.identity
+        )
+
+
+@contextmanager
+def _evaluating(twin: Twin) -> Iterator[None]:
+    was_training = twin.training
+    twin.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        twin.train(was_training)
+
+
+def predict_responses(
+    twin: Twin,
+    recording: xr.Dataset,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+) -> xr.DataArray:
+    """Predicted response of each recorded neuron in each trial.
+
+    Each trial's own behaviour and pupil position are used, where the twin uses any; where
+    they are missing (NaN), the recording's typical values stand in.
+
+    Parameters
+    ----------
+    twin : Twin
+    recording : xarray.Dataset
+        With the neurons the twin was fitted to, in any order.
+    split : {"train", "validation", "test"}, optional
+        Trials to predict; all where absent.
+    batch_size : int
+
+    Returns
+    -------
+    xarray.DataArray
+        `prediction` (trial, neuron), with the coordinates of the recording's `response`.
+
+    Raises
+    ------
+    InputError
+        If the recording's neurons are not among the twin's, or its images have another size.
+
+    """
+    neuron = match_neurons(twin, recording)
+    trials = recording if split is None else recording.isel(trial=recording.split.values == split)
+    twin.spec.check(recording.stimulus[:1].values)
+    device = next(iter([*twin.parameters(), *twin.buffers()]), torch.empty(0)).device
+    stimulus = recording.stimulus.values
+    predicted = np.empty((trials.sizes["trial"], len(neuron)), np.float32)
+    fast = twin.for_inference()
+    with torch.inference_mode():
+        for start in range(0, len(predicted), batch_size):
+            batch = trials.isel(trial=slice(start, start + batch_size))
+            images = torch.as_tensor(stimulus[batch.stimulus_index.values], device=device)
+            context = {
+                name: _filled(batch[name].values, twin.typical(name)).to(device)
+                for name in twin.context
+                if name in batch
+            }
+            rate = fast(images.float(), neuron=torch.as_tensor(neuron, device=device), **context)
+            predicted[start : start + batch_size] = rate.float().cpu().numpy()
+    result = trials.response.copy(data=predicted).rename("prediction")
+    result.attrs |= {"long_name": "predicted response", "twin": twin.identity}
+    return result
+
+
+def _filled(values: np.ndarray, typical: Tensor | None) -> Tensor:
+    given = torch.as_tensor(values)
+    return torch.where(torch.isnan(given), typical, given) if typical is not None else given
+
+
+def match_neurons(twin: Twin, recording: xr.Dataset) -> np.ndarray:
+    """Positions in the twin of the recording's neurons, or `InputError` if it lacks any."""
+    known = {
+        (str(session), str(neuron)): position
+        for position, (session, neuron) in enumerate(
+            zip(twin.neurons.session.values, twin.neurons.neuron_id.values, strict=True)
+        )
+    }
+    asked = [
+        (str(session), str(neuron))
+        for session, neuron in zip(
+            recording.session.values, recording.neuron_id.values, strict=True
+        )
+    ]
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        msg = (
+            f"The twin was fitted to session {twin.sessions} "
+            f"({twin.neurons.sizes['neuron']} neurons) and lacks {len(unknown)} of the "
+            f"{len(asked)} neurons of this recording, first (session, neuron_id) = {unknown[0]}; "
+            "use the recording it was fitted to, or fit a twin to this one."
+        )
+        raise InputError(msg)
+    return np.array([known[name] for name in asked])
+
+
+def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
+    """Verify the twin contract on noise images.
+
+    Conditioned, it must be in evaluation mode, give the same output for the same input,
+    keep dtype and device, pass a finite gradient to the stimulus, return (batch, neuron)
+    values that are finite and not negative, not depend on what else is in the batch, and
+    `neurons` and `paired` must agree with the whole.
+
+    Parameters
+    ----------
+    twin : Twin
+    tolerance : float
+        Largest difference allowed between two ways of computing the same, relative to the
+        largest rate.
+    seed : int
+        Seed of the noise images.
+
+    Raises
+    ------
+    ValueError
+        Naming every broken clause, all at once.
+
+    """
+    quiet = twin.condition(session=twin.sessions[0])
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(4, *twin.spec.shape, generator=generator) * twin.spec.std + twin.spec.mean
+    images = noise.clamp(twin.spec.low, twin.spec.high).to(quiet.device).requires_grad_()
+    broken = []
+
+    if any(module.training for module in quiet.modules()):
+        broken.append("it is in training mode after `condition`")
+    if any(parameter.requires_grad for parameter in quiet.parameters()):
+        broken.append("it has learnable parameters left after `condition`")
+    rate = quiet(images)
+    if rate.shape != (4, len(quiet)):
+        broken.append(f"it returns shape {tuple(rate.shape)}, expected {(4, len(quiet))}")
+        raise ValueError("Not a twin: " + "; ".join(broken) + ".")  # noqa: EM101 - built here
+    if rate.dtype != images.dtype or rate.device != images.device:
+        broken.append(f"it changes dtype or device: {rate.dtype} on {rate.device}")
+    if not torch.isfinite(rate).all():
+        broken.append("it returns values that are not finite")
+    elif (rate < 0).any():
+        broken.append(f"it returns negative rates, down to {rate.min():.3g}")
+
+    close = tolerance * float(rate.detach().abs().max() + 1e-12)
+
+    def differ(a: Tensor, b: Tensor) -> bool:
+        return a.shape != b.shape or bool((a - b).abs().max() > close)
+
+    if not torch.equal(quiet(images), rate):
+        broken.append("two calls with one input differ")
+    if differ(quiet(images[:1]), rate[:1]):
+        broken.append("the answer to an image depends on what else is in the batch")
+    chosen = np.unique(np.linspace(0, len(quiet) - 1, 4).astype(int))
+    if differ(quiet.neurons(chosen)(images), rate[:, chosen]):
+        broken.append("`neurons` differs from the same columns of the whole")
+    pairs = np.resize(chosen, 4)
+    if differ(quiet.paired(pairs)(images), rate[torch.arange(4), torch.as_tensor(pairs)]):
+        broken.append("`paired` differs from the same entries of the whole")
+    try:
+        (gradient,) = torch.autograd.grad(rate.sum(), images)
+        if not torch.isfinite(gradient).all() or not gradient.abs().max() > 0:
+            broken.append("the gradient that reaches the stimulus is zero or not finite")
+    except RuntimeError as error:
+        broken.append(f"no gradient reaches the stimulus ({error})")
+    if broken:
+        raise ValueError("Not a twin: " + "; ".join(broken) + ".")  # noqa: EM101 - built here

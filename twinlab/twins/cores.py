@@ -1,0 +1,148 @@
+"""Cores: from an image to a map of features, shared by all neurons; channels-last throughout."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twinlab.twins.depthwise import DepthwiseConv2d
+
+__all__ = ["StackedCore", "laplace_roughness"]
+
+
+class StackedCore(nn.Module):
+    """Stacked convolutions of the 2022 recipe: one dense layer, then depth-separable ones.
+
+    Each layer is a convolution, a batch norm and an ELU; the last map is read out. The first
+    layer is not padded, the others keep the size of the map, so an image of 36 x 64 pixels
+    becomes 28 x 56 map points with the default kernel. Parameters carry the names
+    neuralpredictors gives them: state dicts of its ``Stacked2dCore`` load as they are.
+
+    Parameters
+    ----------
+    channel : int
+        Channels of the image (and of behaviour, where it is appended as channels).
+    layers, hidden : int
+        Number of layers and of channels in each.
+    input_kernel, hidden_kernel : int
+        Sides of the square kernels, in pixels and in map points.
+    momentum : float
+        Of the batch norm's running statistics.
+    linear : bool
+        Leave the ELUs out.
+
+    References
+    ----------
+    Willeke et al. (2022), arXiv 2206.08666. Lurz et al. (2021), ICLR.
+
+    """
+
+    def __init__(
+        self,
+        channel: int = 1,
+        *,
+        layers: int = 4,
+        hidden: int = 64,
+        input_kernel: int = 9,
+        hidden_kernel: int = 7,
+        momentum: float = 0.1,
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_kernel, self.hidden_kernel = input_kernel, hidden_kernel
+        self.linear = linear
+        self.out_channel = hidden
+        self.features = nn.Sequential()
+        for number in range(layers):
+            parts: OrderedDict[str, nn.Module] = OrderedDict()
+            if number == 0:
+                parts["conv"] = nn.Conv2d(channel, hidden, input_kernel, bias=False)
+            else:
+                parts["ds_conv"] = _separable(hidden, hidden_kernel)
+            parts["norm"] = nn.BatchNorm2d(hidden, momentum=momentum)
+            self.features.add_module(f"layer{number}", nn.Sequential(parts))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_normal_(module.weight)
+        self.to(memory_format=torch.channels_last)
+
+    def map_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Size (y, x) of the map made from an image of this size."""
+        return height - self.input_kernel + 1, width - self.input_kernel + 1
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Map points beside its own, and pixels, that one map point depends on, per side."""
+        inner = (self.hidden_kernel // 2) * (len(self.features) - 1)
+        return inner, self.input_kernel - 1
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (batch, hidden, y, x) of an image (batch, channel, y, x) in z units.
+
+        `mask` (batch, 1, y, x) is 0 on map points that do not exist, where the image is a
+        crop that reaches over the border of the map: each layer sees zeros there, as its
+        padding would give.
+        """
+        value = image
+        for number, layer in enumerate(self.features):
+            if mask is not None and number:
+                value = value * mask
+            value = layer(value)
+            if number == 0:
+                # An image of one channel does not say which layout it is in.
+                value = value.contiguous(memory_format=torch.channels_last)
+            if not self.linear:
+                value = F.elu(value, inplace=True)
+        return value
+
+    def regularizer(self) -> Tensor:
+        """Roughness of the first layer's filters."""
+        return laplace_roughness(self.features[0].conv.weight)  # type: ignore[union-attr]
+
+    def fold(self) -> None:
+        """Merge each batch norm into the convolution before it; evaluation only, in place."""
+        for layer in self.features:
+            norm = layer.norm  # type: ignore[union-attr]
+            if isinstance(norm, nn.Identity):
+                continue
+            separable = hasattr(layer, "ds_conv")
+            conv = layer.ds_conv.out_depth_conv if separable else layer.conv  # type: ignore
+            merged = nn.utils.fuse_conv_bn_eval(conv, norm)
+            if separable:
+                layer.ds_conv.out_depth_conv = merged  # type: ignore[union-attr]
+            else:
+                layer.conv = merged  # type: ignore[union-attr]
+            layer.norm = nn.Identity()
+        self.to(memory_format=torch.channels_last)
+
+
+def _separable(hidden: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            in_depth_conv=nn.Conv2d(hidden, hidden, 1, bias=False),
+            spatial_conv=DepthwiseConv2d(hidden, kernel),
+            out_depth_conv=nn.Conv2d(hidden, hidden, 1, bias=False),
+        )
+    )
+
+
+def laplace_roughness(weight: Tensor) -> Tensor:
+    """Sum of squared Laplace-filtered weights over the sum of squared weights.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (out, in, y, x)
+
+    Returns
+    -------
+    Tensor
+        A scalar. The same as neuralpredictors' ``LaplaceL2norm`` without padding.
+
+    """
+    laplace = weight.new_tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
+    out, channel, height, width = weight.shape
+    flat = weight.reshape(out * channel, 1, height, width)
+    return F.conv2d(flat, laplace[None, None]).square().sum() / weight.square().sum()

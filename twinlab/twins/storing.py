@@ -1,0 +1,152 @@
+"""Twins on disk: a folder of weights, words and neurons, in which nothing can be executed.
+
+``weights.safetensors`` holds the tensors, ``twin.json`` what to build, and ``neurons.nc``
+whose responses it predicts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from twinlab import __version__
+from twinlab.files import write_whole
+from twinlab.schema import InputError
+from twinlab.twins.contract import StimulusSpec, Twin
+from twinlab.twins.deep import DeepTwin
+from twinlab.twins.ensemble import EnsembleTwin
+from twinlab.twins.linear import LinearNonlinearTwin
+
+__all__ = ["KINDS", "load_twin", "save_twin"]
+
+FORMAT = 1
+KINDS: dict[str, type[DeepTwin] | type[LinearNonlinearTwin]] = {
+    kind.kind: kind for kind in (DeepTwin, LinearNonlinearTwin)
+}
+
+
+def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
+    """Write a twin as a folder, whole or not at all, and return where it is.
+
+    Parameters
+    ----------
+    twin : DeepTwin, LinearNonlinearTwin or EnsembleTwin
+    path : path
+        Folder to write; an existing twin there is replaced.
+
+    Raises
+    ------
+    InputError
+        If `path` holds something that is not a twin.
+
+    """
+    path = Path(path)
+    check_twin_target(path)
+    description = {
+        "format": FORMAT,
+        "twinlab_version": __version__,
+        "identity": twin.identity,
+        "spec": asdict(twin.spec),
+        "context": twin.context,
+        "origin": twin.origin,
+        **_describe(twin),
+    }
+    with write_whole(path) as partial:
+        partial.mkdir()
+        state = {name: value.contiguous() for name, value in twin.state_dict().items()}
+        save_file(state, partial / "weights.safetensors")
+        (partial / "twin.json").write_text(json.dumps(description, indent=1))
+        twin.neurons.to_netcdf(partial / "neurons.nc", engine="h5netcdf")
+    return path
+
+
+def check_twin_target(path: Path) -> None:
+    """Refuse to replace anything but a twin or an empty folder."""
+    replaceable = (
+        not path.exists()
+        or (path / "twin.json").is_file()
+        or (path.is_dir() and not any(path.iterdir()))
+    )
+    if not replaceable:
+        msg = f"{path}: exists and is not a twin; choose another name or remove it yourself."
+        raise InputError(msg)
+
+
+def load_twin(path: str | PathLike[str]) -> Twin:
+    """Read a twin from its folder, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, or from a newer version; the message names the file.
+
+    """
+    path = Path(path)
+    if not (path / "twin.json").is_file():
+        msg = f"{path}: is not a twin (no twin.json in it); expected a folder `twinlab fit` wrote."
+        raise InputError(msg)
+    try:
+        description = json.loads((path / "twin.json").read_text())
+        if description["format"] > FORMAT:
+            msg = (
+                f"{path}: was written by twinlab {description['twinlab_version']} in a newer "
+                f"format; update twinlab ({__version__})."
+            )
+            raise InputError(msg)
+        spec = StimulusSpec(**description["spec"])
+        with xr.open_dataset(path / "neurons.nc", engine="h5netcdf") as stored:
+            neurons = stored.load()
+        twin = _build(description, spec, neurons)
+        state = load_file(path / "weights.safetensors")
+        twin.load_state_dict(state)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        msg = f"{error.filename or path}: is missing; copy the whole twin folder again."
+        raise InputError(msg) from error
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
+    ) as error:  # fmt: skip
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: is damaged or incomplete ({reason}); copy the whole twin folder again."
+        raise InputError(msg) from error
+    return twin.eval()
+
+
+def _describe(twin: Twin) -> dict[str, Any]:
+    if isinstance(twin, EnsembleTwin):
+        members = [
+            {**_describe(member), "context": member.context, "origin": member.origin}
+            for member in twin.members
+            if isinstance(member, Twin)
+        ]
+        return {"kind": twin.kind, "members": members}
+    if not isinstance(twin, DeepTwin | LinearNonlinearTwin):
+        msg = f"A {type(twin).__name__} cannot be saved; these can: {[*KINDS, EnsembleTwin.kind]}."
+        raise InputError(msg)
+    return {"kind": twin.kind, "settings": twin.settings}
+
+
+def _build(description: dict[str, Any], spec: StimulusSpec, neurons: xr.Dataset) -> Twin:
+    kind = description["kind"]
+    origin = description["origin"]
+    if kind == EnsembleTwin.kind:
+        members = [_build(member, spec, neurons) for member in description["members"]]
+        return EnsembleTwin(members, origin)
+    if kind not in KINDS:
+        msg = f"Unknown kind of twin {kind!r}; known: {[*KINDS, EnsembleTwin.kind]}."
+        raise InputError(msg)
+    return KINDS[kind].from_settings(
+        description["settings"],
+        spec=spec,
+        neurons=neurons,
+        context=description["context"],
+        origin=origin,
+    )
