@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from twinlab.simulation import SimulatedCortex
+
+# Tests are small: on a busy machine a second thread is waited for longer than it works.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ STILL = {"running_gain": 0.0, "pupil_gain": 0.0, "gaze_shift": 0.0}
 FIELD = {"height": 36, "width": 64}
 
 
+@cache
 def only(kind, n_neuron=8, **settings):
     return SimulatedCortex(0, n_neuron=n_neuron, composition={kind: 1.0}, **settings)
 
@@ -343,10 +346,10 @@ def test_a_recording_reports_to_its_end(cortex):
     [
         ({"n_neuron": 0}, "`n_neuron` and `channel` must be at least 1, but got 0 and 1"),
         ({"height": 8}, "`height` and `width` must be at least 16 pixels, but got 8 and 64"),
-        ({"composition": {"hypercomplex": 1}}, "`composition` must give shares .* 'hypercomplex'"),
+        ({"composition": {"hypercomplex": 1}}, "`composition` must give shares .*'hypercomplex'"),
         ({"composition": {}}, "`composition` must give shares"),
-        ({"orientation_map": "striped"}, "`orientation_map` must be one of .* 'striped'"),
-        ({"noise": "white"}, "`noise` must be one of .* 'white'"),
+        ({"orientation_map": "striped"}, "`orientation_map` must be one of .*'striped'"),
+        ({"noise": "white"}, "`noise` must be one of .*'white'"),
         ({"reliability": 1.0}, "`reliability` must be 0.05 to 0.9, but got 1"),
         ({"gaze_shift": -1.0}, "`gaze_shift` must be at least 0, but got -1"),
         ({"seed": -1}, "`seed` must be at least 0, but got -1"),

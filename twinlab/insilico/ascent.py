@@ -14,12 +14,13 @@ __all__ = ["ascend"]
 FIRST_STEP = 1.0
 GROW, SHRINK = 1.5, 0.3
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 20.0
-CHECK_EVERY = 5  # steps between two looks at whether all have arrived
+SMALLEST_GAIN = 1e-5  # of the value; less is no step up
+DROP_EVERY = 5  # steps between two looks at which points have arrived
 
 
 def ascend(
-    point: Tensor,
-    measure: Callable[[Tensor], Tensor],
+    start: Tensor,
+    measure: Callable[[Tensor, Tensor], Tensor],
     move: Callable[[Tensor, Tensor, Tensor], Tensor],
     *,
     n_step: int,
@@ -30,19 +31,19 @@ def ascend(
     A point whose step led up keeps the new place and tries a longer step next; one whose
     step led down stays and tries a shorter one. The value and gradient of a trial are
     computed together, so a step costs one evaluation whatever comes of it. Points do not
-    know of each other.
+    know of each other, and those that have arrived cost nothing more.
 
     Parameters
     ----------
-    point : Tensor of shape (n, ...)
+    start : Tensor of shape (n, ...)
     measure : callable
-        Points -> values, of shape (n,).
+        Points and which rows of `start` they came from -> values.
     move : callable
-        Point, gradient there and step (n,) -> trial point. A step of 1 is a bold move.
+        Points, gradients there and steps (n,) -> trial points. A step of 1 is a bold move.
     n_step : int
-        Most steps taken; fewer where every point has arrived.
+        Most steps taken.
     report : callable
-        Called with the number of steps done and the points before each step.
+        Called with the number of steps done and all points before each step.
 
     Returns
     -------
@@ -50,18 +51,27 @@ def ascend(
         Where they arrived.
 
     """
-    value, gradient = value_and_gradient(measure, point)
+    arrived = start.detach().clone()
+    row = torch.arange(len(start), device=start.device)
+    point = arrived
+    value, gradient = value_and_gradient(measure, point, row)
+    reached = value.clone()
     step = torch.full_like(value, FIRST_STEP)
-    alone = (-1, *[1] * (point.ndim - 1))
+    alone = (-1, *[1] * (start.ndim - 1))
     for done in range(n_step):
-        report(done, point)
+        report(done, arrived)
         trial = move(point, gradient, step)
-        trial_value, trial_gradient = value_and_gradient(measure, trial)
-        better = trial_value > value  # False where it is not a number
+        trial_value, trial_gradient = value_and_gradient(measure, trial, row)
+        better = trial_value > value + SMALLEST_GAIN * value.abs()  # False for NaN
         value = torch.where(better, trial_value, value)
         point = torch.where(better.view(alone), trial, point)
         gradient = torch.where(better.view(alone), trial_gradient, gradient)
         step = torch.where(better, (step * GROW).clamp(max=LARGEST_STEP), step * SHRINK)
-        if done % CHECK_EVERY == 0 and bool((step < SMALLEST_STEP).all()):
-            break
-    return point, value
+        if done % DROP_EVERY == 0 or done == n_step - 1:
+            arrived[row], reached[row] = point, value
+            left = step > SMALLEST_STEP
+            row, point, value = row[left], point[left], value[left]
+            gradient, step = gradient[left], step[left]
+            if not len(row):
+                break
+    return arrived, reached

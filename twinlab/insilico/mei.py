@@ -178,11 +178,11 @@ def _excite(
     job: Job,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image in z units, its activation and the gain over the start, one for each row."""
-    paired, spec = twin.paired(positions), twin.spec
+    spec = twin.spec
     blur = _make_blur(blur_sigma, noise.device)
 
-    def measure(z: Tensor) -> Tensor:
-        return paired(z * spec.std + spec.mean)
+    def measure(z: Tensor, row: Tensor) -> Tensor:
+        return twin.paired(positions[row.cpu().numpy()])(z * spec.std + spec.mean)
 
     def mover(smooth: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         def move(z: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def _excite(
 
     z = fix_norm(noise, norm, spec)
     with torch.inference_mode():
-        begun = measure(z)
+        begun = measure(z, torch.arange(len(z)))
     half = n_step // 2 if blur_sigma else 0
     z, value = ascend(z, measure, mover(blur), n_step=half, report=reporter(0))
     z, value = ascend(z, measure, mover(lambda g: g), n_step=n_step - half, report=reporter(half))

@@ -123,10 +123,10 @@ def paired_rates(
 
 
 def value_and_gradient(
-    measure: Callable[[Tensor], Tensor], point: Tensor
+    measure: Callable[..., Tensor], point: Tensor, *others: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Value of each row of `point` and its gradient with respect to that row alone."""
+    """``measure(point, *others)``, one value a row, and each one's gradient by its row."""
     point = point.detach().requires_grad_()
-    value = measure(point)
+    value = measure(point, *others)
     (gradient,) = torch.autograd.grad(value.sum(), point)
     return value.detach(), gradient
