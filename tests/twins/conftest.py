@@ -38,7 +38,7 @@ def make_twin(neurons, spec):
             neurons,
             {"behavior": [1.0, 2.0, 3.0], "pupil_center": [50.0, 40.0]},
             {"recording_id": "made up"},
-            position=rng.uniform(6, 20, (N_NEURON, 2)),
+            position=rng.uniform(6, 18, (N_NEURON, 2)),
             context_scale={
                 "behavior": np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]),
                 "pupil_center": np.array([[50.0, 40.0], [5.0, 5.0]]),

@@ -1,5 +1,7 @@
 """The contract, held to every kind of twin; and that the check sees each way to break it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -50,13 +52,13 @@ class Broken(twins.Twin):
         super().__init__(spec, neurons)
         generator = torch.Generator().manual_seed(0)
         size = (neurons.sizes["neuron"], int(np.prod(spec.shape)))
-        self.register_buffer("filters", torch.rand(*size, generator=generator) / 1e4)
+        self.filters = torch.nn.Parameter(torch.rand(*size, generator=generator) / 1e4)
         self.fault = fault
         self.calls = 0
 
     def for_inference(self):
-        if self.fault == "training":
-            return self.train()
+        if self.fault == "learnable":
+            return copy.deepcopy(self)
         return super().for_inference()
 
     def forward(self, stimulus, *, behavior=None, pupil_center=None, neuron=None, paired=False):
@@ -86,7 +88,7 @@ class Broken(twins.Twin):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("training", "training mode"),
+        ("learnable", "learnable parameters left"),
         ("negative", "negative rates"),
         ("infinite", "not finite"),
         ("random", "two calls with one input differ"),

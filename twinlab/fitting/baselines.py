@@ -25,7 +25,9 @@ def fit_linear_nonlinear(recording: xr.Dataset, *, job: Job | None = None) -> Li
 
     The filter is a ridge regression of responses on pixels, whose penalty is chosen for each
     neuron by correlation on validation trials; the curve (a scaled and shifted softplus) is
-    then fitted to training trials by maximum Poisson likelihood.
+    then fitted to those same trials by maximum Poisson likelihood, because on trials that the
+    filter has seen its output promises more than it holds. Both uses of the validation trials
+    favour the baseline.
 
     Parameters
     ----------
@@ -63,10 +65,10 @@ def fit_linear_nonlinear(recording: xr.Dataset, *, job: Job | None = None) -> Li
         best[better] = score[better]
         filters[better] = candidate.T[better]
 
-    drive = shown @ filters.T
+    drive = held_out @ filters.T
     spread = drive.std(dim=0).clamp_min(1e-12)
     filters, drive = filters / spread[:, None], drive / spread
-    curve = _fit_curve(drive, response, mean, job.part(0.5, 1.0, "curves"))
+    curve = _fit_curve(drive, validation.response, mean, job.part(0.5, 1.0, "curves"))
     neurons = xr.Dataset(
         coords={name: v for name, v in recording.coords.items() if v.dims == ("neuron",)}
     )
@@ -86,7 +88,7 @@ def fit_linear_nonlinear(recording: xr.Dataset, *, job: Job | None = None) -> Li
 def _fit_curve(
     drive: torch.Tensor, response: torch.Tensor, mean: torch.Tensor, job: Job, steps: int = 150
 ) -> dict[str, torch.Tensor]:
-    """Amplitude, slope and offset of each neuron's softplus, by Adam on all trials at once."""
+    """Amplitude, slope and offset of each neuron's softplus, by Adam on all trials."""
     scale = mean.clamp_min(1e-6)
     log_amplitude = torch.zeros(drive.shape[1], requires_grad=True)
     slope = torch.full((drive.shape[1],), 0.5, requires_grad=True)

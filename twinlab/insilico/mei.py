@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +128,7 @@ def synthesize_mei(
         msg = f"Settings of an MEI must be positive, but {' and '.join(wrong)}."
         raise InputError(msg)
     job = job or Job()
-    positions = chosen_positions(twin, neurons)
+    positions = chosen_positions(len(twin), neurons)
     row = np.repeat(np.arange(len(positions)), n_start)
     start = np.tile(np.arange(n_start), len(positions))
     spec = twin.spec
@@ -222,3 +221,70 @@ def _make_blur(sigma: float, device: torch.device) -> Callable[[Tensor], Tensor]
         return flat[:, 0].view_as(images)
 
     return blur
+
+
+def _label_mei(
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    images: np.ndarray,
+    value: np.ndarray,
+    failed: np.ndarray,
+    *,
+    seed: int,
+    settings: dict[str, Any],
+) -> xr.Dataset:
+    """Dataset of the best start of each neuron; `images` are (neuron, start, ...) in z units."""
+    spec = twin.spec
+    each = np.arange(len(positions))
+    best = np.where(failed, -np.inf, value).argmax(1)
+    nothing = np.where(failed.all(1), np.nan, 1.0).astype(np.float32)
+    z = images[each, best] * nothing[:, None, None, None]
+    mei = z * np.float32(spec.std) + np.float32(spec.mean)
+    margin = 1e-3 * spec.std
+    clipped = ((mei <= spec.low + margin) | (mei >= spec.high - margin)).mean((1, 2, 3))
+    unit, rate = {"units": "1"}, {"units": "rate"}
+    result = neuron_labels(twin, positions).assign(
+        mei=(
+            ("neuron", "channel", "y", "x"),
+            mei,
+            {"long_name": "most exciting input", "units": "grey level"},
+        ),
+        activation=(
+            "neuron",
+            value[each, best] * nothing,
+            {"long_name": "response to the MEI"} | rate,
+        ),
+        start_activation=(
+            ("neuron", "start"),
+            value,
+            {"long_name": "response at the end of each start"} | rate,
+        ),
+        best_start=("neuron", best * nothing, {"long_name": "best start"} | unit),
+        failed=(
+            ("neuron", "start"),
+            failed.astype(np.int8),
+            {"long_name": "1 where no step excited the neuron more"} | unit,
+        ),
+        clipped_fraction=(
+            "neuron",
+            clipped * nothing,
+            {"long_name": "share of pixels at the limits of the display"} | unit,
+        ),
+        norm=(
+            "neuron",
+            np.sqrt((z.astype(np.float64) ** 2).sum((1, 2, 3))),
+            {"long_name": "L2 norm of the MEI", "units": "standard deviation of training pixels"},
+        ),
+    )
+    result = result.assign_coords(
+        start=("start", np.arange(value.shape[1]), {"long_name": "start"} | unit)
+    )
+    return make_result(
+        result.assign_coords(spatial_coordinates(spec.height, spec.width)),
+        experiment="mei",
+        twin=twin.identity,
+        recording=str(twin.twin.origin.get("recording", "")),
+        seed=seed,
+        settings={**settings, **provenance(twin)},
+        source=SOURCE,
+    )

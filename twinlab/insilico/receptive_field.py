@@ -84,7 +84,7 @@ def measure_receptive_field(
         msg = f"`n_image` must be a positive even number, but got {n_image}."
         raise InputError(msg)
     job = job or Job()
-    positions = chosen_positions(twin, neurons)
+    positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
     noise = np.random.default_rng(seed).standard_normal((n_image // 2, *spec.shape))
     noise = np.concatenate([noise, -noise]) * contrast * spec.mean + spec.mean
@@ -104,7 +104,7 @@ def measure_receptive_field(
 
     energy = (square / n_image).sum(1).double().cpu().numpy()  # (neuron, y, x)
     center_x, center_y = _centroid(energy)
-    pixel = {"units": "pixel"}
+    pixel = {"units": "px"}
     result = neuron_labels(twin, positions).assign(
         receptive_field=(
             ("neuron", "channel", "y", "x"),
@@ -218,7 +218,7 @@ def estimate_receptive_field(
             residual = y[held] - part @ (kept[:, None] * projected)
             predicted = y[held] - _without(part, kept, overlap, residual)
             sums[:, i] += predicted.sum(0), (predicted**2).sum(0), (predicted * y[held]).sum(0)
-    correlation = _correlation_of_sums(*sums, y)
+    correlation = _correlation_of_sums(sums[0], sums[1], sums[2], y)
 
     changes = np.ptp(y, axis=0) > 0
     best = np.where(changes, np.nan_to_num(correlation, nan=-np.inf).argmax(0), 0)
@@ -317,10 +317,10 @@ def measure_sta(
     Raises
     ------
     InputError
-        If no trial has a response.
+        If no trial has a response, or `neurons` are not the recording's.
 
     """
-    chosen = recording if neurons is None else recording.isel(neuron=np.atleast_1d(neurons))
+    chosen = recording.isel(neuron=chosen_positions(recording.sizes["neuron"], neurons))
     learned = np.isin(chosen.split.values.astype(str), ("train", "validation"))
     present = np.isfinite(chosen.response.values)
     trials = np.flatnonzero(learned & present.any(1))
@@ -400,7 +400,7 @@ def measure_twin_sta(
 
     """
     job = job or Job()
-    positions = chosen_positions(twin, neurons)
+    positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
     noise = np.random.default_rng(seed).standard_normal((n_image, *spec.shape), np.float32)
     images = spec.mean + contrast * spec.std * noise

@@ -27,21 +27,21 @@ __all__ = [
 Neurons = Sequence[int] | np.ndarray | None
 
 
-def chosen_positions(twin: ConditionedTwin, neurons: Neurons) -> np.ndarray:
+def chosen_positions(n_neuron: int, neurons: Neurons) -> np.ndarray:
     """Positions of the neurons asked about, counted from 0; all where `neurons` is None."""
     if neurons is None:
-        return np.arange(len(twin))
+        return np.arange(n_neuron)
     asked = np.atleast_1d(np.asarray(neurons))
     if asked.size == 0 or not np.issubdtype(asked.dtype, np.integer):
         msg = f"`neurons` must be one or more whole numbers (positions), but got {neurons!r}."
         raise InputError(msg)
-    if asked.min() < -len(twin) or asked.max() >= len(twin):
+    if asked.min() < -n_neuron or asked.max() >= n_neuron:
         msg = (
-            f"`neurons` must lie between 0 and {len(twin) - 1}, the positions of this twin's "
-            f"neurons, but got {asked.min()} to {asked.max()}."
+            f"`neurons` must lie between 0 and {n_neuron - 1}, the positions of the neurons "
+            f"there are, but got {asked.min()} to {asked.max()}."
         )
         raise InputError(msg)
-    return np.arange(len(twin))[asked]
+    return np.arange(n_neuron)[asked]
 
 
 def neuron_labels(twin: ConditionedTwin, positions: np.ndarray) -> xr.Dataset:
@@ -52,7 +52,7 @@ def neuron_labels(twin: ConditionedTwin, positions: np.ndarray) -> xr.Dataset:
 def spatial_coordinates(height: int, width: int) -> dict[str, Any]:
     """Coordinates of the pixels of an image, in pixels from the centre of the first."""
     return {
-        name: (name, np.arange(size), {"long_name": long_name, "units": "pixel"})
+        name: (name, np.arange(size), {"long_name": long_name, "units": "px"})
         for name, size, long_name in (
             ("y", height, "vertical position, downwards"),
             ("x", width, "horizontal position, rightwards"),
@@ -61,7 +61,7 @@ def spatial_coordinates(height: int, width: int) -> dict[str, Any]:
 
 
 def provenance(twin: ConditionedTwin) -> dict[str, Any]:
-    """What was bound when the twin was conditioned, for the settings of a result."""
+    """Context that was bound when the twin was conditioned, for the settings of a result."""
     sessions = np.unique(twin.labels.session.values.astype(str)).tolist()
     return {"session": sessions, "context": twin.context}
 

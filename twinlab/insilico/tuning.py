@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -80,7 +81,7 @@ def _resultant(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
     curve = np.asarray(curve, np.float64)
     total = curve.sum(-1)
     vector = curve @ np.exp(1j * np.deg2rad(angle_deg))
-    return vector / np.where(total > 0, total, np.nan)
+    return vector * (1 / np.where(total > 0, total, np.nan))
 
 
 def measure_orientation_tuning(
@@ -164,7 +165,7 @@ def measure_orientation_tuning(
             f"grey levels, {spec.low:g} to {spec.high:g}; it can be {most:.3g} at most."
         )
         raise InputError(msg)
-    positions = chosen_positions(twin, neurons)
+    positions = chosen_positions(len(twin), neurons)
     axes = (
         np.arange(n_orientation) * 180 / n_orientation,
         np.geomspace(min_spatial_frequency, max_spatial_frequency, n_spatial_frequency),
@@ -232,7 +233,7 @@ def _check_grid(shape: tuple[int, int, int], lowest: float, highest: float) -> N
 
 def _summarise(
     response: np.ndarray, blank: np.ndarray, orientation: np.ndarray, frequency: np.ndarray
-) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
+) -> dict[str, Any]:
     """Curves, preferences and indices of responses (neuron, orientation, frequency, phase)."""
     rounding = ROUNDING * response.max((1, 2, 3), initial=0.0)
     above = response - blank[:, None, None, None]

@@ -11,7 +11,7 @@ from twinlab.twins.contract import (
 from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.linear import LinearNonlinearTwin
-from twinlab.twins.peers import import_peer, load_peer_readout
+from twinlab.twins.peers import import_peer, load_peer_core, load_peer_readout
 from twinlab.twins.storing import KINDS, check_twin_target, load_twin, save_twin
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "LinearNonlinearTwin",
     # neuralpredictors' parts
     "import_peer",
+    "load_peer_core",
     "load_peer_readout",
     # on disk
     "check_twin_target",

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from twinlab.schema import InputError
 from twinlab.twins import deep
+from twinlab.twins.cores import StackedCore
 from twinlab.twins.readouts import GaussianReadout
 
-__all__ = ["PEER_CORES", "PEER_READOUTS", "import_peer", "load_peer_readout"]
+__all__ = ["PEER_CORES", "PEER_READOUTS", "import_peer", "load_peer_core", "load_peer_readout"]
 
 
 @contextmanager
@@ -169,6 +170,22 @@ PEER_READOUTS = {
 }
 deep.CORES.update(PEER_CORES)
 deep.READOUTS.update(PEER_READOUTS)
+
+
+def load_peer_core(core: StackedCore, state: dict[str, Tensor]) -> None:
+    """Load the state dict of neuralpredictors' ``Stacked2dCore`` into our core.
+
+    Parameters
+    ----------
+    core : StackedCore
+        Of as many layers, channels and kernel sizes.
+    state : dict of str to Tensor
+        The peer keeps the constant filter of its regulariser there too; it is left out.
+
+    """
+    core.load_state_dict(
+        {name: value for name, value in state.items() if "regularizer" not in name}
+    )
 
 
 def load_peer_readout(readout: GaussianReadout, state: dict[str, Tensor]) -> None:

@@ -27,6 +27,7 @@ from twinlab.twins.linear import LinearNonlinearTwin
 __all__ = ["KINDS", "load_twin", "save_twin"]
 
 FORMAT = 1
+FILES = ("twin.json", "weights.safetensors", "neurons.nc")
 KINDS: dict[str, type[DeepTwin] | type[LinearNonlinearTwin]] = {
     kind.kind: kind for kind in (DeepTwin, LinearNonlinearTwin)
 }
@@ -92,6 +93,10 @@ def load_twin(path: str | PathLike[str]) -> Twin:
     if not (path / "twin.json").is_file():
         msg = f"{path}: is not a twin (no twin.json in it); expected a folder `twinlab fit` wrote."
         raise InputError(msg)
+    absent = [name for name in FILES if not (path / name).is_file()]
+    if absent:
+        msg = f"{path}: {', '.join(absent)} is missing; copy the whole twin folder again."
+        raise InputError(msg)
     try:
         description = json.loads((path / "twin.json").read_text())
         if description["format"] > FORMAT:
@@ -108,9 +113,6 @@ def load_twin(path: str | PathLike[str]) -> Twin:
         twin.load_state_dict(state)
     except InputError:
         raise
-    except FileNotFoundError as error:
-        msg = f"{error.filename or path}: is missing; copy the whole twin folder again."
-        raise InputError(msg) from error
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
     ) as error:  # fmt: skip

@@ -1,0 +1,388 @@
+"""Norm-matched controls of an MEI: best natural image, best Gabor, and another twin's opinion."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy import ndimage
+from scipy.spatial import Delaunay, QhullError
+from torch import Tensor
+
+from twinlab.insilico.ascent import ascend
+from twinlab.insilico.mei import fix_norm
+from twinlab.insilico.responses import paired_rates
+from twinlab.jobs import Job
+from twinlab.schema import InputError
+from twinlab.twins import ConditionedTwin
+
+__all__ = ["cross_examine", "find_mask"]
+
+MASK_THRESHOLD = 1.5  # standard deviations of the image, as in laminr's `utils/mask.py`
+MASK_BLUR = 1.5  # px
+
+# The Gabors tried first; the best is then refined in all its parameters.
+ORIENTATIONS = np.deg2rad(np.arange(0, 180, 15))
+SPATIAL_FREQUENCIES = np.geomspace(0.05, 0.25, 5)  # cycles/px
+PHASES = np.arange(4) * np.pi / 2
+CYCLES = 0.45  # standard deviation of the envelope, in periods of the carrier
+
+# Columns of a Gabor's parameters, and how far a bold step moves each. Channel weights follow.
+GABOR = ("x", "y", "orientation", "log_frequency", "phase", "log_size", "log_elongation")
+GABOR_STEP = (0.5, 0.5, 0.1, 0.1, 0.3, 0.1, 0.1)
+CHANNEL_STEP = 0.1
+
+
+def find_mask(image: np.ndarray) -> np.ndarray:
+    """Where an image has its contrast: 1 there, 0 elsewhere, with a soft edge.
+
+    Pixels further than 1.5 standard deviations from the image's mean (in any channel) are
+    closed to regions; the convex hull of the largest is blurred.
+
+    Parameters
+    ----------
+    image : ndarray of shape (channel, y, x)
+
+    Returns
+    -------
+    ndarray of shape (y, x), float32
+
+    """
+    z = np.abs(image - image.mean()).max(0)
+    far = z > min(MASK_THRESHOLD * image.std(), z.max() / 2)
+    # Padded, so that closing does not eat what touches the border.
+    closed = ndimage.binary_closing(np.pad(far, 3), iterations=2)[3:-3, 3:-3]
+    labels, _ = ndimage.label(closed | far)
+    region = labels == np.bincount(labels[labels > 0]).argmax()
+    blurred = ndimage.gaussian_filter(_hull(region).astype(np.float32), MASK_BLUR)
+    return (blurred / max(blurred.max(), 1e-6)).astype(np.float32)
+
+
+def _hull(region: np.ndarray) -> np.ndarray:
+    """Pixels inside the convex hull of a region; the region itself if it is a line or a point."""
+    points = np.argwhere(region)
+    try:
+        triangles = Delaunay(points)
+    except (QhullError, ValueError):
+        return region
+    every = np.indices(region.shape).reshape(2, -1).T
+    return (triangles.find_simplex(every) >= 0).reshape(region.shape)
+
+
+def cross_examine(
+    mei: xr.Dataset,
+    twin: ConditionedTwin,
+    other: ConditionedTwin,
+    natural: np.ndarray,
+    *,
+    n_step: int = 60,
+    batch_size: int = 256,
+    job: Job | None = None,
+) -> xr.Dataset:
+    """Score MEIs on a twin that did not make them, beside norm-matched controls.
+
+    An image optimised on a twin flatters it. Its activation is therefore set beside that of
+    the best of many natural images, each seen through the MEI's own mask, and of the best
+    Gabor: the best of a grid of 240 at the centre of the mask, then refined by gradient
+    ascent on its place, orientation, spatial frequency, phase, size and elongation. All
+    three have the same mean and norm, are found on `twin`, and are shown to `other` too.
+
+    Parameters
+    ----------
+    mei : xarray.Dataset
+        Of `synthesize_mei`.
+    twin : ConditionedTwin
+        That made them, conditioned in the same way.
+    other : ConditionedTwin
+        Independently trained, of the same neurons and image size.
+    natural : ndarray of shape (n_image, channel, y, x)
+        Natural images in grey levels, best from outside the training set.
+    n_step : int
+        Most steps of the Gabors' refinement.
+    batch_size : int
+        Images shown at once.
+    job : Job, optional
+
+    Returns
+    -------
+    xarray.Dataset
+        `mei` with, along `neuron`: `activation_other`; `activation_natural`,
+        `activation_natural_other`, `natural_index` (into `natural`) and `natural` (neuron,
+        channel, y, x); `activation_gabor`, `activation_gabor_other` and `gabor` (neuron,
+        channel, y, x); and `mask` (neuron, y, x). NaN where the MEI is.
+
+    Raises
+    ------
+    InputError
+        If `mei` is not of this twin, `other` is the same twin, lacks a neuron or has another
+        image size, or `natural` are not images of this size.
+
+    References
+    ----------
+    Walker et al. (2019), Nature Neuroscience 22: 2060-2065; mask after
+    Bashiri et al. (2025), laminr.
+
+    """
+    _check_parties(mei, twin, other, natural)
+    job = job or Job()
+    spec, norm = twin.spec, float(json.loads(mei.attrs["settings"])["norm"])
+    found = np.flatnonzero(np.isfinite(mei.activation.values))
+    if not len(found):
+        msg = "Every MEI of this result failed (`failed` is 1 everywhere); nothing to examine."
+        raise InputError(msg)
+    position = _positions(mei, twin)[found]
+    elsewhere = _positions(mei, other)[found]
+    images = mei.mei.values[found]
+    mask = np.stack([find_mask(image) for image in images])
+
+    # 1. the best natural image, through the mask of each MEI
+    z = torch.as_tensor(natural, dtype=torch.float32)
+    z = (z - spec.mean) / spec.std
+    n_natural = len(z)
+
+    def windowed(part: slice) -> Tensor:
+        neuron, image = np.divmod(np.arange(part.start, part.stop), n_natural)
+        return _to_grey(_window(z[image], torch.as_tensor(mask[neuron])), norm, twin)
+
+    rates = paired_rates(
+        twin, np.repeat(position, n_natural), windowed, batch_size, job.part(0, 0.6, "natural")
+    ).reshape(-1, n_natural)
+    natural_index = rates.argmax(1)
+    best_natural = _to_grey(_window(z[natural_index], torch.as_tensor(mask)), norm, twin)
+
+    # 2. the best Gabor
+    best_gabor = _best_gabor(
+        twin, position, images, mask, norm, n_step, batch_size, job.part(0.6, 0.95, "Gabor")
+    )
+
+    # 3. everything shown to both twins
+    shown = {"": torch.as_tensor(images), "_natural": best_natural, "_gabor": best_gabor}
+    last = job.part(0.95, 1.0, "other twin")
+    activation: dict[str, np.ndarray] = {}
+    for name, stimulus in shown.items():
+        for asked, suffix, neurons in ((twin, "", position), (other, "_other", elsewhere)):
+            if name or suffix:  # the MEI's own activation is known
+                activation[f"activation{name}{suffix}"] = paired_rates(
+                    asked, neurons, stimulus.__getitem__, batch_size, last
+                )
+    return _label_controls(
+        mei,
+        found,
+        activation | {"natural_index": natural_index.astype(np.float32)},
+        {"natural": best_natural.numpy(), "gabor": best_gabor.numpy(), "mask": mask},
+        settings={
+            "other": other.identity,
+            "other_context": other.context,
+            "n_natural": n_natural,
+            "gabor_n_step": n_step,
+        },
+    )
+
+
+def _check_parties(
+    mei: xr.Dataset, twin: ConditionedTwin, other: ConditionedTwin, natural: np.ndarray
+) -> None:
+    if mei.attrs.get("experiment") != "mei":
+        msg = (
+            f"`mei` is a result of {mei.attrs.get('experiment')!r}; expected one of "
+            "`synthesize_mei`."
+        )
+        raise InputError(msg)
+    if mei.attrs["twin"] != twin.identity:
+        msg = (
+            f"These MEIs were made on twin {mei.attrs['twin']}, but `twin` is {twin.identity}; "
+            "give the twin that made them."
+        )
+        raise InputError(msg)
+    if other.identity == twin.identity:
+        msg = (
+            f"`other` is the twin that made the MEIs ({twin.identity}); an optimised image must "
+            "be scored on an independently trained twin."
+        )
+        raise InputError(msg)
+    if other.spec.shape != twin.spec.shape:
+        msg = f"`other` sees images of shape {other.spec.shape}, `twin` of {twin.spec.shape}."
+        raise InputError(msg)
+    twin.spec.check(natural)
+    if not len(natural):
+        msg = "`natural` holds no image; expected at least one."
+        raise InputError(msg)
+
+
+def _positions(mei: xr.Dataset, twin: ConditionedTwin) -> np.ndarray:
+    """Positions in a twin of the neurons of a result, by session and identity."""
+
+    def names(labels: xr.Dataset) -> list[tuple[str, str]]:
+        pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
+        return [(str(session), str(neuron)) for session, neuron in pairs]
+
+    known = {name: position for position, name in enumerate(names(twin.labels))}
+    missing = [name for name in names(mei) if name not in known]
+    if missing:
+        msg = (
+            f"Twin {twin.identity} lacks {len(missing)} of the {mei.sizes['neuron']} neurons of "
+            f"this result, first (session, neuron_id) = {missing[0]}."
+        )
+        raise InputError(msg)
+    return np.array([known[name] for name in names(mei)])
+
+
+def _to_grey(z: Tensor, norm: float, twin: ConditionedTwin) -> Tensor:
+    return fix_norm(z, norm, twin.spec) * twin.spec.std + twin.spec.mean
+
+
+def _window(z: Tensor, mask: Tensor) -> Tensor:
+    """Images (n, channel, y, x) through masks (n, y, x), their mean under the mask removed."""
+    weight = mask[:, None]
+    total = weight.sum((1, 2, 3), keepdim=True) * z.shape[1]
+    return weight * (z - (weight * z).sum((1, 2, 3), keepdim=True) / total)
+
+
+def draw_gabors(parameters: Tensor, height: int, width: int) -> Tensor:
+    """Gabors (n, channel, y, x) of parameters (n, 7 + channel), differentiable in them.
+
+    The columns are those of `GABOR` (radians, pixels), then one weight a channel.
+    """
+    x, y, orientation, frequency, phase, size, elongation = (
+        column.view(-1, 1, 1) for column in parameters[:, : len(GABOR)].T
+    )
+    dx = torch.arange(width, device=parameters.device) - x
+    dy = torch.arange(height, device=parameters.device)[:, None] - y
+    across = dx * torch.sin(orientation) + dy * torch.cos(orientation)
+    along = (dx * torch.cos(orientation) - dy * torch.sin(orientation)) / elongation.exp()
+    envelope = torch.exp(-(across**2 + along**2) / (2 * (2 * size).exp()))
+    wave = envelope * torch.cos(2 * torch.pi * frequency.exp() * across + phase)
+    return wave[:, None] * parameters[:, len(GABOR) :, None, None]
+
+
+def _best_gabor(
+    twin: ConditionedTwin,
+    position: np.ndarray,
+    images: np.ndarray,
+    mask: np.ndarray,
+    norm: float,
+    n_step: int,
+    batch_size: int,
+    job: Job,
+) -> Tensor:
+    """Gabor that excites each neuron most, (neuron, channel, y, x) in grey levels."""
+    spec = twin.spec
+    grid = _gabor_grid(images, mask)  # (neuron, gabor, parameter)
+    n_gabor = grid.shape[1]
+    flat = grid.flatten(0, 1)
+
+    def drawn(parameters: Tensor) -> Tensor:
+        return _to_grey(draw_gabors(parameters, spec.height, spec.width), norm, twin)
+
+    rates = paired_rates(
+        twin,
+        np.repeat(position, n_gabor),
+        lambda part: drawn(flat[part]),
+        batch_size,
+        job.part(0, 0.5, "grid"),
+    ).reshape(-1, n_gabor)
+    start = grid[torch.arange(len(grid)), torch.as_tensor(rates.argmax(1))]
+
+    bold = torch.tensor([*GABOR_STEP, *[CHANNEL_STEP] * spec.channel], device=twin.device)
+    low, high = _gabor_limits(spec.channel, spec.height, spec.width, twin.device)
+
+    def move(parameters: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
+        # The gradient with each parameter in units of its bold step, one such step long.
+        direction = gradient * bold
+        direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        moved = parameters + step[:, None] * direction * bold
+        return torch.minimum(torch.maximum(moved, low), high)
+
+    refined = torch.empty_like(start)
+    refining = job.part(0.5, 1.0, "refinement")
+    for first in range(0, len(start), batch_size):
+        part = slice(first, min(first + batch_size, len(start)))
+        chosen = position[part]
+
+        def measure(parameters: Tensor, row: Tensor, chosen: np.ndarray = chosen) -> Tensor:
+            return twin.paired(chosen[row.cpu().numpy()])(drawn(parameters))
+
+        def report(done: int, _: Tensor, first: int = first, size: int = len(chosen)) -> None:
+            refining.report((first + size * done / n_step) / len(start), f"step {done}")
+
+        point, _ = ascend(start[part].to(twin.device), measure, move, n_step=n_step, report=report)
+        refined[part] = point.cpu()
+    return drawn(refined)
+
+
+def _gabor_grid(images: np.ndarray, mask: np.ndarray) -> Tensor:
+    """Parameters (neuron, gabor, parameter) of the Gabors tried first."""
+    row, column = np.indices(mask.shape[1:])
+    mass = mask.sum((1, 2))
+    center = np.stack([(mask * column).sum((1, 2)), (mask * row).sum((1, 2))], 1) / mass[:, None]
+    largest = min(mask.shape[1:]) / 4
+    shapes = np.array(
+        [
+            (orientation, np.log(f), phase, np.log(np.clip(CYCLES / f, 1.0, largest)), 0.0)
+            for orientation in ORIENTATIONS
+            for f in SPATIAL_FREQUENCIES
+            for phase in PHASES
+        ]
+    )
+    # Channels weighed as in the MEI: the first singular vector of its pixels.
+    flat = images.reshape(*images.shape[:2], -1)
+    weights = np.linalg.svd(flat - flat.mean(2, keepdims=True), full_matrices=False)[0][:, :, 0]
+    each = [
+        np.hstack([np.tile(place, (len(shapes), 1)), shapes, np.tile(weight, (len(shapes), 1))])
+        for place, weight in zip(center, weights, strict=True)
+    ]
+    return torch.as_tensor(np.stack(each), dtype=torch.float32)
+
+
+def _gabor_limits(
+    channel: int, height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Lowest and highest value of each parameter of a Gabor."""
+    limits: dict[str, tuple[float, float]] = {
+        "x": (0, width - 1),
+        "y": (0, height - 1),
+        "log_frequency": (np.log(0.01), np.log(0.5)),
+        "log_size": (np.log(0.7), np.log(max(height, width) / 2)),
+        "log_elongation": (-np.log(4), np.log(4)),
+    }
+    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR] + [(-10.0, 10.0)] * channel
+    low, high = torch.tensor(rows, dtype=torch.float32, device=device).T
+    return low, high
+
+
+def _label_controls(
+    mei: xr.Dataset,
+    found: np.ndarray,
+    scalars: dict[str, np.ndarray],
+    images: dict[str, np.ndarray],
+    settings: dict[str, Any],
+) -> xr.Dataset:
+    """`mei` with the controls, NaN for the neurons that are not among `found`."""
+    long_names = {
+        "activation_other": "response to the MEI, other twin",
+        "activation_natural": "response to the best natural image",
+        "activation_natural_other": "response to the best natural image, other twin",
+        "activation_gabor": "response to the best Gabor",
+        "activation_gabor_other": "response to the best Gabor, other twin",
+        "natural_index": "index of the best natural image",
+        "natural": "best natural image, through the mask",
+        "gabor": "best Gabor",
+        "mask": "mask of the MEI",
+    }
+    variables: dict[str, Any] = {}
+    for name, values in (scalars | images).items():
+        whole = np.full((mei.sizes["neuron"], *values.shape[1:]), np.nan, np.float32)
+        whole[found] = values
+        dims = ("neuron", *("channel", "y", "x")[4 - values.ndim :])
+        units = "rate" if name.startswith("activation") else "grey level"
+        units = "1" if name in ("natural_index", "mask") else units
+        variables[name] = (dims, whole, {"long_name": long_names[name], "units": units})
+    result = mei.assign(variables)
+    result.attrs = dict(mei.attrs)
+    result.attrs["settings"] = json.dumps(
+        json.loads(mei.attrs["settings"]) | settings, sort_keys=True
+    )
+    return result
