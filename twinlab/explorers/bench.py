@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +38,16 @@ COLOR_CHOICES = {
     "oracle correlation": ("scores", "oracle_correlation"),
     "explainable variance": ("scores", "explainable_variance"),
 }
+
+
+class Arrivals(param.Parameterized):
+    """How often each kind of result has come in; a view watches the kinds it draws."""
+
+    averages = param.Integer(0)
+    scores = param.Integer(0)
+    receptive_field = param.Integer(0)
+    tuning = param.Integer(0)
+    mei = param.Integer(0)
 
 
 class TwinBench(pn.viewable.Viewer):
@@ -71,8 +84,8 @@ class TwinBench(pn.viewable.Viewer):
     """
 
     neuron = param.Integer(0, bounds=(0, None), doc="Position of the chosen neuron.")
-    color_by = param.Selector(objects=[""], doc="What the map of neurons is coloured by.")
-    kind = param.Selector(
+    color_by: Any = param.Selector(objects=[""], doc="What the map of neurons is coloured by.")
+    kind: Any = param.Selector(
         objects=KINDS,
         default="Gabor",
         doc="Stimulus: full-field grating, grating in a round window, or Gabor patch.",
@@ -80,9 +93,7 @@ class TwinBench(pn.viewable.Viewer):
     orientation = param.Number(
         0.0, bounds=(0, 180), step=5, doc="Of the bars, in degrees from horizontal, rising right."
     )
-    spatial_frequency = param.Number(
-        0.1, bounds=(0.02, 0.3), step=0.01, doc="Cycles per pixel."
-    )
+    spatial_frequency = param.Number(0.1, bounds=(0.02, 0.3), step=0.01, doc="Cycles per pixel.")
     phase = param.Number(
         0.0, bounds=(0, 360), step=15, doc="Degrees; 0 has a bright bar at the centre of a Gabor."
     )
@@ -95,7 +106,6 @@ class TwinBench(pn.viewable.Viewer):
         step=0.5,
         doc="Radius of a round grating, or standard deviation of a Gabor's envelope, in pixels.",
     )
-    arrived = param.Integer(0, doc="Counts the results that have been measured.")
     running = param.Boolean(False, doc="Whether long work is under way.")
     progress = param.Number(0.0, bounds=(0, 1), doc="Share of the long work that is done.")
     message = param.String("", doc="What the long work is doing, or how it ended.")
@@ -125,8 +135,12 @@ class TwinBench(pn.viewable.Viewer):
         self._set_bounds()
         self.param.update(**params)
         self._document = pn.state.curdoc
-        self._job: Job | None = None
-        self._long_job: Job | None = None
+        self.arrivals = Arrivals()
+        self._news: dict[str, Any] = {}
+        self._telling = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        # A thread still computing when Python ends would bring it down.
+        self._end = weakref.finalize(self, _stop, self._jobs)
         self._seen: tuple[Any, ...] = ()
         self._places = self._place_neurons()
         self._page = self._lay_out()
@@ -143,7 +157,7 @@ class TwinBench(pn.viewable.Viewer):
     def stimulus(self) -> xr.DataArray:
         """Stimulus the sliders describe: (channel, y, x), in grey levels."""
         spec = self.findings.twin.spec
-        canvas = {
+        canvas: dict[str, Any] = {
             "height": spec.height,
             "width": spec.width,
             "channel": spec.channel,
@@ -180,7 +194,7 @@ class TwinBench(pn.viewable.Viewer):
         return unfamiliar_features(self.stimulus().values, self.training)
 
     def known(self, name: str) -> xr.Dataset | None:
-        """Result of that name for the chosen neuron; None while it is not known.
+        """Return the result of that name for the chosen neuron; None while it is not known.
 
         One of "averages", "scores", "receptive_field", "tuning", "mei".
         """
@@ -217,69 +231,82 @@ class TwinBench(pn.viewable.Viewer):
 
     def cancel(self) -> None:
         """Ask the long work to stop; what was there before stays."""
-        if self._long_job is not None:
-            self._long_job.cancel()
+        if "long" in self._jobs:
+            self._jobs["long"].cancel()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until nothing is being measured; raise what went wrong, if anything did."""
-        for job in (self._job, self._long_job):
-            if job is not None:
-                job.wait(timeout)
+        for job in list(self._jobs.values()):
+            job.wait(timeout)
 
     def close(self) -> None:
         """Stop all work; the page that showed the bench is gone."""
-        for job in (self._job, self._long_job):
-            if job is not None:
-                job.cancel()
+        self._end()
 
     # Work in the background
 
-    def _start(self, work: Callable[..., Any], *args: Any) -> None:
+    def _start(self, work: Callable[..., Any], name: str, *args: Any) -> None:
         if self.running:
             return
         self.param.update(running=True, progress=0.0, message="starting", preview=None)
-        self._long_job = Job(self._hear).start(work, *args)
 
-    def _hear(self, job: Job) -> None:
-        """Pass on the state of the long work; called in its thread."""
-        if job.status in ("done", "cancelled", "failed"):
-            end = {"done": "done", "cancelled": "cancelled", "failed": f"failed: {job.error}"}
-            self._push(running=False, message=end[job.status], preview=None, arrived=True)
-        else:
-            self._push(progress=min(job.fraction, 1.0), message=job.message, preview=job.preview)
+        def hear(job: Job) -> None:
+            """Pass on the state of the work; called in its thread."""
+            if job.status == "running":
+                self._tell(
+                    progress=min(job.fraction, 1.0), message=job.message, preview=job.preview
+                )
+            else:
+                said = f"failed: {job.error}" if job.status == "failed" else job.status
+                self._tell(name, running=False, message=said, preview=None)
+
+        self._jobs["long"] = Job(hear, interval=0.2).start(work, name, *args)
 
     def _examine(self) -> None:
         """Start to measure what is not yet known of the chosen neuron."""
-        if self._job is not None:
-            self._job.cancel()
+        if "quick" in self._jobs:
+            self._jobs["quick"].cancel()
         neuron = self.neuron
         missing = [
             name for name in self.findings.steps if self.findings.known(name, neuron) is None
         ]
         if missing:
-            self._job = Job(self._hear_failure).start(self._measure_steps, missing, neuron)
+            self._jobs["quick"] = Job(self._hear_failure, interval=np.inf).start(
+                self._measure_steps, missing, neuron
+            )
 
     def _measure_steps(self, steps: list[str], neuron: int, job: Job) -> None:
         for name in steps:
             self.findings.measure(name, neuron, job)
-            self._push(arrived=True)
+            self._tell(name)
 
     def _hear_failure(self, job: Job) -> None:
         if job.status == "failed":
-            self._push(message=f"failed: {job.error}")
+            self._tell(message=f"failed: {job.error}")
 
-    def _push(self, *, arrived: bool = False, **values: Any) -> None:
-        """Set parameters from any thread: on the page's own loop where it is served."""
+    def _tell(self, arrived: str = "", **values: Any) -> None:
+        """Set parameters from any thread: on the page's own loop where it is served.
 
-        def update() -> None:
-            if arrived:
-                values["arrived"] = self.arrived + 1
-            self.param.update(**values)
-
+        What is told before the page had time for the last goes with it, so that news never
+        queue up.
+        """
+        with self._telling:
+            on_its_way = bool(self._news)
+            self._news.update(values)
+            self._news.setdefault("arrived", set()).update({arrived} - {""})
+        if on_its_way:
+            return
         if self._document is not None and self._document.session_context is not None:
-            self._document.add_next_tick_callback(update)
+            self._document.add_next_tick_callback(self._hear_news)
         else:
-            update()
+            self._hear_news()
+
+    def _hear_news(self) -> None:
+        with self._telling:
+            news, self._news = self._news, {}
+        arrived = news.pop("arrived", set())
+        self.param.update(**news)
+        self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
 
     # Setting up
 
@@ -291,7 +318,7 @@ class TwinBench(pn.viewable.Viewer):
         self.param.size.bounds = (1, max(spec.height, spec.width) / 2)
         depth = {"cortical depth": ("labels", "z_um")} if "z_um" in self.findings.labels else {}
         truths = {
-            name.replace("_", " "): ("labels", name)
+            str(name).replace("_", " "): ("labels", str(name))
             for name, truth in self.findings.labels.coords.items()
             if str(name).startswith("true_") and truth.dtype.kind == "f"
         }
@@ -339,15 +366,28 @@ class TwinBench(pn.viewable.Viewer):
 
     # Figures
 
-    def _view(self, draw: Callable[..., hv.Dimensioned], names: list[str]) -> pn.pane.HoloViews:
-        """Draw in place, again whenever one of the parameters changes."""
-        stream = hv.streams.Params(self, names)
-        figure = hv.DynamicMap(lambda **_: draw(), streams=[stream])
+    def _figure(
+        self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]
+    ) -> hv.DynamicMap:
+        """Draw in place, again whenever a parameter changes or a result comes in."""
+        streams = [hv.streams.Params(self, names)]
+        if arriving:
+            streams.append(hv.streams.Params(self.arrivals, arriving))
+        return hv.DynamicMap(lambda **_: draw(), streams=streams)
+
+    def _view(
+        self,
+        draw: Callable[[], hv.Dimensioned],
+        names: list[str],
+        arriving: list[str] | None = None,
+    ) -> pn.pane.HoloViews:
+        figure = self._figure(draw, names, arriving or [])
         return pn.pane.HoloViews(figure, linked_axes=False, margin=0)
 
     def _map(self) -> hv.DynamicMap:
-        stream = hv.streams.Params(self, ["neuron", "arrived"])
-        figure = hv.DynamicMap(lambda **_: self._draw_map(), streams=[stream])
+        source, _ = self._colors[self.color_by]
+        arriving = [source] if source in self.arrivals.param else []
+        figure = self._figure(self._draw_map, ["neuron"], arriving)
         hv.streams.Tap(source=figure).add_subscriber(self._choose)
         return figure
 
@@ -367,12 +407,13 @@ class TwinBench(pn.viewable.Viewer):
             if source == "labels"
             else self.findings.column(source, variable)
         )
-        return plots.plot_map(
+        figure = plots.plot_map(
             self._places.assign({variable: color}),
             variable,
             selected=self.neuron,
             size=(LEFT - 112, LEFT - 112),
         )
+        return figure.opts(toolbar="above", backend="bokeh")
 
     def _draw_rates(self) -> hv.Overlay:
         return _bare(
@@ -395,11 +436,7 @@ class TwinBench(pn.viewable.Viewer):
             spec = self.findings.twin.spec
             blank = ("channel", "y", "x"), np.zeros(spec.shape)
             field = xr.Dataset({"receptive_field": blank})
-        # A neuron blind to the sign of contrast stays pale, rather than showing magnified noise.
-        limit = float(field.sensitivity.max()) or None if "sensitivity" in field else None
-        return _bare(
-            plots.plot_receptive_field(field, limit=limit, title="", width=HALF - 48)
-        )
+        return _bare(plots.plot_receptive_field(field, title="", width=HALF - 48))
 
     def _draw_mei(self) -> hv.Image:
         mei, spec = self.known("mei"), self.findings.twin.spec
@@ -414,7 +451,10 @@ class TwinBench(pn.viewable.Viewer):
         tuning = self.known("tuning")
         if tuning is None:
             tuning = _no_tuning()
-        return _bare(plots.plot_tuning(tuning, title="", size=(HALF - 58, 150)))
+        curve = tuning.evoked_curve.assign_attrs(long_name="response above blank")
+        return _bare(
+            plots.plot_tuning(tuning.assign(evoked_curve=curve), title="", size=(HALF - 58, 150))
+        )
 
     def _draw_prediction(self) -> hv.Overlay:
         averages = self.known("averages")
@@ -423,10 +463,11 @@ class TwinBench(pn.viewable.Viewer):
         return _bare(plots.plot_prediction(averages, title="", size=(HALF - 58, 150)))
 
     def _draw_gallery(self) -> hv.Overlay:
-        averages, spec = self.known("averages"), self.findings.twin.spec
+        averages, recording = self.known("averages"), self.findings.recording
+        spec = self.findings.twin.spec
         images = np.full((2 * N_GALLERY, *spec.shape), spec.mean, np.float32)
         captions = [""] * (2 * N_GALLERY)
-        if averages is not None:
+        if averages is not None and recording is not None:
             order = np.argsort(averages.response.values, kind="stable")
             order = order[np.isfinite(averages.response.values[order])]
             best, worst = order[::-1][:N_GALLERY], order[:N_GALLERY]
@@ -434,26 +475,25 @@ class TwinBench(pn.viewable.Viewer):
                 for column, image in enumerate(chosen):
                     place = row * N_GALLERY + column
                     one = averages.isel(image=int(image))
-                    images[place] = self.findings.recording.stimulus.values[
-                        int(one.stimulus_index)
-                    ]
+                    images[place] = recording.stimulus.values[int(one.stimulus_index)]
                     captions[place] = f"{float(one.response):.2g} | {float(one.prediction):.2g}"
         labelled = xr.DataArray(images, dims=("image", "channel", "y", "x"))
-        return _bare(
-            plots.plot_gallery(labelled, captions, columns=N_GALLERY, width=MIDDLE - 10)
-        )
+        return _bare(plots.plot_gallery(labelled, captions, columns=N_GALLERY, width=MIDDLE - 10))
 
     # Words
 
     def _say_who(self, neuron: int) -> str:
         labels = self.findings.labels.isel(neuron=neuron)
-        parts = [f"<b>Neuron {neuron}</b> of {len(self.findings)}", f"id {labels.neuron_id.item()}"]
+        parts = [
+            f"<b>Neuron {neuron}</b> of {len(self.findings)}",
+            f"id {labels.neuron_id.item()}",
+        ]
         if "z_um" in labels.coords and np.isfinite(float(labels.z_um)):
             parts.append(f"depth {float(labels.z_um):.0f} µm")
         parts.append(f"session {labels.session.item()}")
         return ", ".join(parts)
 
-    def _say_reliability(self, neuron: int, arrived: int) -> str:
+    def _say_reliability(self, *_: int) -> str:
         scores = self.known("scores")
         if scores is None:
             if self.findings.recording is None:
@@ -463,17 +503,15 @@ class TwinBench(pn.viewable.Viewer):
             return badge("measuring", "none")
         return _words_for_scores(scores)
 
-    def _say_receptive_field(self, neuron: int, arrived: int) -> str:
+    def _say_receptive_field(self, *_: int) -> str:
         field = self.known("receptive_field")
         if field is None:
             return "measuring …"
         if "sensitivity" not in field:
             return ""
-        linear = float(np.abs(field.receptive_field).max() / field.sensitivity.max())
-        said = f"centre ({float(field.center_x):.1f}, {float(field.center_y):.1f}) px"
-        return said + (", mostly insensitive to contrast sign" if linear < 0.3 else "")
+        return f"centre ({float(field.center_x):.1f}, {float(field.center_y):.1f}) px"
 
-    def _say_tuning(self, neuron: int, arrived: int) -> str:
+    def _say_tuning(self, *_: int) -> str:
         tuning = self.known("tuning")
         if tuning is None:
             return "measuring …"
@@ -483,28 +521,24 @@ class TwinBench(pn.viewable.Viewer):
             f"OSI {float(tuning.osi):.2f}, F1/F0 {float(tuning.f1_f0):.2f}"
         )
 
-    def _say_mei(self, neuron: int, arrived: int) -> str:
+    def _say_mei(self, *_: int) -> str:
         mei = self.known("mei")
         if mei is None:
             return "not synthesised yet"
         said = f"response <b>{float(mei.activation):.3g}</b>"
-        if "activation_natural" not in mei:
-            return said + ", on the twin that made it"
-        said += (
-            f"; best natural image {float(mei.activation_natural):.3g}, "
-            f"best Gabor {float(mei.activation_gabor):.3g} of the same norm"
-        )
         if "activation_other" not in mei:
-            return said + " (no other twin to judge it)"
-        return said + (
-            f".<br>On the other twin {float(mei.activation_other):.3g}, "
-            f"{float(mei.activation_natural_other):.3g}, {float(mei.activation_gabor_other):.3g}"
+            return said + ", on the twin that made it; no other twin to judge it"
+        return (
+            f"{said}; best Gabor {float(mei.activation_gabor):.3g}, natural image "
+            f"{float(mei.activation_natural):.3g} of the same norm.<br>On the other twin "
+            f"{float(mei.activation_other):.3g}; {float(mei.activation_gabor_other):.3g}; "
+            f"{float(mei.activation_natural_other):.3g}."
         )
 
     def _say_work(self, running: bool, progress: float, message: str) -> str:  # noqa: FBT001
         return f"{100 * progress:.0f} %: {message}" if running else message
 
-    def _say_familiarity(self, **_: Any) -> str:
+    def _say_familiarity(self, *_: Any) -> str:
         if self.training is None:
             return badge("no recording given", "none") + " What it was trained on is unknown."
         faults = self.unfamiliar()
@@ -512,7 +546,7 @@ class TwinBench(pn.viewable.Viewer):
             return badge("within what the twin was trained on", "good")
         return badge("outside what the twin was trained on", "weak") + "<br>" + "; ".join(faults)
 
-    def _say_rate(self, neuron: int, **_: Any) -> str:
+    def _say_rate(self, neuron: int, *_: Any) -> str:
         rates, usual = self.rate().values, self.findings.usual_rate
         mine = float(rates[neuron])
         above_others = 100 * float(np.mean(rates < mine))
@@ -544,9 +578,9 @@ class TwinBench(pn.viewable.Viewer):
         figure = pn.pane.HoloViews(self._map(), linked_axes=False, margin=0)
         # Another colour is another scale and another colour bar: drawn afresh.
         self.param.watch(lambda _: setattr(figure, "object", self._map()), "color_by")
-        number = pn.widgets.IntInput.from_param(self.param.neuron, name="neuron", width=90)
-        color = pn.widgets.Select.from_param(self.param.color_by, name="coloured by", width=170)
-        every = pn.widgets.Button(name="Tuning of all", width=LEFT // 3 - 10, margin=(4, 4, 0, 0))
+        number = pn.widgets.IntInput.from_param(self.param.neuron, label="neuron", width=90)
+        color = pn.widgets.Select.from_param(self.param.color_by, label="coloured by", width=170)
+        every = pn.widgets.Button(label="Tuning of all", width=LEFT // 3 - 10, margin=(4, 4, 0, 0))
         every.on_click(lambda _: self.measure_all_tuning())
         return card(
             "Neurons",
@@ -563,27 +597,31 @@ class TwinBench(pn.viewable.Viewer):
             "How far it can be judged",
             "Scores on the test images, with 95 % intervals over images.",
             words(pn.bind(self._say_who, self.param.neuron), LEFT),
-            words(pn.bind(self._say_reliability, self.param.neuron, self.param.arrived), LEFT),
+            words(
+                pn.bind(self._say_reliability, self.param.neuron, self.arrivals.param.scores), LEFT
+            ),
             width=LEFT,
         )
 
     def _neuron_column(self) -> pn.Column:
-        result = [self.param.neuron, self.param.arrived]
-        changing = ["neuron", "arrived"]
-        rows = [
+        chosen, arrivals = self.param.neuron, self.arrivals.param
+        rows: list[pn.viewable.Viewable] = [
             pn.Row(
                 card(
                     "Receptive field",
-                    "Mean gradient of the response: red excites, blue suppresses.",
-                    self._view(self._draw_receptive_field, changing),
-                    words(pn.bind(self._say_receptive_field, *result), HALF),
+                    "Mean gradient of the response: red excites, blue suppresses. Outlined: where "
+                    "it is sensitive at all.",
+                    self._view(self._draw_receptive_field, ["neuron"], ["receptive_field"]),
+                    words(
+                        pn.bind(self._say_receptive_field, chosen, arrivals.receptive_field), HALF
+                    ),
                     width=HALF,
                 ),
                 card(
                     "Most exciting input",
                     "Image of fixed norm that drives the neuron most.",
-                    self._view(self._draw_mei, [*changing, "preview"]),
-                    words(pn.bind(self._say_mei, *result), HALF),
+                    self._view(self._draw_mei, ["neuron", "preview"], ["mei"]),
+                    words(pn.bind(self._say_mei, chosen, arrivals.mei), HALF),
                     self._mei_controls(),
                     width=HALF,
                 ),
@@ -593,9 +631,9 @@ class TwinBench(pn.viewable.Viewer):
         ]
         tuning = card(
             "Orientation tuning",
-            "Mean over phases, at its best spatial frequency; dotted: grey screen.",
-            self._view(self._draw_tuning, changing),
-            words(pn.bind(self._say_tuning, *result), HALF),
+            "Gratings of its best spatial frequency, mean over phases; dashed: preferred.",
+            self._view(self._draw_tuning, ["neuron"], ["tuning"]),
+            words(pn.bind(self._say_tuning, chosen, arrivals.tuning), HALF),
             width=HALF,
         )
         if self.findings.recording is None:
@@ -604,22 +642,24 @@ class TwinBench(pn.viewable.Viewer):
             agreement = card(
                 "Measured and predicted",
                 "Mean response to each test image ± standard error; dashed: equal.",
-                self._view(self._draw_prediction, changing),
+                self._view(self._draw_prediction, ["neuron"], ["averages"]),
                 width=HALF,
             )
             best = card(
                 "Test images it answered most (top) and least",
                 "Below each: measured | predicted mean response.",
-                self._view(self._draw_gallery, changing),
+                self._view(self._draw_gallery, ["neuron"], ["averages"]),
                 width=MIDDLE,
             )
             rows += [pn.Row(tuning, agreement, margin=0, styles={"gap": "12px"}), best]
         return pn.Column(*rows, margin=0, styles={"gap": "12px"})
 
     def _mei_controls(self) -> pn.Column:
-        run = pn.widgets.Button(name="Synthesise", button_type="primary", width=100, margin=(2, 6, 2, 0))
+        run = pn.widgets.Button(
+            label="Synthesise", color="primary", width=100, margin=(2, 6, 2, 0)
+        )
         run.on_click(lambda _: self.synthesize_mei())
-        stop = pn.widgets.Button(name="Cancel", width=70, margin=(2, 0))
+        stop = pn.widgets.Button(label="Cancel", width=70, margin=(2, 0))
         stop.on_click(lambda _: self.cancel())
         run.disabled = self.param.running
         state = pn.bind(
@@ -640,27 +680,40 @@ class TwinBench(pn.viewable.Viewer):
         half = (RIGHT - 20) // 2
         sliders = {
             name: pn.widgets.FloatSlider.from_param(
-                self.param[name], name=title, width=half, margin=(2, 8, 2, 2)
+                self.param[name], label=title, width=half, margin=(2, 8, 2, 2)
             )
             for name, title in titles.items()
         }
         for name in ("x", "y", "size"):
-            sliders[name].disabled = pn.bind(lambda kind: kind == "grating", self.param.kind)
-        kind = pn.widgets.Select.from_param(self.param.kind, name="kind", width=half - 10)
-        match = pn.widgets.Button(name="Match to neuron", width=half, margin=(18, 0, 0, 8))
+            sliders[name].disabled = pn.bind(_fills_the_field, self.param.kind)
+        kind = pn.widgets.Select.from_param(self.param.kind, label="kind", width=half - 10)
+        match = pn.widgets.Button(label="Match to neuron", width=half, margin=(18, 0, 0, 8))
         match.on_click(lambda _: self.match_stimulus())
-        stimulus = {name: self.param[name] for name in STIMULUS}
+        stimulus = [self.param[name] for name in STIMULUS]
         return card(
             "Stimulus bench",
             "Predicted response of every neuron to the stimulus above, at its place in cortex.",
             pn.Row(kind, match, margin=0),
             pn.GridBox(*sliders.values(), ncols=2, margin=0),
             self._view(self._draw_stimulus, STIMULUS),
-            words(pn.bind(self._say_familiarity, **stimulus), RIGHT),
+            words(pn.bind(self._say_familiarity, *stimulus), RIGHT),
             self._view(self._draw_rates, ["neuron", *STIMULUS]),
-            words(pn.bind(self._say_rate, self.param.neuron, **stimulus), RIGHT),
+            words(pn.bind(self._say_rate, self.param.neuron, *stimulus), RIGHT),
             width=RIGHT,
         )
+
+
+def _stop(jobs: dict[str, Job]) -> None:
+    """Cancel work and wait for its threads to leave."""
+    for job in jobs.values():
+        job.cancel()
+    for job in jobs.values():
+        with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
+            job.wait(timeout=5)
+
+
+def _fills_the_field(kind: str) -> bool:
+    return kind == "grating"
 
 
 def _bare(figure: hv.Dimensioned) -> hv.Dimensioned:
@@ -673,9 +726,9 @@ def _no_tuning() -> xr.Dataset:
     orientation = xr.DataArray(
         [0.0, 90.0], dims="orientation", attrs={"long_name": "orientation", "units": "deg"}
     )
-    curve = ("orientation", [np.nan, np.nan], {"long_name": "mean response"})
+    curve = ("orientation", [np.nan, np.nan])
     return xr.Dataset(
-        {"tuning_curve": curve, "preferred_orientation": np.nan, "osi": np.nan},
+        {"evoked_curve": curve, "preferred_orientation": np.nan, "osi": np.nan},
         {"orientation": orientation},
     )
 

@@ -114,9 +114,7 @@ def unfamiliar_features(image: np.ndarray, training: xr.Dataset) -> list[str]:
         if not low <= value <= high:
             words.append(f"{name} {value:.0f} (trained on {low:.0f} to {high:.0f} grey levels)")
     for octave in found.octave.values:
-        value, high = (
-            float(part.octave_contrast.sel(octave=octave)) for part in (found, upper)
-        )
+        value, high = (float(part.octave_contrast.sel(octave=octave)) for part in (found, upper))
         if value > high:
             words.append(
                 f"contrast {value:.0f} at {octave} cycles/px (trained on up to {high:.0f})"

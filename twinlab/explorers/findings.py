@@ -62,6 +62,7 @@ class Findings:
         self.labels = self.twin.labels
         self.recording = recording
         self._twin = twin
+        self._prediction: xr.DataArray | None = None
         self._busy = threading.Lock()
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
         self._of_one: dict[tuple[str, int], xr.Dataset] = {}
@@ -74,7 +75,8 @@ class Findings:
             twin.spec.check(recording.stimulus[:1].values)
             self._match("The recording", recording)
         if other is not None:
-            if not np.array_equal(self.other.labels.neuron_id, self.labels.neuron_id):
+            judged = other.condition(session=session).labels.neuron_id
+            if not np.array_equal(judged, self.labels.neuron_id):
                 msg = "The other twin has other neurons; give one fitted to the same recording."
                 raise InputError(msg)
             other.spec.check(np.empty((1, *twin.spec.shape)))
@@ -113,7 +115,7 @@ class Findings:
         return [*from_recording, "receptive_field", "tuning"]
 
     def known(self, name: str, neuron: int) -> xr.Dataset | None:
-        """What is known under `name` of the neuron at that position; None if nothing yet."""
+        """Return what is known under `name` of the neuron at that position; None if nothing."""
         if (name, neuron) in self._of_one:
             return self._of_one[name, neuron]
         if name in self._of_all:
@@ -145,8 +147,8 @@ class Findings:
         with self._busy:
             job.check()
             if name in ("averages", "scores"):
-                if name not in self._of_all:
-                    result = self._average() if name == "averages" else self._score(job)
+                if name not in self._of_all and self.recording is not None:
+                    result = self._compare(name, self.recording, job)
                     self._of_all[name] = result, positions_in(result, self.labels)
             elif self.known(name, neuron) is None:
                 self._of_one[name, neuron] = self._examine(name, [neuron], job).isel(neuron=0)
@@ -165,15 +167,10 @@ class Findings:
             batch = torch.as_tensor(image[None], dtype=torch.float32, device=self.twin.device)
             return self.twin(batch)[0].float().cpu().numpy()
 
-    def images(self, split: str) -> np.ndarray:
-        """Images of a split of the recording, each once, in grey levels."""
-        shown = self.recording.stimulus_index.values[self.recording.split.values == split]
-        return self.recording.stimulus.values[np.unique(shown)]
-
     def _ask_usual(self) -> np.ndarray:
         """Rates (image, neuron) the twin predicts for ordinary images: what to call large."""
         spec = self.twin.spec
-        images = self.images("test") if self.recording is not None else np.empty(0)
+        images = np.empty(0) if self.recording is None else _images(self.recording, "test")
         if not len(images):
             images = stimuli.make_grating_grid(
                 np.arange(0, 180, 22.5),
@@ -189,33 +186,33 @@ class Findings:
             batch = torch.as_tensor(images[:MOST_IMAGES], device=self.twin.device).float()
             return self.twin(batch).float().cpu().numpy()
 
-    def _predict(self) -> tuple[xr.Dataset, xr.DataArray]:
-        prediction = predict_responses(self._twin, self.recording, split="test")
-        return self.recording.isel(trial=self.recording.split.values == "test"), prediction
-
-    def _average(self) -> xr.Dataset:
-        test, prediction = self._predict()
-        return average_repeats(test.response, prediction)
-
-    def _score(self, job: Job) -> xr.Dataset:
-        _, prediction = self._predict()
-        return evaluation.score_prediction(self.recording, prediction, job=job)
+    def _compare(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
+        """Hold what was measured on the test images against what the twin predicts."""
+        if self._prediction is None:
+            self._prediction = predict_responses(self._twin, recording, split="test")
+        if name == "scores":
+            return evaluation.score_prediction(recording, self._prediction, job=job)
+        test = recording.response.isel(trial=recording.split.values == "test")
+        return average_repeats(test, self._prediction)
 
     def _examine(self, name: str, neurons: list[int] | None, job: Job) -> xr.Dataset:
         if name == "receptive_field":
             return insilico.measure_receptive_field(self.twin, neurons, job=job)
         if name == "tuning":
             return insilico.measure_orientation_tuning(self.twin, neurons, job=job)
-        if self.recording is None:
+        if self.recording is None or self.other is None:  # a twin is no judge of its own images
             return insilico.synthesize_mei(self.twin, neurons, job=job)
         mei = insilico.synthesize_mei(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
-        judged = insilico.cross_examine(
+        return insilico.cross_examine(
             mei,
             self.twin,
-            self.other or self.twin,
-            self.images("train"),
-            job=job.part(0.7, 1.0, "comparing"),
+            self.other,
+            _images(self.recording, "validation", "test"),
+            job=job.part(0.7, 1.0, "judging"),
         )
-        if self.other is None:  # a twin is no judge of itself
-            judged = judged.drop_vars([n for n in judged.data_vars if str(n).endswith("_other")])
-        return judged
+
+
+def _images(recording: xr.Dataset, *splits: str) -> np.ndarray:
+    """Images (image, channel, y, x) of some splits, each once."""
+    shown = recording.stimulus_index.values[np.isin(recording.split.values, splits)]
+    return recording.stimulus.values[np.unique(shown)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import panel as pn
@@ -18,12 +19,16 @@ CARD = {
     "border-radius": "8px",
     "padding": "8px 12px 10px 12px",
 }
-BADGES = {"good": ("#e5f4ea", "#1d6b3a"), "weak": ("#fdf0dc", "#8a5200"), "none": ("#eceff2", "#4b5661")}
+BADGES = {
+    "good": ("#e5f4ea", "#1d6b3a"),
+    "weak": ("#fdf0dc", "#8a5200"),
+    "none": ("#eceff2", "#4b5661"),
+}
 
 
-def words(html: Any, width: int, **options: Any) -> pn.pane.HTML:
+def words(html: str | Callable[..., str], width: int) -> pn.pane.HTML:
     """Body text; `html` may be a bound function."""
-    return pn.pane.HTML(html, width=width, margin=(4, 0), styles=_style(BODY), **options)
+    return pn.pane.HTML(html, width=width, margin=(4, 0), styles=_style(BODY))
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:

@@ -73,7 +73,7 @@ def serve(
 
     """
     port = _free_port(port)
-    pages = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
+    pages: dict[str, Any] = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
     server = pn.io.server.get_server(
         pages,
         port=port,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from scipy import ndimage
-from scipy.spatial import Delaunay, QhullError
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
@@ -65,11 +65,12 @@ def _hull(region: np.ndarray) -> np.ndarray:
     """Pixels inside the convex hull of a region; the region itself if it is a line or a point."""
     points = np.argwhere(region)
     try:
-        triangles = Delaunay(points)
+        faces = ConvexHull(points).equations  # outward normals and offsets
     except (QhullError, ValueError):
         return region
     every = np.indices(region.shape).reshape(2, -1).T
-    return (triangles.find_simplex(every) >= 0).reshape(region.shape)
+    outward = every @ faces[:, :2].T + faces[:, 2]
+    return (outward <= 1e-9).all(1).reshape(region.shape)
 
 
 def cross_examine(

@@ -20,6 +20,7 @@ from twinlab.plots.neurons import (
 )
 from twinlab.plots.overview import PLOTS, plot_result
 from twinlab.plots.style import save_figure
+from twinlab.plots.truth import plot_truth
 
 __all__ = [
     # pixels
@@ -36,6 +37,8 @@ __all__ = [
     "plot_mei_comparison",
     "plot_prediction",
     "plot_scores",
+    # the simulated cortex
+    "plot_truth",
     # whole results
     "PLOTS",
     "plot_result",

@@ -20,15 +20,21 @@ def _whole_circle(curve: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_tuning(
-    result: xr.Dataset, *, title: str | None = None, size: tuple[int, int] = SIZE
+    result: xr.Dataset,
+    *,
+    curve: str = "evoked_curve",
+    title: str | None = None,
+    size: tuple[int, int] = SIZE,
 ) -> hv.Overlay:
     """Draw one neuron's response against orientation, its preferred orientation marked.
 
     Parameters
     ----------
     result : Dataset
-        With `tuning_curve` (orientation), `preferred_orientation` and `osi`, of one neuron;
-        `blank_response` is drawn as a dotted line where present.
+        From `insilico.measure_orientation_tuning`, of one neuron.
+    curve : {"evoked_curve", "tuning_curve"}
+        The response above blank, from which preference and selectivity are taken; or the
+        mean response (F0), with that to a blank screen as a dotted line.
     title : str, optional
         The neuron's name, preferred orientation and selectivity where absent.
     size : (int, int)
@@ -39,15 +45,15 @@ def plot_tuning(
     holoviews.Overlay
 
     """
-    curve = result.tuning_curve
-    orientation, response = _whole_circle(curve)
+    drawn = result[curve]
+    orientation, response = _whole_circle(drawn)
     preferred = float(result.preferred_orientation)
-    blank = float(result.blank_response) if "blank_response" in result else np.nan
+    blank = float(result.blank_response) if curve == "tuning_curve" else np.nan
     if title is None:
         words = f"prefers {preferred:.0f}°, OSI {float(result.osi):.2f}"
         title = ": ".join(filter(None, [name_of(result), words]))
     low, high = bounds_of(response, np.array([0.0, blank]))
-    axes = axis_of(curve.orientation), axis_of(curve)
+    axes = axis_of(drawn.orientation), axis_of(drawn)
     line = styled(
         hv.Curve((orientation, response), *axes),
         size=size,

@@ -8,8 +8,9 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import xarray as xr
+from contourpy import contour_generator
 
-from twinlab.plots.style import name_of, styled
+from twinlab.plots.style import COLORS, name_of, styled
 
 __all__ = ["plot_gallery", "plot_image", "plot_mei", "plot_receptive_field"]
 
@@ -77,16 +78,18 @@ def plot_image(
 
 def plot_receptive_field(
     result: xr.Dataset, *, limit: float | None = None, title: str | None = None, width: int = 320
-) -> hv.Image:
+) -> hv.Overlay:
     """Draw one neuron's receptive field: red excites, blue suppresses, white is nothing.
 
     Parameters
     ----------
     result : Dataset
-        With `receptive_field` (channel, y, x), of one neuron.
+        With `receptive_field` (channel, y, x), of one neuron. Where it has `sensitivity`
+        (y, x), a line runs around the pixels with at least half its maximum, so that a
+        neuron blind to the sign of contrast (complex) is seen to look somewhere.
     limit : float, optional
-        Value drawn in the deepest colour; the largest magnitude where absent. Give one
-        to compare several.
+        Value drawn in the deepest colour; the largest magnitude of the two where absent,
+        so that such a neuron stays pale. Give one to compare several neurons.
     title : str, optional
         The neuron's name where absent.
     width : int
@@ -94,15 +97,16 @@ def plot_receptive_field(
 
     Returns
     -------
-    holoviews.Image
+    holoviews.Overlay
 
     """
     field = result.receptive_field
+    sensitivity = result.sensitivity.values if "sensitivity" in result else np.zeros(0)
     if limit is None:
-        largest = float(np.nanmax(np.abs(field.values), initial=0.0))
-        limit = largest or 1.0
+        largest = np.nanmax(np.abs([*field.values.ravel(), *sensitivity.ravel()]), initial=0.0)
+        limit = float(largest) or 1.0
     units = field.attrs.get("units", "")
-    return _picture(
+    picture = _picture(
         _beside(field.values),
         limits=(-limit, limit),
         width=width,
@@ -110,6 +114,23 @@ def plot_receptive_field(
         cmap="RdBu_r",
         title=name_of(result) if title is None else title,
     )
+    outline = hv.Path(_outlines(sensitivity, field.sizes["channel"]), kdims=list(picture.kdims))
+    return picture * styled(
+        outline,
+        color=COLORS["guide"],
+        bokeh={"line_width": 1},
+        matplotlib={"linewidth": 1},
+    )
+
+
+def _outlines(sensitivity: np.ndarray, n_channel: int) -> list[np.ndarray]:
+    """Draw closed lines (point, xy) around half the maximum, once in each channel's picture."""
+    top = float(np.nanmax(sensitivity, initial=0.0))
+    if not top > 0:
+        return []
+    lines = [np.asarray(line) for line in contour_generator(z=sensitivity).lines(top / 2)]
+    pitch = sensitivity.shape[-1] + GAP
+    return [line + [channel * pitch, 0] for channel in range(n_channel) for line in lines]
 
 
 def plot_mei(

@@ -89,6 +89,7 @@ def plot_map(
             "line_color": "#555555",
             "line_width": 0.4,
             "title": title or labelled.pprint_label,
+            "clabel": "",
             "tools": ["hover"],
             "colorbar_opts": {"width": 10, "major_label_text_font_size": "10px"},
         },
@@ -208,9 +209,7 @@ def plot_scores(
             )
         at_mean = hv.Segments([(mean, 0.0, mean, top)], ["x0", "y0", "x1", "y1"])
         marks.append(styled(at_mean, color=COLORS["other"]))
-    right = styled(
-        hv.Overlay([bars, *marks]), title=words, xlim=bounds_of(edges), ylim=(0, top)
-    )
+    right = styled(hv.Overlay([bars, *marks]), title=words, xlim=bounds_of(edges), ylim=(0, top))
     return (left + right).opts(shared_axes=False)
 
 
@@ -312,8 +311,6 @@ def plot_mei_comparison(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> 
             bokeh={"line_width": 1.5},
             matplotlib={"linewidth": 1.2},
         )
-        points = styled(
-            points, color=COLORS[color], bokeh={"size": 8}, matplotlib={"s": 36}
-        )
+        points = styled(points, color=COLORS[color], bokeh={"size": 8}, matplotlib={"s": 36})
         panels.append(lines * points)
     return hv.Layout(panels).opts(shared_axes=False)

@@ -54,21 +54,23 @@ def styled(
     on_screen, in_print = dict(common, **(bokeh or {})), dict(common, **(matplotlib or {}))
     if size is not None:
         width, height = size
-        on_screen |= {"frame_width": width, "frame_height": height, "hooks": [_quieten]}
+        on_screen |= {
+            "frame_width": width,
+            "frame_height": height,
+            "fontsize": {"title": "12px", "labels": "11px", "ticks": "10px"},
+            "hooks": [_quieten],
+        }
         # For print: fonts are in points, so the frame is drawn at 100 pixels to the inch.
         in_print |= {"fig_inches": (width / 100 + 1, height / 100 + 0.8), "aspect": width / height}
     return element.opts(backend="bokeh", **on_screen).opts(backend="matplotlib", **in_print)
 
 
-def _quieten(plot: Any, element: hv.Element) -> None:  # noqa: ARG001 - HoloViews gives both
-    """Give a Bokeh figure upright labels, no minor ticks, and the type sizes of a page."""
+def _quieten(plot: hv.plotting.Plot, _: hv.Element) -> None:
+    """Give a Bokeh figure upright labels and no minor ticks."""
     for axis in plot.state.axis:
         axis.minor_tick_line_color = None
         axis.major_tick_in = 0
         axis.axis_label_text_font_style = "normal"
-        axis.axis_label_text_font_size = "11px"
-        axis.major_label_text_font_size = "10px"
-    plot.state.title.text_font_size = "12px"
 
 
 def axis_of(variable: xr.DataArray, label: str | None = None) -> hv.Dimension:

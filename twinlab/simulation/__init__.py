@@ -3,11 +3,15 @@
 from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
+from twinlab.simulation.truth import compare_mei, compare_tuning
 
 __all__ = [
     # the population
     "COMPOSITION",
     "SimulatedCortex",
+    # found and planted
+    "compare_mei",
+    "compare_tuning",
     # its parts
     "KINDS",
     "NOISES",
