@@ -1,10 +1,12 @@
 import copy
+import html
 import time
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from panel.models import HTML
 
 from twinlab import insilico
 from twinlab.explorers import TwinBench
@@ -31,13 +33,7 @@ def other(cortex):
 
 def bokeh_texts(bench):
     root = bench.__panel__().get_root()
-    return " ".join(str(model.text) for model in root.select({"type": _html_model()}))
-
-
-def _html_model():
-    from panel.models import HTML
-
-    return HTML
+    return " ".join(html.unescape(model.text) for model in root.select({"type": HTML}))
 
 
 def test_what_is_asked_of_a_neuron_is_what_the_experiment_finds(bench):

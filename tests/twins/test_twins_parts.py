@@ -210,3 +210,25 @@ def test_a_neuron_looks_where_its_position_says(make_twin, spec):
         ys, xs = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
         centre = (energy * xs).sum() / energy.sum(), (energy * ys).sum() / energy.sum()
         assert np.hypot(float(centre[0]) - column, float(centre[1]) - row) < 1.5
+
+
+@pytest.mark.parametrize("behavior", ["none", "channels"])
+def test_a_window_is_enough_for_one_neuron(make_twin, behavior):
+    twin = make_twin(behavior=behavior, shifter=True, hidden_kernel=5).eval()
+    for _ in range(3):
+        twin.train()
+        twin(torch.rand(4, 1, 24, 32) * 255)  # running statistics away from their start
+    twin = twin.for_inference()
+    corners = torch.tensor([[-1, -1], [1, -1], [-1, 1], [1, 1], [0.98, 0], [0.3, 0.2], [0, 0]])
+    twin.readout.mu.copy_(corners)
+    x = (torch.rand(7, 1, 24, 32) * 255).requires_grad_()
+    # the gaze moves some positions across the border of the map
+    pupil = torch.tensor([50.0, 40.0]) + 40 * torch.randn(7, 2)
+    neuron = torch.arange(7)
+    assert twin._sees_a_window(x)
+    own = twin(x, pupil_center=pupil, neuron=neuron, paired=True)
+    whole = twin(x, pupil_center=pupil).diagonal()
+    torch.testing.assert_close(own, whole, rtol=1e-4, atol=1e-5)
+    (mine,) = torch.autograd.grad(own.sum(), x)
+    (other,) = torch.autograd.grad(whole.sum(), x)
+    torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-7)

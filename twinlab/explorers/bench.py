@@ -387,9 +387,11 @@ class TwinBench(pn.viewable.Viewer):
     def _map(self) -> hv.DynamicMap:
         source, _ = self._colors[self.color_by]
         arriving = [source] if source in self.arrivals.param else []
-        figure = self._figure(self._draw_map, ["neuron"], arriving)
-        hv.streams.Tap(source=figure).add_subscriber(self._choose)
-        return figure
+        # In two layers: taps are heard on a layer, not on an overlay that changes as one.
+        points = self._figure(lambda: self._draw_map().get(0), ["neuron"], arriving)
+        ring = self._figure(lambda: self._draw_map().get(1), ["neuron"], [])
+        hv.streams.Tap(source=points).add_subscriber(self._choose)
+        return points * ring
 
     def _choose(self, x: float | None, y: float | None) -> None:
         """Choose the neuron nearest to where the map was tapped."""
@@ -407,13 +409,12 @@ class TwinBench(pn.viewable.Viewer):
             if source == "labels"
             else self.findings.column(source, variable)
         )
-        figure = plots.plot_map(
+        return plots.plot_map(
             self._places.assign({variable: color}),
             variable,
             selected=self.neuron,
             size=(LEFT - 112, LEFT - 112),
         )
-        return figure.opts(toolbar="above", backend="bokeh")
 
     def _draw_rates(self) -> hv.Overlay:
         return _bare(

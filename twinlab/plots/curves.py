@@ -132,8 +132,8 @@ def plot_history(history: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
     Parameters
     ----------
     history : Dataset
-        With `train_loss`, `validation_loss` and `validation_correlation` along `epoch`;
-        those absent are left out.
+        With `train_loss`, `validation_loss` and `validation_correlation` along `epoch`, and
+        `member` where several twins were fitted; those absent are left out.
     size : (int, int)
         Width and height of each frame in pixels.
 
@@ -149,25 +149,26 @@ def plot_history(history: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
     panels = []
     for label, names in groups.items():
         curves = {
-            name.split("_")[0]: hv.Curve(
-                (history.epoch.values, history[name].values),
+            (name.split("_")[0], member): hv.Curve(
+                (history.epoch.values, values),
                 hv.Dimension("epoch"),
                 hv.Dimension(label, unit=axis_of(history[name]).unit),
             )
             for name in names
             if name in history
+            for member, values in enumerate(np.atleast_2d(history[name].values))
         }
         if not curves:
             continue
         drawn = [
             styled(
-                curve.relabel(split),
+                curve.relabel(split if member == 0 else ""),
                 size=size,
                 color=COLORS["guide" if split == "train" else "twin"],
                 bokeh={"line_width": 2},
                 matplotlib={"linewidth": 2},
             )
-            for split, curve in curves.items()
+            for (split, member), curve in curves.items()
         ]
         panels.append(styled(hv.Overlay(drawn), title=label, show_legend=len(drawn) > 1))
     return hv.Layout(panels).opts(shared_axes=False)

@@ -90,6 +90,7 @@ def plot_map(
             "line_width": 0.4,
             "title": title or labelled.pprint_label,
             "clabel": "",
+            "toolbar": "above",
             "tools": ["hover"],
             "colorbar_opts": {"width": 10, "major_label_text_font_size": "10px"},
         },

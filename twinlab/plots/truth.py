@@ -42,7 +42,10 @@ def plot_truth(found: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Layout:
 
 def _by_kind(found: xr.Dataset, colors: dict[str, str], size: tuple[int, int]) -> hv.Overlay:
     rng = np.random.default_rng(0)  # only spreads the points sideways
-    axes = hv.Dimension(("kind", "kind of cell")), axis_of(found.truth_correlation)
+    axes = (
+        hv.Dimension(("kind", "kind of cell (mean)")),
+        axis_of(found.truth_correlation, "correlation with the truth"),
+    )
     clouds, ticks = [], []
     for place, (kind, color) in enumerate(colors.items()):
         values = found.truth_correlation.values[found.true_type.values == kind]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import StackedCore
+from twinlab.twins.cropping import features_at, window_size
 from twinlab.twins.readouts import GaussianReadout, PositionNetwork
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
@@ -284,15 +285,35 @@ class DeepTwin(Twin):
         paired: bool = False,
     ) -> Tensor:
         """Expected response in units of `response_scale`, in which the twin is fitted."""
-        lowered = self.core_dtype != torch.float32
-        with torch.autocast(stimulus.device.type, self.core_dtype, enabled=lowered):
-            maps = self.core(self._image(stimulus, behavior))
-        maps = maps.to(self.response_scale.dtype)
+        image = self._image(stimulus, behavior)
         shift = None
         if self.shifter is not None:
             shift = self.shifter(self._standardised("pupil_center", pupil_center, len(stimulus)))
-        drive = self.readout(maps, shift=shift, neuron=neuron, paired=paired)
+        if paired and self._sees_a_window(image):
+            drive = self._own_drive(image, shift, neuron)
+        else:
+            lowered = self.core_dtype != torch.float32
+            with torch.autocast(stimulus.device.type, self.core_dtype, enabled=lowered):
+                maps = self.core(image)
+            maps = maps.to(self.response_scale.dtype)
+            drive = self.readout(maps, shift=shift, neuron=neuron, paired=paired)
         return self._rate(drive, behavior, neuron, paired)
+
+    def _sees_a_window(self, image: Tensor) -> bool:
+        """Whether the core on a neuron's own window is exact, and smaller than the image."""
+        if self.training or not isinstance(self.core, StackedCore):
+            return False
+        fits = window_size(self.core) ** 2 < 0.8 * image.shape[2] * image.shape[3]
+        return fits and isinstance(self.readout, GaussianReadout)
+
+    def _own_drive(self, image: Tensor, shift: Tensor | None, neuron: Tensor | None) -> Tensor:
+        """Drive of neuron i from image i alone, (batch,)."""
+        own = slice(None) if neuron is None else neuron
+        position = self.readout.position[own]
+        if shift is not None:
+            position = position + shift
+        features = features_at(self.core, image, position)
+        return (features * self.readout.features[own]).sum(1) + self.readout.bias[own]
 
     def _image(self, stimulus: Tensor, behavior: Tensor | None) -> Tensor:
         image = (stimulus - self.spec.mean) / self.spec.std
