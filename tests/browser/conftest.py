@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -149,14 +149,14 @@ def jupyterlab(tmp_path):
     environment = os.environ | {name: str(folder) for name, folder in folders.items()}
     # It is the package, not the test, that must keep a notebook off the internet.
     environment.pop("PANEL_INLINE", None)
-    processes = []
+    processes = ExitStack()
 
     def start(folder):
         command = [sys.executable, "-m", "jupyter", "lab", f"--port={port}", f"--config={config}"]
-        log = (tmp_path / "jupyter.log").open("w")
-        process = running(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        process.__enter__()
-        processes.append(process)
+        log = processes.enter_context((tmp_path / "jupyter.log").open("w"))
+        processes.enter_context(
+            running(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        )
         url = f"http://127.0.0.1:{port}"
         for _ in range(120):
             try:
@@ -167,9 +167,8 @@ def jupyterlab(tmp_path):
                 return url
         raise TimeoutError((tmp_path / "jupyter.log").read_text()[-2000:])
 
-    yield start
-    for process in processes:
-        process.__exit__(None, None, None)
+    with processes:
+        yield start
 
 
 @pytest.fixture

@@ -95,28 +95,41 @@ def test_the_order_of_trials_and_neurons_does_not_matter(toy):
 
 def test_a_resample_equals_the_measures_of_the_resampled_trials(toy):
     recording, _, prediction = toy
-    # With one resample, both bounds of an interval are that resample's score.
-    scores = evaluation.score_prediction(recording, prediction, n_bootstrap=1, seed=3)
-    times = _image_weights(25, 1, seed=3)[1].astype(int)
+    # With two resamples and nearly all of them inside, the bounds are as far apart as the two
+    # resamples' scores, and lie around the score itself.
+    scores = evaluation.score_prediction(
+        recording, prediction, n_bootstrap=2, confidence=1 - 1e-12, seed=3
+    )
     trials = recording.isel(trial=recording.split.values == "test")
     _, image = np.unique(trials.stimulus_index.values, return_inverse=True)
-    drawn = np.repeat(np.arange(25), times)
-    trial = np.concatenate([np.flatnonzero(image == one) for one in drawn])
-    # An image that is drawn twice counts as two.
-    shown = np.repeat(np.arange(25), 6)
-    response, predicted = trials.response.values[trial], prediction.values[trial]
-    for name, expected in {
-        "single_trial_correlation": evaluation.single_trial_correlation(response, predicted),
-        "correlation_to_average": evaluation.correlation_to_average(response, predicted, shown),
-        "oracle_correlation": evaluation.oracle_correlation(response, shown),
-        "explainable_variance": evaluation.explainable_variance(response, shown),
-        "feve": evaluation.feve(response, predicted, shown),
-        "cc_norm": evaluation.cc_norm(response, predicted, shown),
-        "cc_max": evaluation.cc_max(response, shown),
-    }.items():
-        found = scores[f"{name}_interval"].values
-        np.testing.assert_allclose(found, np.stack([expected, expected], axis=1), rtol=1e-6)
-        assert scores[f"mean_{name}_interval"].values == pytest.approx([expected.mean()] * 2)
+
+    def score_resample(times):
+        drawn = np.repeat(np.arange(25), times)
+        trial = np.concatenate([np.flatnonzero(image == one) for one in drawn])
+        # An image that is drawn twice counts as two.
+        shown = np.repeat(np.arange(25), 6)
+        response, predicted = trials.response.values[trial], prediction.values[trial]
+        return {
+            "single_trial_correlation": evaluation.single_trial_correlation(response, predicted),
+            "correlation_to_average": evaluation.correlation_to_average(
+                response, predicted, shown
+            ),
+            "oracle_correlation": evaluation.oracle_correlation(response, shown),
+            "explainable_variance": evaluation.explainable_variance(response, shown),
+            "feve": evaluation.feve(response, predicted, shown),
+            "cc_norm": evaluation.cc_norm(response, predicted, shown),
+            "cc_max": evaluation.cc_max(response, shown),
+        }
+
+    first, second = (
+        score_resample(times) for times in _image_weights(25, 2, seed=3)[1:].astype(int)
+    )
+    for name in MEASURES:
+        lower, upper = scores[f"{name}_interval"].values.T
+        np.testing.assert_allclose(upper - lower, np.abs(first[name] - second[name]), rtol=1e-6)
+        np.testing.assert_allclose((upper + lower) / 2, scores[name], rtol=1e-6)
+        low, high = scores[f"mean_{name}_interval"].values
+        assert high - low == pytest.approx(abs(first[name].mean() - second[name].mean()))
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():

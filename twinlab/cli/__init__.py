@@ -60,7 +60,8 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{os.strerror(error.errno or 0).lower()}; nothing was left half-written.", 2)
     except Cancelled as stopped:
-        _fail(f"stopped; {stopped or 'run the same command again to go on'}.", 130)
+        words = str(stopped) or "run the same command again to go on"
+        _fail(f"stopped; {words}.", 130)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
 
@@ -191,13 +192,30 @@ def run(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="File to write the result to (.nc).")] = None,
     set_: Settings = None,
+    other: Annotated[
+        str, typer.Option(help="Twin that judges images made on the first; see below.")
+    ] = "",
+    recording: Annotated[
+        str, typer.Option(help="Recording whose test images are the natural controls.")
+    ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show experiments and settings.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ) -> None:
-    """Run an experiment on a twin."""
-    from twinlab.cli.experiments import describe_experiments, read_neurons, read_settings
+    """Run an experiment on a twin.
+
+    Of an ensemble the mean answers, except for most exciting inputs: these are made on the
+    first member and judged by the second (or by --other), beside the best Gabor and the best
+    natural image of the same norm. A stopped run goes on when the same command is run again.
+    """
+    from twinlab.cli.experiments import (
+        describe_experiments,
+        open_pair,
+        read_neurons,
+        read_settings,
+        run_in_parts,
+    )
     from twinlab.cli.progress import watched_job
-    from twinlab.schema import InputError, save_result
+    from twinlab.schema import InputError
 
     if list_:
         typer.echo("\n".join(describe_experiments()))
@@ -208,11 +226,13 @@ def run(
     function, settings = read_settings(experiment, _assignments(set_))
     _check_device(device)
     keep_freed_memory()
-    with watched_job(experiment) as job:
-        model = open_twin(twin).condition().to(device)
-        result = function(model, read_neurons(neurons, len(model)), job=job, **settings)
     target = out or Path(f"{experiment}.nc")
-    save_result(result, target)
+    with watched_job(experiment) as job:
+        if experiment == "mei":
+            model, function = open_pair(twin, other, recording, function, device)
+        else:
+            model = open_twin(twin).condition().to(device)
+        run_in_parts(function, model, read_neurons(neurons, len(model)), settings, target, job)
     typer.echo(f"The result is in {target}. Next: twinlab show {target}")
 
 
@@ -382,13 +402,13 @@ def _simulated_seed(name: str) -> int | None:
 def score_lines(scores: xr.Dataset) -> list[str]:
     """Population means with their intervals, one line a score."""
     lines = []
-    for name in scores.data_vars:
-        if f"mean_{name}" in scores:
+    for variable in scores.data_vars:
+        name = str(variable).removeprefix("n_defined_")
+        if name != variable:
             low, high = scores[f"mean_{name}_interval"].values
-            defined = int(scores[f"n_defined_{name}"])
             lines.append(
                 f"{name:<26} {float(scores[f'mean_{name}']):6.3f}  [{low:.3f}, {high:.3f}]  "
-                f"({defined} neurons)"
+                f"({int(scores[variable])} neurons)"
             )
     return lines
 

@@ -1,19 +1,28 @@
-"""Experiments as words on a command line: names, settings, neurons."""
+"""Experiments as words on a command line: names, settings, neurons; run so that they resume."""
 
 from __future__ import annotations
 
 import inspect
+import json
+import shutil
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import xarray as xr
 
+from twinlab import cli, schema, stimuli, twins
 from twinlab.fitting import read_value
-from twinlab.insilico import EXPERIMENTS
+from twinlab.insilico import EXPERIMENTS, cross_examine
+from twinlab.jobs import Job
 from twinlab.schema import InputError
 
-__all__ = ["describe_experiments", "read_neurons", "read_settings"]
+__all__ = ["describe_experiments", "open_pair", "read_neurons", "read_settings", "run_in_parts"]
+
+PART = 128  # neurons between two saves of a long run
+N_NATURAL = 100  # controls cost one evaluation each for every neuron
 
 SIMPLE = (bool, int, float, str)
 
@@ -95,3 +104,86 @@ def read_neurons(words: str, count: int) -> list[int] | None:
         msg = f"--neurons {words}: selects none of the {count} neurons."
         raise InputError(msg)
     return chosen
+
+
+def open_pair(
+    twin: str, other: str, recording: str, function: Callable[..., xr.Dataset], device: str
+) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
+    """Open the twin that makes images, and add their judgement by another to `function`.
+
+    Without another twin (one that is named, or the second member of an ensemble) the images
+    are made and not judged.
+    """
+    made_on = cli.open_twin(twin)
+    judge = cli.open_twin(other) if other else None
+    if isinstance(made_on, twins.EnsembleTwin):
+        members = [member for member in made_on.members if isinstance(member, twins.Twin)]
+        made_on = members[0]
+        judge = judge or (members[1] if len(members) > 1 else None)
+    own = made_on.condition().to(device)
+    if judge is None:
+        return own, function
+    judging = judge.condition().to(device)
+    if recording:
+        source = cli.open_source(recording)
+        shown = np.unique(source.stimulus_index.values[source.split.values == "test"])
+        natural = source.stimulus.values[shown[:N_NATURAL]]
+    else:
+        spec = made_on.spec
+        leaves = stimuli.make_dead_leaves(
+            N_NATURAL, spec.height, spec.width, seed=0, channel=spec.channel
+        )
+        natural = leaves.values
+
+    def judged(
+        model: twins.ConditionedTwin, neurons: list[int] | None, *, job: Job, **settings: Any
+    ) -> xr.Dataset:
+        made = function(model, neurons, job=job.part(0.0, 0.5), **settings)
+        return cross_examine(made, model, judging, natural, job=job.part(0.5, 1.0))
+
+    return own, judged
+
+
+def run_in_parts(
+    function: Callable[..., xr.Dataset],
+    twin: twins.ConditionedTwin,
+    neurons: list[int] | None,
+    settings: dict[str, Any],
+    target: Path,
+    job: Job,
+) -> Path:
+    """Run an experiment some neurons at a time and write the whole; what is done is kept.
+
+    A run that is stopped leaves its finished parts in a folder beside `target`, where the
+    next run with the same twin and settings finds them.
+    """
+    asked = list(range(len(twin))) if neurons is None else neurons
+    folder = target.with_name(target.name + ".parts")
+    plan = json.dumps({"twin": twin.identity, "neurons": asked, "settings": settings})
+    if folder.exists() and (folder / "plan.json").read_text() != plan:
+        msg = (
+            f"{folder}: holds the parts of another run; run that again to finish it, choose "
+            "another --out, or remove the folder."
+        )
+        raise InputError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(plan)
+    parts = []
+    for start in range(0, len(asked), PART):
+        stop = min(start + PART, len(asked))
+        path = folder / f"{start:06d}.nc"
+        if not path.exists():
+            part = job.part(start / len(asked), stop / len(asked))
+            schema.save_result(function(twin, asked[start:stop], job=part, **settings), path)
+        parts.append(schema.open_result(path))
+    whole = xr.concat(
+        parts,
+        "neuron",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        combine_attrs="override",
+    )
+    schema.save_result(whole, target)
+    shutil.rmtree(folder)
+    return target

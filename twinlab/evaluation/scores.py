@@ -81,8 +81,10 @@ def score_prediction(
     """Score the predicted responses of each neuron, beside what could be reached at all.
 
     The trials scored are the prediction's own. Intervals are percentiles over resamples of
-    the images (with replacement, the same for all neurons): they say what other images
-    would have given, not other neurons. Missing responses are left out, per neuron.
+    the images (with replacement, the same for all neurons), moved by the difference between
+    the score and the resamples' mean: a resample holds images twice, which biases ceilings by
+    more than the mean over many neurons is uncertain. They say what other images would have
+    given, not other neurons. Missing responses are left out, per neuron.
 
     Parameters
     ----------
@@ -260,7 +262,7 @@ def _score_block(
     averaged = np.where(meant[:, None], values, np.nan)
     return _Block(
         score,
-        _interval(values[:, 1:], confidence),
+        _interval(values[:, 1:], score, confidence),
         np.nansum(averaged, axis=-1),
         (~np.isnan(averaged)).sum(axis=-1),
         sums.n.sum(axis=0).astype(int),
@@ -275,8 +277,11 @@ def _resampled(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.tensordot(weights, table, axes=(1, 1)), 0, 1)
 
 
-def _interval(values: np.ndarray, confidence: float) -> np.ndarray:
-    """Central interval over resamples, (..., n_resample, n) to (..., n, 2).
+def _interval(values: np.ndarray, estimate: np.ndarray, confidence: float) -> np.ndarray:
+    """Central interval over resamples around an estimate, (..., n_resample, n) to (..., n, 2).
+
+    Its width is the resamples'; their bias, the distance of their mean from the estimate
+    (..., n), is taken off.
 
     A resample where the score is undefined could lie anywhere: where there are more of them
     than may lie outside the interval, there is no interval.
@@ -292,7 +297,8 @@ def _interval(values: np.ndarray, confidence: float) -> np.ndarray:
     above = np.minimum(below + 1, np.maximum(defined - 1, 0))
     low = np.take_along_axis(ascending, below, axis=-2)
     high = np.take_along_axis(ascending, above, axis=-2)
-    bounds = low + (position - below) * (high - low)
+    mean = np.nansum(values, axis=-2, keepdims=True) / np.maximum(defined, 1)
+    bounds = low + (position - below) * (high - low) - mean + estimate[..., None, :]
     enough = defined >= confidence * n_resample
     return np.swapaxes(np.where(enough, bounds, np.nan), -1, -2)
 
@@ -313,7 +319,7 @@ def _variables(
     count = np.sum([block.n_defined for block in blocks], axis=0)
     total = np.sum([block.total for block in blocks], axis=0)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    mean_interval = _interval(mean[:, 1:, None], confidence)[:, 0]  # (n_measure, 2)
+    mean_interval = _interval(mean[:, 1:, None], mean[:, :1], confidence)[:, 0]  # (n_measure, 2)
 
     between = f"{100 * confidence:g} % interval over images"
     variables = {}

@@ -143,7 +143,12 @@ class TwinBench(pn.viewable.Viewer):
         self._end = weakref.finalize(self, _stop, self._jobs)
         self._seen: tuple[Any, ...] = ()
         self._places = self._place_neurons()
+        self._views: list[tuple[hv.streams.Stream, set[str]]] = []
         self._page = self._lay_out()
+        self.param.watch(self._redraw, ["neuron", "preview", *STIMULUS])
+        self.arrivals.param.watch(
+            self._redraw, [name for name in self.arrivals.param if name != "name"]
+        )
         self.param.watch(lambda _: self._examine(), "neuron")
         self._join_session()
         self._examine()
@@ -370,10 +375,22 @@ class TwinBench(pn.viewable.Viewer):
         self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]
     ) -> hv.DynamicMap:
         """Draw in place, again whenever a parameter changes or a result comes in."""
-        streams = [hv.streams.Params(self, names)]
-        if arriving:
-            streams.append(hv.streams.Params(self.arrivals, arriving))
-        return hv.DynamicMap(lambda **_: draw(), streams=streams)
+        stream = hv.streams.Counter()
+        self._views.append((stream, {*names, *arriving}))
+        return hv.DynamicMap(lambda **_: draw(), streams=[stream])
+
+    def _redraw(self, *events: param.parameterized.Event) -> None:
+        """Draw again what shows any of the parameters that changed, as one update.
+
+        Bokeh goes through all of a page's models after each update; one for every figure
+        (as `hv.streams.Params` makes) takes several times as long.
+        """
+        changed = {event.name for event in events}
+        page = pn.state.curdoc
+        with page.models.freeze() if page is not None else contextlib.nullcontext():
+            for stream, names in self._views:
+                if names & changed:
+                    stream.event()
 
     def _view(
         self,
@@ -386,12 +403,18 @@ class TwinBench(pn.viewable.Viewer):
 
     def _map(self) -> hv.DynamicMap:
         source, _ = self._colors[self.color_by]
-        arriving = [source] if source in self.arrivals.param else []
         # In two layers: taps are heard on a layer, not on an overlay that changes as one.
-        points = self._figure(lambda: self._draw_map().get(0), ["neuron"], arriving)
+        points = self._figure(lambda: self._draw_map().get(0), [], [source])
         ring = self._figure(lambda: self._draw_map().get(1), ["neuron"], [])
         hv.streams.Tap(source=points).add_subscriber(self._choose)
         return points * ring
+
+    def _draw_map_afresh(self, pane: pn.pane.HoloViews) -> None:
+        """Draw the map anew: another colour is another scale and another colour bar."""
+        del self._views[:2]  # of the map before
+        views, self._views = self._views, []
+        pane.object = self._map()
+        self._views += views
 
     def _choose(self, x: float | None, y: float | None) -> None:
         """Choose the neuron nearest to where the map was tapped."""
@@ -577,8 +600,7 @@ class TwinBench(pn.viewable.Viewer):
 
     def _neurons_card(self) -> pn.Column:
         figure = pn.pane.HoloViews(self._map(), linked_axes=False, margin=0)
-        # Another colour is another scale and another colour bar: drawn afresh.
-        self.param.watch(lambda _: setattr(figure, "object", self._map()), "color_by")
+        self.param.watch(lambda _: self._draw_map_afresh(figure), "color_by")
         number = pn.widgets.IntInput.from_param(self.param.neuron, label="neuron", width=90)
         color = pn.widgets.Select.from_param(self.param.color_by, label="coloured by", width=170)
         every = pn.widgets.Button(label="Tuning of all", width=LEFT // 3 - 10, margin=(4, 4, 0, 0))
@@ -774,5 +796,5 @@ def _with_interval(scores: xr.Dataset, name: str) -> str:
     said = f"<b>{value:.2f}</b>"
     if f"{name}_interval" in scores:
         low, high = (float(bound) for bound in scores[f"{name}_interval"])
-        said += f" [{low:.2f}, {high:.2f}]"
+        said += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else " [undefined]"
     return said

@@ -26,9 +26,13 @@ BADGES = {
 }
 
 
-def words(html: str | Callable[..., str], width: int) -> pn.pane.HTML:
-    """Body text; `html` may be a bound function."""
-    return pn.pane.HTML(html, width=width, margin=(4, 0), styles=_style(BODY))
+def words(html: Callable[..., str], width: int) -> pn.widgets.StaticText:
+    """Body text that changes: the HTML a bound function returns.
+
+    (A changing `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even
+    where everything else is inline.)
+    """
+    return pn.widgets.StaticText(value=html, width=width, margin=(4, 0), styles=_style(BODY))
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:
@@ -60,7 +64,7 @@ def page(title: str, note: str, *columns: Any) -> pn.Column:
         margin=0,
         styles=_style(FONT),
     )
-    body = pn.FlexBox(*columns, gap="12px", align_items="flex-start", margin=(10, 0, 0, 0))
+    body = pn.Row(*columns, margin=(10, 0, 0, 0), styles={"gap": "12px", "flex-wrap": "wrap"})
     return pn.Column(
         head,
         body,

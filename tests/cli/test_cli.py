@@ -1,0 +1,270 @@
+"""The command, as its user meets it: what it says, what it writes, how it ends."""
+
+import contextlib
+import errno
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from twinlab import cli, recordings, schema, simulation, twins
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A small recording on disk, and a twin fitted to it by the command itself."""
+    folder = tmp_path_factory.mktemp("bench")
+    cortex = simulation.SimulatedCortex(seed=1, n_neuron=10)
+    recordings.save_recording(
+        cortex.record(n_train=300, n_validation=60, n_test=20, n_repeat=4),
+        folder / "recording.zarr",
+    )
+    return folder
+
+
+SMALL = [
+    "--set", "layers=2", "--set", "hidden=8", "--set", "hidden_kernel=3",
+    "--set", "max_epochs=2", "--set", "schedule=cosine",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(bench):
+    status, out, err = call("fit", bench / "recording.zarr", "--out", bench / "twin", "--members", 2, *SMALL)
+    assert status == 0, err
+    return bench / "twin", out
+
+
+def call(*words):
+    """Run the command in this process; status, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv
+    sys.argv = ["twinlab", *map(str, words)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv = before
+    return status, out.getvalue(), err.getvalue()
+
+
+def mistake(*words):
+    """What a command that must fail says: one line, status 2."""
+    status, _, err = call(*words)
+    lines = [line for line in err.splitlines() if line.startswith("twinlab:")]
+    assert status == 2, err
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def test_a_fit_says_what_it_beat_and_leaves_a_whole_twin(fitted):
+    folder, said = fitted
+    assert "mean" in said
+    assert "linear_nonlinear" in said
+    assert isinstance(twins.load_twin(folder), twins.EnsembleTwin)
+    twins.check_twin(twins.load_twin(folder / "linear_nonlinear"))
+    assert schema.open_result(folder / "history.nc").sizes == {"member": 2, "epoch": 2}
+    baselines = schema.open_result(folder / "baselines.nc")
+    assert baselines.model.values.tolist() == ["mean", "linear_nonlinear", "twin"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["recording.zarr", "twin"]
+
+
+def test_a_twin_is_scored_and_the_scores_are_drawn(bench, fitted, tmp_path):
+    status, said, err = call(
+        "score", fitted[0], bench / "recording.zarr", "--out", tmp_path / "scores.nc"
+    )
+    assert status == 0, err
+    assert "oracle_correlation" in said
+    assert schema.open_result(tmp_path / "scores.nc").attrs["experiment"] == "score"
+    for suffix in (".png", ".svg", ".html"):
+        status, _, err = call("show", tmp_path / "scores.nc", "--out", tmp_path / f"scores{suffix}")
+        assert status == 0, err
+        assert (tmp_path / f"scores{suffix}").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("experiment", ["receptive_field", "tuning", "sta"])
+def test_experiments_run_on_chosen_neurons(fitted, tmp_path, experiment):
+    few = ["--set", "n_image=40"] if experiment == "sta" else []
+    status, _, err = call(
+        "run", experiment, fitted[0], "--neurons", "0:2,5", "--out", tmp_path / "r.nc", *few
+    )
+    assert status == 0, err
+    assert schema.open_result(tmp_path / "r.nc").sizes["neuron"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["r.nc"]
+    assert call("show", tmp_path / "r.nc")[0] == 0
+    assert (tmp_path / "r.png").exists()
+
+
+def test_optimised_images_are_judged_by_a_twin_that_did_not_make_them(fitted, tmp_path):
+    status, _, err = call(
+        "run", "mei", fitted[0], "--neurons", "1", "--out", tmp_path / "mei.nc",
+        "--set", "n_step=5", "--set", "n_start=1",
+    )  # fmt: skip
+    assert status == 0, err
+    mei = schema.open_result(tmp_path / "mei.nc")
+    assert {"activation_other", "activation_natural", "activation_gabor"} <= set(mei)
+
+
+def test_a_stopped_run_goes_on_with_what_it_has(fitted, tmp_path, monkeypatch):
+    from twinlab.cli import experiments
+    from twinlab.jobs import Cancelled, Job
+
+    monkeypatch.setattr(experiments, "PART", 3)
+    model = twins.load_twin(fitted[0]).condition()
+    asked = []
+
+    def experiment(twin, neurons, *, job, strength):
+        asked.append(list(neurons))
+        if len(asked) == 3:
+            raise Cancelled
+        result = xr.Dataset(
+            {"rate": ("neuron", strength * np.array(neurons), {"long_name": "r", "units": "1"})}
+        )
+        return schema.make_result(result, experiment="made up")
+
+    target = tmp_path / "result.nc"
+    with pytest.raises(Cancelled):
+        experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job())
+    assert not target.exists()
+    with pytest.raises(schema.InputError, match="parts of another run"):
+        experiments.run_in_parts(experiment, model, None, {"strength": 3.0}, target, Job())
+    experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job())
+    assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
+    assert schema.open_result(target).rate.values.tolist() == [2.0 * i for i in range(10)]
+    assert [path.name for path in tmp_path.iterdir()] == ["result.nc"]
+
+
+def test_experiments_and_settings_are_listed():
+    status, said, _ = call("run", "--list")
+    assert status == 0
+    for name in ("receptive_field", "sta", "tuning", "mei", "n_orientation=16"):
+        assert name in said
+
+
+def test_recordings_are_listed_shown_checked_and_converted(bench, tmp_path):
+    assert "lurz2020" in call("recordings", "list")[1]
+    assert "10.1101" in call("recordings", "show", "lurz2020")[1]
+    said = call("recordings", "show", bench / "recording.zarr")[1]
+    assert "neurons   10" in said
+    assert "300 train" in said
+    assert "nothing wrong" in call("recordings", "check", bench / "recording.zarr")[1]
+    target = tmp_path / "copy.zarr"
+    assert call("recordings", "convert", bench / "recording.zarr", target)[0] == 0
+    xr.testing.assert_identical(
+        recordings.open_recording(target), recordings.open_recording(bench / "recording.zarr")
+    )
+
+
+def test_the_version_is_told():
+    assert call("--version")[1].strip() == twins.storing.__version__
+
+
+# ---- mistakes: one line, status 2, nothing written ----
+
+
+def test_an_unknown_recording_is_named(tmp_path):
+    said = mistake("fit", tmp_path / "absent.zip", "--out", tmp_path / "twin")
+    assert "absent.zip" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_zip_is_refused_and_nothing_is_written(tmp_path):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("scan/config.json", "{}" * 1000)
+    (tmp_path / "scan.zip").write_bytes(whole.getvalue()[:300])
+    said = mistake("fit", tmp_path / "scan.zip", "--out", tmp_path / "twin")
+    assert "scan.zip" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.zip"]
+
+
+def test_faults_of_a_recording_are_listed_with_status_two(tmp_path):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "config.json").write_text("{}")
+    status, said, err = call("recordings", "check", tmp_path / "scan")
+    assert status == 2
+    assert said or "twinlab:" in err
+
+
+def test_unknown_settings_are_refused_before_any_work(bench, tmp_path):
+    said = mistake(
+        "fit", bench / "recording.zarr", "--out", tmp_path / "twin", "--set", "hiden=3"
+    )
+    assert "unknown setting `hiden`" in said
+    assert "hidden" in said
+    assert "KEY=VALUE" in mistake("fit", "simulated", "--out", tmp_path / "t", "--set", "hidden")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_experiments_and_their_settings_are_refused(fitted, tmp_path):
+    out = ["--out", tmp_path / "r.nc"]
+    assert "known: receptive_field, sta, tuning, mei" in mistake("run", "dream", fitted[0], *out)
+    said = mistake("run", "tuning", fitted[0], "--set", "n_angle=3", *out)
+    assert "n_orientation" in said
+    said = mistake("run", "tuning", fitted[0], "--set", "n_phase=many", *out)
+    assert "'many'" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("10", "run from 0 to 9"), ("a:b", "such as 0:50 or 3,17"), ("5:5", "selects none")],
+)
+def test_impossible_neurons_are_refused(fitted, tmp_path, words, message):
+    said = mistake("run", "tuning", fitted[0], "--neurons", words, "--out", tmp_path / "r.nc")
+    assert message in said
+
+
+def test_another_sessions_recording_is_refused(fitted):
+    said = mistake("score", fitted[0], "simulated:3")
+    assert "lacks" in said
+    assert "simulated-3" in said
+
+
+def test_what_is_no_twin_is_refused(tmp_path):
+    assert "is not a twin" in mistake("score", tmp_path, "simulated")
+    assert "whole number" in mistake("score", "simulated:x", "simulated")
+
+
+def test_what_is_no_result_is_refused(tmp_path):
+    assert "no such file" in mistake("show", tmp_path / "absent.nc")
+
+
+def test_a_device_that_is_not_there_is_refused(bench, tmp_path):
+    said = mistake("fit", bench / "recording.zarr", "--out", tmp_path / "t", "--device", "warp")
+    assert "--device warp" in said
+
+
+def test_an_unwritable_folder_is_named(fitted, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    said = mistake("run", "tuning", fitted[0], "--out", tmp_path / "file" / "r.nc")
+    assert "file" in said
+    assert "not a directory" in said
+
+
+def test_a_full_disk_leaves_nothing_half_written(bench, fitted, tmp_path, monkeypatch):
+    # a disk that fills while the file is written
+    def to_netcdf(self, path, **kwargs):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", to_netcdf)
+    said = mistake(
+        "score", fitted[0], bench / "recording.zarr", "--out", tmp_path / "scores.nc"
+    )
+    assert "no space left on device" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "open_twin", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call("score", "a", "b")
