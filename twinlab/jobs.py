@@ -32,7 +32,7 @@ class Job:
     ----------
     listener : callable, optional
         Called with the job after each report that is at least `interval` seconds
-        after the last, and at the end. It runs in the worker's thread.
+        after the last, and whenever the work is done. It runs in the worker's thread.
     interval : float
         Seconds between two calls of the listener.
 
@@ -75,7 +75,8 @@ class Job:
             self.message = message
         if preview is not None:
             self.preview = preview
-        if self.listener and time.monotonic() - self._heard >= self.interval:
+        due = time.monotonic() - self._heard >= self.interval
+        if self.listener and (due or self.fraction >= 1):
             self._heard = time.monotonic()
             self.listener(self)
 

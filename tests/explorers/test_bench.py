@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from panel.models import HTML
+from bokeh.models import Div
 
 from twinlab import insilico
 from twinlab.explorers import TwinBench
@@ -33,7 +33,7 @@ def other(cortex):
 
 def bokeh_texts(bench):
     root = bench.__panel__().get_root()
-    return " ".join(html.unescape(model.text) for model in root.select({"type": HTML}))
+    return " ".join(html.unescape(model.text) for model in root.select({"type": Div}))
 
 
 def test_what_is_asked_of_a_neuron_is_what_the_experiment_finds(bench):

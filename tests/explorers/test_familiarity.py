@@ -44,7 +44,8 @@ def test_each_way_of_being_strange_is_named(recording):
     assert bright[0].startswith("mean 255")
     grating = stimuli.make_gratings(0, 0.3, height=shape[1], width=shape[2], mean=110)
     assert any(
-        "at 0.25 to 1 cycles/px" in fault for fault in unfamiliar_features(grating.values[0], training)
+        "at 0.25 to 1 cycles/px" in fault
+        for fault in unfamiliar_features(grating.values[0], training)
     )
 
 

@@ -19,6 +19,7 @@ from twinlab.explorers.familiarity import (  # noqa: E402
     unfamiliar_features,
 )
 from twinlab.explorers.matching import average_repeats  # noqa: E402
+from twinlab.explorers.progress import show_progress  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     # where they are shown
     "notebook",
     "serve",
+    "show_progress",
     # what they show
     "average_repeats",
     "image_statistics",

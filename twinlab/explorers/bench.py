@@ -405,9 +405,12 @@ class TwinBench(pn.viewable.Viewer):
         source, _ = self._colors[self.color_by]
         # In two layers: taps are heard on a layer, not on an overlay that changes as one.
         points = self._figure(lambda: self._draw_map().get(0), [], [source])
-        ring = self._figure(lambda: self._draw_map().get(1), ["neuron"], [])
         hv.streams.Tap(source=points).add_subscriber(self._choose)
-        return points * ring
+        return points * self._figure(lambda: self._draw_map().get(1), ["neuron"], [])
+
+    def _rates(self) -> hv.DynamicMap:
+        points = self._figure(lambda: self._draw_rates().get(0), STIMULUS, [])
+        return points * self._figure(lambda: self._draw_rates().get(1), ["neuron"], [])
 
     def _draw_map_afresh(self, pane: pn.pane.HoloViews) -> None:
         """Draw the map anew: another colour is another scale and another colour bar."""
@@ -440,16 +443,15 @@ class TwinBench(pn.viewable.Viewer):
         )
 
     def _draw_rates(self) -> hv.Overlay:
-        return _bare(
-            plots.plot_map(
-                self._places.assign(rate=self.rate()),
-                "rate",
-                selected=self.neuron,
-                limits=(0.0, float(np.percentile(self.findings.usual_rate, 99)) or 1.0),
-                size=(RIGHT - 110, 170),
-                marker_size=7,
-            )
+        figure = plots.plot_map(
+            self._places.assign(rate=self.rate()),
+            "rate",
+            selected=self.neuron,
+            limits=(0.0, float(np.percentile(self.findings.usual_rate, 99)) or 1.0),
+            size=(RIGHT - 110, 170),
+            marker_size=7,
         )
+        return _bare(figure.get(0)) * figure.get(1)
 
     def _draw_stimulus(self) -> hv.Image:
         return _bare(plots.plot_image(self.stimulus(), width=RIGHT - 60))
@@ -611,7 +613,7 @@ class TwinBench(pn.viewable.Viewer):
             "Grey: not known yet.",
             pn.Row(number, color, margin=0),
             figure,
-            every,
+            pn.Row(every, words(self._work(), LEFT - LEFT // 3), margin=0),
             width=LEFT,
         )
 
@@ -685,10 +687,10 @@ class TwinBench(pn.viewable.Viewer):
         stop = pn.widgets.Button(label="Cancel", width=70, margin=(2, 0))
         stop.on_click(lambda _: self.cancel())
         run.disabled = self.param.running
-        state = pn.bind(
-            self._say_work, self.param.running, self.param.progress, self.param.message
-        )
-        return pn.Column(pn.Row(run, stop, margin=0), words(state, HALF), margin=0)
+        return pn.Column(pn.Row(run, stop, margin=0), words(self._work(), HALF), margin=0)
+
+    def _work(self) -> Callable[..., str]:
+        return pn.bind(self._say_work, self.param.running, self.param.progress, self.param.message)
 
     def _stimulus_card(self) -> pn.Column:
         titles = {
@@ -720,7 +722,7 @@ class TwinBench(pn.viewable.Viewer):
             pn.GridBox(*sliders.values(), ncols=2, margin=0),
             self._view(self._draw_stimulus, STIMULUS),
             words(pn.bind(self._say_familiarity, *stimulus), RIGHT),
-            self._view(self._draw_rates, ["neuron", *STIMULUS]),
+            pn.pane.HoloViews(self._rates(), linked_axes=False, margin=0),
             words(pn.bind(self._say_rate, self.param.neuron, *stimulus), RIGHT),
             width=RIGHT,
         )
@@ -740,8 +742,8 @@ def _fills_the_field(kind: str) -> bool:
 
 
 def _bare(figure: hv.Dimensioned) -> hv.Dimensioned:
-    """Leave off the toolbar: nothing to zoom into."""
-    return figure.opts(toolbar=None, backend="bokeh")
+    """Leave off the tools: nothing to zoom into, and each costs time at every update."""
+    return figure.opts(toolbar=None, default_tools=[], backend="bokeh")
 
 
 def _no_tuning() -> xr.Dataset:

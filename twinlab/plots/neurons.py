@@ -91,6 +91,7 @@ def plot_map(
             "title": title or labelled.pprint_label,
             "clabel": "",
             "toolbar": "above",
+            "default_tools": ["pan", "wheel_zoom", "reset"],
             "tools": ["hover"],
             "colorbar_opts": {"width": 10, "major_label_text_font_size": "10px"},
         },
