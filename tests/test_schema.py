@@ -39,7 +39,9 @@ def test_the_fingerprint_follows_the_content_alone():
 
 
 def test_all_faults_are_named_at_once():
-    with pytest.raises(schema.InputError, match=r"infinite at .*\(1, 0\).*unknown split.*2 images"):
+    with pytest.raises(
+        schema.InputError, match=r"infinite at .*\(1, 0\).*unknown split.*2 images"
+    ):
         tiny_recording(
             response=np.array([[1, 2], [np.inf, 1], [1, 1]]),
             trial={

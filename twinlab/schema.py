@@ -156,9 +156,7 @@ def recording_faults(recording: xr.Dataset) -> list[str]:
             faults.append(f"variable `{name}` is missing; expected {DIMENSIONS[name]}")
     for name, dimensions in DIMENSIONS.items():
         if name in recording and recording[name].dims != dimensions:
-            faults.append(
-                f"`{name}` has dimensions {recording[name].dims}, expected {dimensions}"
-            )
+            faults.append(f"`{name}` has dimensions {recording[name].dims}, expected {dimensions}")
     for dimension, names in (("trial", TRIAL_COORDINATES), ("neuron", NEURON_COORDINATES)):
         for name in names:
             if name not in recording.coords or recording[name].dims != (dimension,):

@@ -1,6 +1,6 @@
 """The demo's figures: does the twin find what was planted, and how long does it take?
 
-    python tests/benchmarks/bench_demo.py [--seeds 0] [--out FOLDER]
+python tests/benchmarks/bench_demo.py [--seeds 0] [--out FOLDER]
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Most exciting inputs: ours against a plain loop over neurons, in one run.
 
-The plain loop is what the field's tools do with weights frozen and one evaluation a step: the whole
-model, one neuron and one image at a time. Both take the same number of steps.
+The plain loop is what the field's tools do with weights frozen and one evaluation a step: the
+whole model, one neuron and one image at a time. Both take the same number of steps.
 
     python tests/benchmarks/bench_mei.py [--neurons 100] [--steps 20]
 """

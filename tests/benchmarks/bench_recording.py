@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_recording.py SCAN [--set key=value ...]
 
-Prints single-trial correlation and correlation to average on the test tier for the linear-nonlinear
-twin and the deep twin. What is measured on recordings under terms stays on your screen.
+Prints single-trial correlation and correlation to average on the test tier for the
+linear-nonlinear twin and the deep twin. What is measured on recordings under terms stays on
+your screen.
 """
 
 import argparse

@@ -17,4 +17,5 @@ other.scale.mul_(1.1)
 server, url = explorers.serve(lambda: explorers.TwinBench(twin, recording, other=other))
 sys.stdout.write(f"{url}\n")
 sys.stdout.flush()
-server.run_until_shutdown()
+server.start()
+server.io_loop.start()  # until it is ended from outside

@@ -34,7 +34,9 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def fitted(bench):
-    status, out, err = call("fit", bench / "recording.zarr", "--out", bench / "twin", "--members", 2, *SMALL)
+    status, out, err = call(
+        "fit", bench / "recording.zarr", "--out", bench / "twin", "--members", 2, *SMALL
+    )
     assert status == 0, err
     return bench / "twin", out
 
@@ -85,7 +87,9 @@ def test_a_twin_is_scored_and_the_scores_are_drawn(bench, fitted, tmp_path):
     assert "oracle_correlation" in said
     assert schema.open_result(tmp_path / "scores.nc").attrs["experiment"] == "score"
     for suffix in (".png", ".svg", ".html"):
-        status, _, err = call("show", tmp_path / "scores.nc", "--out", tmp_path / f"scores{suffix}")
+        status, _, err = call(
+            "show", tmp_path / "scores.nc", "--out", tmp_path / f"scores{suffix}"
+        )
         assert status == 0, err
         assert (tmp_path / f"scores{suffix}").stat().st_size > 1000
 
@@ -195,9 +199,7 @@ def test_faults_of_a_recording_are_listed_with_status_two(tmp_path):
 
 
 def test_unknown_settings_are_refused_before_any_work(bench, tmp_path):
-    said = mistake(
-        "fit", bench / "recording.zarr", "--out", tmp_path / "twin", "--set", "hiden=3"
-    )
+    said = mistake("fit", bench / "recording.zarr", "--out", tmp_path / "twin", "--set", "hiden=3")
     assert "unknown setting `hiden`" in said
     assert "hidden" in said
     assert "KEY=VALUE" in mistake("fit", "simulated", "--out", tmp_path / "t", "--set", "hidden")
@@ -257,9 +259,7 @@ def test_a_full_disk_leaves_nothing_half_written(bench, fitted, tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", to_netcdf)
-    said = mistake(
-        "score", fitted[0], bench / "recording.zarr", "--out", tmp_path / "scores.nc"
-    )
+    said = mistake("score", fitted[0], bench / "recording.zarr", "--out", tmp_path / "scores.nc")
     assert "no space left on device" in said
     assert not list(tmp_path.iterdir())
 

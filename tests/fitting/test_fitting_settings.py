@@ -13,7 +13,9 @@ def test_words_reach_the_setting_they_name():
 
 
 def test_all_mistakes_are_named_at_once():
-    with pytest.raises(InputError, match="unknown setting `hiden` .known: .*hidden.*`lr` needs a number.*'fast'"):
+    with pytest.raises(
+        InputError, match="unknown setting `hiden` .known: .*hidden.*`lr` needs a number.*'fast'"
+    ):
         parse_settings({"hiden": "32", "lr": "fast"})
 
 

@@ -133,9 +133,7 @@ def test_a_stopped_fit_goes_on_with_the_same_numbers(recording, tmp_path, schedu
             fitting.fit_twin(recording, SMALL, settings, checkpoint=checkpoint, job=Stop(after))
     resumed, rest = fitting.fit_twin(recording, SMALL, settings, checkpoint=checkpoint)
     assert same(whole, resumed)
-    xr.testing.assert_equal(
-        history.drop_vars("seconds"), rest.drop_vars("seconds")
-    )
+    xr.testing.assert_equal(history.drop_vars("seconds"), rest.drop_vars("seconds"))
 
 
 def test_a_finished_fit_is_not_fitted_again(recording, tmp_path):

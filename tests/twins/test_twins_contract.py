@@ -112,7 +112,7 @@ def test_the_check_passes_the_same_twin_unbroken(spec, neurons):
 def test_conditioning_binds_what_is_not_the_stimulus(make_twin, spec):
     twin = make_twin(behavior="gain", shifter=True)
     with torch.no_grad():
-        twin.modulator.linear += 1.0
+        twin.modulator.of_behavior += 1.0
         twin.shifter.network[-2].bias += 1.0
     x = images(spec)
     quiet, awake = twin.condition(), twin.condition(behavior=(2.0, 3.0, 4.0))
@@ -125,7 +125,7 @@ def test_conditioning_binds_what_is_not_the_stimulus(make_twin, spec):
 def test_a_gain_can_fall_below_one(make_twin, spec):
     twin = make_twin(behavior="gain")
     with torch.no_grad():
-        twin.modulator.linear -= 1.0
+        twin.modulator.of_behavior -= 1.0
     x = images(spec)
     assert (twin.condition(behavior=(2.0, 3.0, 4.0))(x) < twin.condition()(x)).all()
 
@@ -190,7 +190,9 @@ def test_predictions_do_not_depend_on_batch_size_or_neuron_order(cortex, recordi
     whole = twins.predict_responses(twin, recording, split="test")
     small = twins.predict_responses(twin, recording, split="test", batch_size=7)
     xr.testing.assert_allclose(whole, small, rtol=1e-5)
-    turned = twins.predict_responses(twin, recording.isel(neuron=slice(None, None, -1)), split="test")
+    turned = twins.predict_responses(
+        twin, recording.isel(neuron=slice(None, None, -1)), split="test"
+    )
     np.testing.assert_allclose(turned.values, whole.values[:, ::-1], rtol=1e-5)
 
 

@@ -225,7 +225,7 @@ def test_a_window_is_enough_for_one_neuron(make_twin, behavior):
     # the gaze moves some positions across the border of the map
     pupil = torch.tensor([50.0, 40.0]) + 40 * torch.randn(7, 2)
     neuron = torch.arange(7)
-    assert twin._sees_a_window(x)
+    assert twin.sees_windows
     own = twin(x, pupil_center=pupil, neuron=neuron, paired=True)
     whole = twin(x, pupil_center=pupil).diagonal()
     torch.testing.assert_close(own, whole, rtol=1e-4, atol=1e-5)

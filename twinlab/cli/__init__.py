@@ -240,7 +240,8 @@ def run(
 def show(
     result: Annotated[Path, typer.Argument(help="A result (.nc).")],
     out: Annotated[
-        Path | None, typer.Option(help="Figure to write: .png, .svg or .html; RESULT.png if absent.")
+        Path | None,
+        typer.Option(help="Figure to write: .png, .svg or .html; RESULT.png if absent."),
     ] = None,
 ) -> None:
     """Draw a result."""
@@ -420,6 +421,7 @@ def recording_lines(recording: xr.Dataset) -> list[str]:
         split: int((recording.split.values == split).sum())
         for split in dict.fromkeys(recording.split.values.tolist())
     }
+    context = [name for name in ("behavior", "pupil_center") if name in recording]
     shape = " x ".join(str(sizes[name]) for name in ("channel", "y", "x"))
     lines = [
         f"recording {recording.attrs.get('recording_id', '')}  "
@@ -428,7 +430,7 @@ def recording_lines(recording: xr.Dataset) -> list[str]:
         f"images    {sizes['image']} of {shape} pixels, {recording.stimulus.dtype}",
         "trials    " + ", ".join(f"{count} {split}" for split, count in trials.items()),
         f"responses {recording.response.attrs.get('units', '')}",
-        "context   " + (", ".join(n for n in ("behavior", "pupil_center") if n in recording) or "none"),
+        f"context   {', '.join(context) or 'none'}",
     ]  # fmt: skip
     return lines + [
         f"{key:<9} {recording.attrs[key]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def run_demo(out: Path, *, seed: int = 0, job: Job | None = None) -> tuple[Path,
         recordings.save_recording,
     )
     twin, history, linear = _fit(recording, out, seed, job.part(0.06, 0.72))
-    own, other = (member.condition() for member in twin.members)
+    own, other = (cast(twins.Twin, member).condition() for member in twin.members)
 
     job.report(0.72, "scoring")
     prediction = twins.predict_responses(twin, recording, split="test")
@@ -188,15 +188,22 @@ def _findings(found: xr.Dataset, scores: xr.Dataset, baselines: xr.Dataset) -> l
     correlation = baselines.validation_correlation
     near = float((found.orientation_error <= 10).mean())
     ceiling = float(scores.mean_cc_max)
+    linear, deep = (float(correlation.sel(model=name)) for name in ("linear_nonlinear", "twin"))
+    similarity = float(np.nanmedian(np.abs(found.filter_correlation.values[simple])))
+    found_words = {
+        "correlation with the noise-free response, held-out images": (
+            f"{float(found.truth_correlation.mean()):.3f}"
+        ),
+        "correlation with the average of 10 repeats": (
+            f"{float(scores.mean_correlation_to_average):.3f} (ceiling {ceiling:.3f})"
+        ),
+        "single-trial correlation, validation": f"{deep:.3f} (linear-nonlinear {linear:.3f})",
+        "preferred orientation within 10 degrees": f"{near:.0%} of neurons",
+        "most exciting input against the true filter, simple cells": (
+            f"r = {similarity:.2f} (median)"
+        ),
+    }
     return [
         "Found on the simulated cortex, where the answer is known:",
-        f"  correlation with the noise-free response, held-out images   "
-        f"{float(found.truth_correlation.mean()):.3f}",
-        f"  correlation with the average of 10 repeats (ceiling {ceiling:.2f})      "
-        f"{float(scores.mean_correlation_to_average):.3f}",
-        f"  single-trial correlation, validation: linear-nonlinear {float(correlation.sel(model='linear_nonlinear')):.3f}, "
-        f"twin {float(correlation.sel(model='twin')):.3f}",
-        f"  preferred orientation within 10 degrees                     {near:.0%} of neurons",
-        f"  most exciting input against the true filter, simple cells   "
-        f"r = {float(np.median(np.abs(found.filter_correlation.values[simple]))):.2f} (median)",
-    ]  # fmt: skip
+        *(f"  {what:<59}{words}" for what, words in found_words.items()),
+    ]

@@ -76,7 +76,9 @@ def write_report(
     simple = np.flatnonzero(found.true_type.values == "simple")
     examples = simple[np.argsort(-found.truth_correlation.values[simple])][: N_EXAMPLES // 2]
     other = np.flatnonzero(found.true_type.values != "simple")
-    examples = np.r_[examples, other[np.argsort(-found.truth_correlation.values[other])][: N_EXAMPLES // 2]]
+    examples = np.r_[
+        examples, other[np.argsort(-found.truth_correlation.values[other])][: N_EXAMPLES // 2]
+    ]
     trials = {s: int((recording.split.values == s).sum()) for s in ("train", "validation", "test")}
     sections = [
         _section(
@@ -86,22 +88,24 @@ def write_report(
             f"{trials['validation']} validation and {trials['test']} test trials (each test image "
             "10 times), while the animal ran, its pupil dilated and its eyes moved. Responses are "
             "Poisson counts whose reliability is that of real recordings.",
-            plots.plot_map(found, "preferred_orientation", title="preferred orientation in cortex"),
+            plots.plot_map(
+                found, "preferred_orientation", title="preferred orientation in cortex"
+            ),
         ),
         _section(
             "Did the fit work?",
-            "Two twins were fitted from different seeds. Below, against the two models a twin must "
-            "beat: the mean response, which has no correlation, and one filter with one curve a "
-            "neuron (linear-nonlinear). Validation trials.",
+            "Two twins were fitted from different seeds. Below, against the two models a twin "
+            "must beat: the mean response, which has no correlation, and one filter with one "
+            "curve a neuron (linear-nonlinear). Validation trials.",
             _baselines(baselines),
             plots.plot_history(history),
         ),
         _section(
             "Can it be trusted?",
-            "Scores on test images that no fit has seen, averaged over neurons with 95 % intervals "
-            "(bootstrap over images), each beside the best that noise allows. The oracle predicts "
-            "each trial by the average of the others with the same image. A twin that also knows "
-            "gaze and arousal can pass it.",
+            "Scores on test images that no fit has seen, averaged over neurons with 95 % "
+            "intervals (bootstrap over images), each beside the best that noise allows. The "
+            "oracle predicts each trial by the average of the others with the same image. A twin "
+            "that also knows gaze and arousal, as these do, can pass it.",
             _scores(scores),
             plots.plot_scores(scores),
         ),
@@ -120,16 +124,16 @@ def write_report(
         ),
         _section(
             "Most exciting inputs",
-            "For eight neurons, the image that excites the first twin most, at a fixed norm (above), "
-            "and the neuron's true filter (below). The last four are not simple cells: their best "
-            "image may have another phase than the filter shown.",
+            "For eight neurons, the image that excites the first twin most, at a fixed norm "
+            "(above), and the neuron's true filter (below). The last four are not simple cells: "
+            "their best image may have another phase than the filter shown.",
             _gallery(mei, recording, found, examples),
         ),
         _section(
             "Cross-examination",
-            "Each image was made on the first twin. It is shown here beside the best natural image "
-            "and the best Gabor of the same norm, on the twin that made it and on the one that did "
-            "not: what does not transfer is a property of the twin, not of the neuron.",
+            "Each image was made on the first twin. It is shown here beside the best natural "
+            "image and the best Gabor of the same norm, on the twin that made it and on the one "
+            "that did not: what does not transfer is a property of the twin, not of the neuron.",
             plots.plot_mei_comparison(mei),
         ),
     ]
@@ -166,7 +170,9 @@ def _picture(element: hv.Dimensioned, title: str) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head, *body = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    head, *body = [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    ]
     return f"<table>{head.replace('td>', 'th>')}{''.join(body)}</table>"  # fmt: skip
 
 

@@ -221,7 +221,7 @@ def _run_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         images, response, context = train.batch(chosen.to(train.index.device))
-        rate = twin.relative_rate(images, **context)
+        rate = _relative_rate(twin, images, context)
         loss = poisson_loss(rate, response / twin.response_scale)
         penalty = twin.regularizer(settings.core_weight, settings.readout_weight)
         optimizer.zero_grad()
@@ -255,6 +255,12 @@ def _words(progress: dict[str, Any], settings: FitSettings) -> str:
     return words
 
 
+def _relative_rate(twin: DeepTwin, images: Tensor, context: dict[str, Tensor]) -> Tensor:
+    return twin.relative_rate(
+        images, behavior=context.get("behavior"), pupil_center=context.get("pupil_center")
+    )
+
+
 @torch.inference_mode()
 def _validate(twin: DeepTwin, validation: Trials, batch_size: int = 256) -> tuple[float, float]:
     """Loss per trial and neuron, and single-trial correlation averaged over neurons."""
@@ -262,24 +268,21 @@ def _validate(twin: DeepTwin, validation: Trials, batch_size: int = 256) -> tupl
     rates, loss = [], 0.0
     for chosen in torch.arange(len(validation), device=validation.index.device).split(batch_size):
         images, response, context = validation.batch(chosen)
-        rate = twin.relative_rate(images, **context)
+        rate = _relative_rate(twin, images, context)
         loss += float(poisson_loss(rate, response / twin.response_scale))
         rates.append(rate.float().cpu())
-    response = validation.response.cpu().numpy()
-    correlation = single_trial_correlation(response, torch.cat(rates).numpy())
+    recorded = validation.response.cpu().numpy()
+    correlation = single_trial_correlation(recorded, torch.cat(rates).numpy())
     defined = correlation[np.isfinite(correlation)]
-    return loss / response.size, float(defined.mean()) if defined.size else math.nan
+    return loss / recorded.size, float(defined.mean()) if defined.size else math.nan
 
 
 def _history(progress: dict[str, Any], recording: xr.Dataset, twin: DeepTwin) -> xr.Dataset:
-    history = xr.Dataset(
-        {
-            name: ("epoch", np.asarray(progress["history"][name]), {"long_name": words, "units": units})
-            for name, (words, units) in HISTORY.items()
-        },
-        {"epoch": np.arange(1, progress["epoch"] + 1)},
-    )  # fmt: skip
-    history.attrs["best_epoch"] = progress["best_epoch"] + 1
+    variables = {
+        name: ("epoch", np.asarray(progress["history"][name]), {"long_name": words, "units": unit})
+        for name, (words, unit) in HISTORY.items()
+    }
+    history = xr.Dataset(variables, {"epoch": np.arange(1, progress["epoch"] + 1)})
     stamped = make_result(
         history,
         experiment="fit",

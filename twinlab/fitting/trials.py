@@ -98,8 +98,11 @@ def image_spec(recording: xr.Dataset) -> StimulusSpec:
     index = recording.stimulus_index.values[recording.split.values == "train"]
     pixels = recording.stimulus.values[np.unique(index)]
     whole = pixels.dtype == np.uint8
+    channel, height, width = pixels.shape[1:]
     return StimulusSpec(
-        *map(int, pixels.shape[1:]),
+        channel,
+        height,
+        width,
         mean=float(pixels.mean(dtype=np.float64)),
         std=float(max(pixels.std(dtype=np.float64), 1e-6)),
         low=0.0 if whole else float(pixels.min()),

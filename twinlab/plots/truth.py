@@ -36,7 +36,11 @@ def plot_truth(found: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Layout:
     """
     kinds = sorted(set(found.true_type.values.tolist()))
     colors = dict(zip(kinds, TYPE_COLORS, strict=False))
-    panels = [_by_kind(found, colors, size), _orientations(found, colors, size), _filters(found, size)]
+    panels = [
+        _by_kind(found, colors, size),
+        _orientations(found, colors, size),
+        _filters(found, size),
+    ]
     return hv.Layout(panels).opts(shared_axes=False)
 
 
@@ -66,7 +70,10 @@ def _by_kind(found: xr.Dataset, colors: dict[str, str], size: tuple[int, int]) -
 
 
 def _orientations(found: xr.Dataset, colors: dict[str, str], size: tuple[int, int]) -> hv.Overlay:
-    axes = axis_of(found.true_orientation, "true orientation"), axis_of(found.preferred_orientation)
+    axes = (
+        axis_of(found.true_orientation, "true orientation"),
+        axis_of(found.preferred_orientation),
+    )
     diagonal = styled(hv.Curve([(0, 0), (180, 180)], *axes), color=COLORS["guide"])
     clouds = [
         _cloud(

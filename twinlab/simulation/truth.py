@@ -62,8 +62,12 @@ def compare_mei(mei: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
     filters = filters - filters.mean(axis=1, keepdims=True)
     size = np.linalg.norm(images, axis=1) * np.linalg.norm(filters, axis=1)
     correlation = (images * filters).sum(axis=1) / np.where(size > 0, size, np.nan)
-    return mei.activation.copy(data=correlation).rename("filter_correlation").assign_attrs(
-        long_name="correlation of the most exciting input with the true filter", units="1"
+    return (
+        mei.activation.copy(data=correlation)
+        .rename("filter_correlation")
+        .assign_attrs(
+            long_name="correlation of the most exciting input with the true filter", units="1"
+        )
     )
 
 

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from twinlab.schema import InputError
 
-__all__ = ["ConditionedTwin", "StimulusSpec", "Twin", "check_twin", "match_neurons", "predict_responses"]
+__all__ = [
+    "ConditionedTwin",
+    "StimulusSpec",
+    "Twin",
+    "check_twin",
+    "match_neurons",
+    "predict_responses",
+]
 
 Context = Sequence[float] | np.ndarray | str | None
 
@@ -287,7 +294,9 @@ class ConditionedTwin(nn.Module):
         """Select neurons by position; image i is then seen by the i-th of them alone."""
         return self._select(index, paired=True)
 
-    def _select(self, index: Sequence[int] | np.ndarray | slice, *, paired: bool) -> ConditionedTwin:
+    def _select(
+        self, index: Sequence[int] | np.ndarray | slice, *, paired: bool
+    ) -> ConditionedTwin:
         positions = np.arange(len(self))
         asked = np.atleast_1d(positions[index] if isinstance(index, slice) else np.asarray(index))
         if asked.size and (asked.min() < -len(self) or asked.max() >= len(self)):
@@ -295,9 +304,7 @@ class ConditionedTwin(nn.Module):
             raise InputError(msg)
         chosen = self.neuron[torch.as_tensor(positions[asked], device=self.device)]
         context = {name: getattr(self, f"typical_{name}") for name in self.context_names}
-        return ConditionedTwin(
-            self.twin, context, chosen, paired=paired, identity=self.identity
-        )
+        return ConditionedTwin(self.twin, context, chosen, paired=paired, identity=self.identity)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,31 @@ from torch.nn import functional as F
 
 from twinlab.twins.depthwise import DepthwiseConv2d
 
-__all__ = ["StackedCore", "laplace_roughness"]
+__all__ = ["Core", "StackedCore", "laplace_roughness"]
 
 
-class StackedCore(nn.Module):
+class Core(nn.Module):
+    """What a deep twin asks of its core.
+
+    Attributes
+    ----------
+    out_channel : int
+        Channels of the map.
+
+    """
+
+    out_channel: int
+
+    def map_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Size (y, x) of the map made from an image of this size."""
+        raise NotImplementedError
+
+    def regularizer(self) -> Tensor:
+        """Roughness of the first layer's filters, a scalar."""
+        raise NotImplementedError
+
+
+class StackedCore(Core):
     """Stacked convolutions of the 2022 recipe: one dense layer, then depth-separable ones.
 
     Each layer is a convolution, a batch norm and an ELU; the last map is read out. The first
@@ -55,7 +77,7 @@ class StackedCore(nn.Module):
         self.input_kernel, self.hidden_kernel = input_kernel, hidden_kernel
         self.linear = linear
         self.out_channel = hidden
-        self.features = nn.Sequential()
+        self.features: Any = nn.Sequential()  # its layers are looked into by name
         for number in range(layers):
             parts: OrderedDict[str, nn.Module] = OrderedDict()
             if number == 0:
@@ -67,7 +89,7 @@ class StackedCore(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self)
 
     def map_shape(self, height: int, width: int) -> tuple[int, int]:
         """Size (y, x) of the map made from an image of this size."""
@@ -100,23 +122,29 @@ class StackedCore(nn.Module):
 
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters."""
-        return laplace_roughness(self.features[0].conv.weight)  # type: ignore[union-attr]
+        return laplace_roughness(self.features[0].conv.weight)
 
     def fold(self) -> None:
         """Merge each batch norm into the convolution before it; evaluation only, in place."""
         for layer in self.features:
-            norm = layer.norm  # type: ignore[union-attr]
+            norm = layer.norm
             if isinstance(norm, nn.Identity):
                 continue
             separable = hasattr(layer, "ds_conv")
-            conv = layer.ds_conv.out_depth_conv if separable else layer.conv  # type: ignore
+            conv = layer.ds_conv.out_depth_conv if separable else layer.conv
             merged = nn.utils.fuse_conv_bn_eval(conv, norm)
             if separable:
-                layer.ds_conv.out_depth_conv = merged  # type: ignore[union-attr]
+                layer.ds_conv.out_depth_conv = merged
             else:
-                layer.conv = merged  # type: ignore[union-attr]
+                layer.conv = merged
             layer.norm = nn.Identity()
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self)
+
+
+def _channels_last(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _separable(hidden: int, kernel: int) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
-from twinlab.twins.cores import StackedCore
+from twinlab.twins.cores import Core, StackedCore
 from twinlab.twins.cropping import features_at, window_size
-from twinlab.twins.readouts import GaussianReadout, PositionNetwork
+from twinlab.twins.readouts import GaussianReadout, PositionNetwork, Readout
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -83,7 +83,9 @@ class Architecture:
                 msg = f"`{name}` must be at least 1, but is {getattr(self, name)}."
                 raise InputError(msg)
         if self.hidden_kernel % 2 == 0:
-            msg = f"`hidden_kernel` must be odd, so that maps keep their size: {self.hidden_kernel}."
+            msg = (
+                f"`hidden_kernel` must be odd, so that maps keep their size: {self.hidden_kernel}."
+            )
             raise InputError(msg)
 
 
@@ -92,12 +94,12 @@ class Shifter(nn.Module):
 
     def __init__(self, hidden: int = 5) -> None:
         super().__init__()
+        last = nn.Linear(hidden, 2)
+        nn.init.normal_(last.weight, std=1e-2)
+        nn.init.zeros_(last.bias)
         self.network = nn.Sequential(
-            nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
-            nn.Linear(hidden, 2), nn.Tanh(),
-        )  # fmt: skip
-        nn.init.normal_(self.network[-2].weight, std=1e-2)
-        nn.init.zeros_(self.network[-2].bias)
+            nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), last, nn.Tanh()
+        )
 
     def forward(self, pupil_center: Tensor) -> Tensor:
         """Shift (batch, 2) in map halves."""
@@ -114,21 +116,20 @@ class Modulator(nn.Module):
     def __init__(self, channel: int, n_neuron: int, hidden: int = 8) -> None:
         super().__init__()
         self.states = nn.Sequential(nn.Linear(channel, hidden), nn.Tanh())
-        self.linear = nn.Parameter(torch.zeros(n_neuron, channel))
-        self.curved = nn.Parameter(torch.zeros(n_neuron, hidden))
+        self.of_behavior = nn.Parameter(torch.zeros(n_neuron, channel))
+        self.of_state = nn.Parameter(torch.zeros(n_neuron, hidden))
 
     def forward(self, behavior: Tensor, neuron: Tensor | None, paired: bool) -> Tensor:
         """Gain (batch, neuron), or (batch,) if paired."""
-        linear, curved = self.linear, self.curved
-        if neuron is not None:
-            linear, curved = linear[neuron], curved[neuron]
+        chosen = slice(None) if neuron is None else neuron
+        of_behavior, of_state = self.of_behavior[chosen], self.of_state[chosen]
         states = self.states(behavior)
         if paired:
-            return ((behavior * linear).sum(1) + (states * curved).sum(1)).exp()
-        return (behavior @ linear.T + states @ curved.T).exp()
+            return ((behavior * of_behavior).sum(1) + (states * of_state).sum(1)).exp()
+        return (behavior @ of_behavior.T + states @ of_state.T).exp()
 
 
-def _stacked(architecture: Architecture, channel: int) -> nn.Module:
+def _stacked(architecture: Architecture, channel: int) -> Core:
     names = ("layers", "hidden", "input_kernel", "hidden_kernel", "momentum", "linear")
     settings = {name: getattr(architecture, name) for name in names}
     return StackedCore(channel, **settings)
@@ -141,12 +142,14 @@ def _gaussian(
     position: Tensor,
     neurons: xr.Dataset,
     generator: torch.Generator,
-) -> nn.Module:
+) -> Readout:
     network = None
     if architecture.positions == "cortical":
         missing = [name for name in ("x_um", "y_um") if name not in neurons.coords]
         if missing:
-            msg = f"`positions=cortical` needs neuron coordinates x_um and y_um; missing {missing}."
+            msg = (
+                f"`positions=cortical` needs neuron coordinates x_um and y_um; missing {missing}."
+            )
             raise InputError(msg)
         network = PositionNetwork(np.stack([neurons.x_um.values, neurons.y_um.values], axis=1))
         network.fit(position)
@@ -155,8 +158,8 @@ def _gaussian(
     )
 
 
-CORES: dict[str, Callable[..., nn.Module]] = {"stacked": _stacked}
-READOUTS: dict[str, Callable[..., nn.Module]] = {"gaussian": _gaussian}
+CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked}
+READOUTS: dict[str, Callable[..., Readout]] = {"gaussian": _gaussian}
 
 
 class DeepTwin(Twin):
@@ -289,7 +292,7 @@ class DeepTwin(Twin):
         shift = None
         if self.shifter is not None:
             shift = self.shifter(self._standardised("pupil_center", pupil_center, len(stimulus)))
-        if paired and self._sees_a_window(image):
+        if paired and self.sees_windows:
             drive = self._own_drive(image, shift, neuron)
         else:
             lowered = self.core_dtype != torch.float32
@@ -299,21 +302,24 @@ class DeepTwin(Twin):
             drive = self.readout(maps, shift=shift, neuron=neuron, paired=paired)
         return self._rate(drive, behavior, neuron, paired)
 
-    def _sees_a_window(self, image: Tensor) -> bool:
-        """Whether the core on a neuron's own window is exact, and smaller than the image."""
-        if self.training or not isinstance(self.core, StackedCore):
+    @property
+    def sees_windows(self) -> bool:
+        """Whether a neuron's own window of the image gives its rate, and saves work."""
+        core, readout = self.core, self.readout
+        if self.training or not isinstance(readout, GaussianReadout):
             return False
-        fits = window_size(self.core) ** 2 < 0.8 * image.shape[2] * image.shape[3]
-        return fits and isinstance(self.readout, GaussianReadout)
+        pixels = self.spec.height * self.spec.width
+        return isinstance(core, StackedCore) and window_size(core) ** 2 < 0.8 * pixels
 
     def _own_drive(self, image: Tensor, shift: Tensor | None, neuron: Tensor | None) -> Tensor:
-        """Drive of neuron i from image i alone, (batch,)."""
+        """Drive of neuron i from its window of image i alone, (batch,)."""
+        core, readout = cast(StackedCore, self.core), cast(GaussianReadout, self.readout)
         own = slice(None) if neuron is None else neuron
-        position = self.readout.position[own]
+        position = readout.position[own]
         if shift is not None:
             position = position + shift
-        features = features_at(self.core, image, position)
-        return (features * self.readout.features[own]).sum(1) + self.readout.bias[own]
+        features = features_at(core, image, position)
+        return (features * readout.features[own]).sum(1) + readout.bias[own]
 
     def _image(self, stimulus: Tensor, behavior: Tensor | None) -> Tensor:
         image = (stimulus - self.spec.mean) / self.spec.std

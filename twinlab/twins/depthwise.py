@@ -25,9 +25,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """`torch.nn.Conv2d` with one filter a channel, stride 1, and padding that keeps the size."""
 
     def __init__(self, channel: int, kernel: int) -> None:
-        super().__init__(
-            channel, channel, kernel, padding=kernel // 2, groups=channel, bias=False
-        )
+        super().__init__(channel, channel, kernel, padding=kernel // 2, groups=channel, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Filtered maps, (batch, channel, y, x) as given."""

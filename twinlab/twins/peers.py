@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from twinlab.schema import InputError
 from twinlab.twins import deep
-from twinlab.twins.cores import StackedCore
-from twinlab.twins.readouts import GaussianReadout
+from twinlab.twins.cores import Core, StackedCore
+from twinlab.twins.readouts import GaussianReadout, Readout
 
 __all__ = ["PEER_CORES", "PEER_READOUTS", "import_peer", "load_peer_core", "load_peer_readout"]
 
@@ -55,7 +55,7 @@ def import_peer(module: str) -> types.ModuleType:
         return importlib.import_module(f"neuralpredictors.{module}")
 
 
-class PeerCore(nn.Module):
+class PeerCore(Core):
     """A neuralpredictors core with the few things our twins ask of one."""
 
     def __init__(self, core: nn.Module, out_channel: int, border: int) -> None:
@@ -75,7 +75,7 @@ class PeerCore(nn.Module):
         return self.core.laplace()  # type: ignore[operator]
 
 
-class PeerReadout(nn.Module):
+class PeerReadout(Readout):
     """A neuralpredictors readout; it computes all neurons, and those asked about are kept."""
 
     def __init__(self, readout: nn.Module) -> None:
@@ -90,7 +90,7 @@ class PeerReadout(nn.Module):
         neuron: Tensor | None = None,
         paired: bool = False,
     ) -> Tensor:
-        """Drive of each neuron for each map; see `GaussianReadout.forward`."""
+        """Drive of each neuron for each map; see `Readout.forward`."""
         drive = self.readout(maps.contiguous(), shift=shift)
         if neuron is None:
             return drive
@@ -104,7 +104,7 @@ class PeerReadout(nn.Module):
 
 
 def _core(name: str, **fixed: Any) -> Any:
-    def build(architecture: deep.Architecture, channel: int) -> nn.Module:
+    def build(architecture: deep.Architecture, channel: int) -> Core:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             core = getattr(import_peer("layers.cores"), name)(
@@ -135,7 +135,7 @@ def _readout(name: str) -> Any:
         position: Tensor,
         neurons: xr.Dataset,
         generator: torch.Generator,
-    ) -> nn.Module:
+    ) -> Readout:
         del generator  # the peer draws from torch's own, which the twin has seeded
         if architecture.positions != "free":
             msg = f"The {architecture.readout} readout takes `positions=free` only."

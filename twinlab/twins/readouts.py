@@ -8,7 +8,49 @@ from torch import Tensor, nn
 
 from twinlab.twins.sampling import sample_points, weigh_points
 
-__all__ = ["GaussianReadout", "PositionNetwork"]
+__all__ = ["GaussianReadout", "PositionNetwork", "Readout"]
+
+
+class Readout(nn.Module):
+    """What a deep twin asks of its readout.
+
+    Attributes
+    ----------
+    generator : torch.Generator, optional
+        Draws whatever is random in training, so that a resumed fit draws the same.
+
+    """
+
+    generator: torch.Generator | None = None
+
+    def forward(
+        self,
+        maps: Tensor,
+        *,
+        shift: Tensor | None = None,
+        neuron: Tensor | None = None,
+        paired: bool = False,
+    ) -> Tensor:
+        """Drive of each neuron for each map.
+
+        Parameters
+        ----------
+        maps : Tensor of shape (batch, channel, y, x)
+        shift : Tensor of shape (batch, 2), optional
+            Added to every position: where the eye moved the image.
+        neuron : Tensor of int of shape (n,), optional
+        paired : bool
+
+        Returns
+        -------
+        Tensor of shape (batch, n), or (batch,) if paired
+
+        """
+        raise NotImplementedError
+
+    def regularizer(self) -> Tensor:
+        """Size of the readout's weights, a scalar."""
+        raise NotImplementedError
 
 
 class PositionNetwork(nn.Module):
@@ -52,7 +94,7 @@ class PositionNetwork(nn.Module):
                 optimizer.step()
 
 
-class GaussianReadout(nn.Module):
+class GaussianReadout(Readout):
     """One position a neuron, drawn from a Gaussian while learning, and one weight a channel.
 
     In training each image and neuron draws its own position (which lets the gradient see
@@ -95,8 +137,6 @@ class GaussianReadout(nn.Module):
         self.sigma = nn.Parameter((2 * noise - 1) * sigma)
         self.features = nn.Parameter(torch.full((n_neuron, channel), 1 / channel))
         self.bias = nn.Parameter(torch.zeros(n_neuron))
-        # Where positions are drawn: one generator, so that a resumed fit draws the same.
-        self.generator: torch.Generator | None = None
 
     @property
     def position(self) -> Tensor:
@@ -112,30 +152,16 @@ class GaussianReadout(nn.Module):
         neuron: Tensor | None = None,
         paired: bool = False,
     ) -> Tensor:
-        """Drive of each neuron for each map.
-
-        Parameters
-        ----------
-        maps : Tensor of shape (batch, channel, y, x)
-        shift : Tensor of shape (batch, 2), optional
-            Added to every position: where the eye moved the image.
-        neuron : Tensor of int of shape (n,), optional
-        paired : bool
-
-        Returns
-        -------
-        Tensor of shape (batch, n), or (batch,) if paired
-
-        """
-        position, features, bias = self.position, self.features, self.bias
-        if neuron is not None:
-            position, features, bias = position[neuron], features[neuron], bias[neuron]
+        """Drive of each neuron for each map; see `Readout.forward`."""
+        chosen = slice(None) if neuron is None else neuron
+        position, features = self.position[chosen], self.features[chosen]
+        bias = self.bias[chosen]
         if paired:
             own = position if shift is None else position + shift
             return (sample_points(maps, own) * features).sum(1) + bias
         grid = position.expand(len(maps), -1, -1)
         if self.training:
-            sigma = self.sigma if neuron is None else self.sigma[neuron]
+            sigma = self.sigma[chosen]
             normal = torch.randn(grid.shape, generator=self.generator, device="cpu")
             drawn = torch.einsum("nij,bnj->bni", sigma, normal.to(maps.device))
             grid = (grid + drawn).clamp(-1, 1)

@@ -90,7 +90,12 @@ class _WeighPoints(torch.autograd.Function):
         ]
         wants_rest = bool(wants_position or wants_weight)
         in_chunks(
-            _backward_kernel, len(points), *arrays, to_weight.numpy(), bool(wants_points), wants_rest
+            _backward_kernel,
+            len(points),
+            *arrays,
+            to_weight.numpy(),
+            bool(wants_points),
+            wants_rest,
         )
         return (
             to_points if wants_points else None,
