@@ -2,12 +2,25 @@
 
 import copy
 import sys
+import time
 
 import torch
 
-from twinlab import explorers
+from twinlab import explorers, insilico
 from twinlab.simulation import SimulatedCortex
 
+measure_tuning = insilico.measure_orientation_tuning
+
+
+def measure_slowly(twin, neurons=None, *, job):
+    """Take so long over all neurons that a test can look on and cancel."""
+    for step in range(600 if neurons is None else 0):
+        job.report(step / 600, "slowly")
+        time.sleep(0.05)
+    return measure_tuning(twin, neurons, job=job)
+
+
+insilico.measure_orientation_tuning = measure_slowly
 torch.set_num_threads(1)
 cortex = SimulatedCortex(seed=0, n_neuron=200)
 recording = cortex.record(n_train=600, n_validation=100, n_test=40, n_repeat=8)

@@ -98,24 +98,25 @@ def test_an_old_address_still_opens(bench):
     page.get_by_text("Neuron 0 of 200").wait_for()
 
 
-def test_an_mei_is_synthesised_while_the_page_stays_alive(bench, screenshot):
+def test_an_mei_is_synthesised_and_judged_by_the_other_twin(bench, screenshot):
     page = bench()
-    page.evaluate(WATCH)
     page.get_by_role("button", name="Synthesise").click()
-    page.get_by_text("optimising").first.wait_for()
-    latency = step(page, "phase")
-    assert latency < 5000
     page.get_by_text("On the other twin").wait_for(timeout=60_000)
+    page.wait_for_timeout(500)
     screenshot("bench_mei")
 
 
-def test_long_work_is_cancelled_soon(bench):
+def test_the_page_stays_alive_during_long_work_which_is_cancelled_soon(bench, screenshot):
     page = bench()
+    page.evaluate(WATCH)
     page.get_by_role("button", name="Tuning of all").click()
+    page.get_by_text("slowly").first.wait_for()
+    assert step(page, "phase") < 2000
+    screenshot("bench_working")
     page.get_by_role("button", name="Cancel").click()
     start = time.monotonic()
     page.get_by_text("cancelled").first.wait_for(timeout=10_000)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 2
 
 
 def test_the_map_is_coloured_by_what_is_asked(bench, sources, screenshot):

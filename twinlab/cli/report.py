@@ -139,7 +139,8 @@ def write_report(
     ]
     words = "\n".join(escape(line.strip()) for line in findings)
     page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>twinlab demo</title><style>{STYLE}</style></head>
+<html lang="en"><head><meta charset="utf-8"><title>twinlab demo</title>
+<style>{STYLE}</style></head>
 <body><main>
 <h1>twinlab demo</h1>
 <p class="quiet">recording {escape(recording.attrs["recording_id"])} (fingerprint

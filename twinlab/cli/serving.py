@@ -40,7 +40,8 @@ def serve_twins(names: list[str], recording: str, *, port: int, browser: bool) -
     server, url = explorers.serve(benches, port=port, open_browser=browser)
     typer.echo(f"The explorer is at {url} (Ctrl-C ends it).")
     sys.stdout.flush()
-    server.run_until_shutdown()
+    server.start()
+    server.io_loop.start()
 
 
 def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorers.TwinBench]:

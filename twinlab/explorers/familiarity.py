@@ -15,7 +15,7 @@ __all__ = ["image_statistics", "training_range", "unfamiliar_features"]
 # Lower and upper border of each octave, in cycles per pixel; the last reaches into the corners
 # of the spectrum.
 OCTAVES = ((0.0, 1 / 32), (1 / 32, 1 / 16), (1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1.0))
-MOST_IMAGES = 2000  # enough for the 1st and 99th percentile
+MOST_IMAGES = 1000  # enough for the 1st and 99th percentile
 
 
 def image_statistics(images: np.ndarray) -> xr.Dataset:
