@@ -1,6 +1,10 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+
+QUICK_START = Path(__file__).parents[2] / "notebooks" / "00_quickstart.ipynb"
 
 BENCH = [
     """
@@ -68,3 +72,16 @@ def test_the_bench_lives_in_a_notebook(bench_notebook, run_notebook, sources, sc
     page.wait_for_timeout(2000)
     assert sources() != before
     screenshot("jupyterlab")
+
+
+def test_the_quick_start_runs_and_ends_in_a_live_bench(run_notebook, sources, screenshot, tmp_path):
+    # a copy: JupyterLab saves what it runs
+    path = tmp_path / "quickstart" / QUICK_START.name
+    path.parent.mkdir()
+    shutil.copy(QUICK_START, path)
+    page = run_notebook(path, timeout_s=600)
+    page.get_by_text("Stimulus bench").wait_for(timeout=60_000)
+    page.wait_for_timeout(3000)
+    assert page.locator(".jp-OutputArea canvas").count() >= 12  # the bench and figures before it
+    assert any(name == "rate" and length == 60 for s in sources() for name, length, _ in s)
+    screenshot("quickstart")

@@ -20,7 +20,7 @@ __all__ = ["DEMO_ARCHITECTURE", "DEMO_SETTINGS", "run_demo"]
 # Small and short enough for a laptop. The depth-separable core of the 2022 recipe, narrower;
 # gaze and gain are modelled because the simulated animal moves its eyes and runs.
 DEMO_ARCHITECTURE = twins.Architecture(layers=3, hidden=32, behavior="gain", shifter=True)
-DEMO_SETTINGS = fitting.FitSettings(max_epochs=10, schedule="cosine")
+DEMO_SETTINGS = fitting.FitSettings(max_epochs=12, schedule="cosine")
 MARK = "demo.json"
 
 
