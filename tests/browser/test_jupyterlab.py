@@ -74,7 +74,9 @@ def test_the_bench_lives_in_a_notebook(bench_notebook, run_notebook, sources, sc
     screenshot("jupyterlab")
 
 
-def test_the_quick_start_runs_and_ends_in_a_live_bench(run_notebook, sources, screenshot, tmp_path):
+def test_the_quick_start_runs_and_ends_in_a_live_bench(
+    run_notebook, sources, screenshot, tmp_path
+):
     # a copy: JupyterLab saves what it runs
     path = tmp_path / "quickstart" / QUICK_START.name
     path.parent.mkdir()

@@ -208,3 +208,11 @@ def test_lower_precision_learns_the_same_thing(recording):
     twin, half = fitting.fit_twin(recording, SMALL, lowered)
     assert twin.core_dtype == torch.float32  # only while learning
     np.testing.assert_allclose(half.train_loss, full.train_loss, rtol=0.02)
+
+
+def test_a_fit_leaves_the_callers_random_numbers_alone(recording):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fitting.fit_twin(recording, SMALL, fitting.FitSettings(**vars(SHORT) | {"max_epochs": 1}))
+    assert torch.equal(torch.rand(3), expected)

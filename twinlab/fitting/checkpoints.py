@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from twinlab.files import write_whole
@@ -30,12 +30,12 @@ def write_checkpoint(
     tensors |= {f"best/{name}": value for name, value in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+    data = save(
+        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+        metadata={"progress": json.dumps(progress)},
+    )
     with write_whole(path) as partial:
-        save_file(
-            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-            partial,
-            metadata={"progress": json.dumps(progress)},
-        )
+        partial.write_bytes(data)
 
 
 def read_checkpoint(

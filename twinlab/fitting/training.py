@@ -123,7 +123,8 @@ def fit_twin(
 
     while not _finished(progress, settings):
         began = time.perf_counter()
-        train_loss = _run_epoch(twin, train, optimizer, settings, progress, job)
+        with torch.random.fork_rng():  # the caller's random numbers are left alone
+            train_loss = _run_epoch(twin, train, optimizer, settings, progress, job)
         loss, correlation = _validate(twin, validation)
         if correlation > progress["best"] + 1e-6 or progress["best_epoch"] < 0:
             progress |= {"best": correlation, "best_epoch": progress["epoch"], "stale": 0}

@@ -14,7 +14,7 @@ from typing import Any
 
 import xarray as xr
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from twinlab import __version__
 from twinlab.files import write_whole
@@ -62,7 +62,7 @@ def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
     with write_whole(path) as partial:
         partial.mkdir()
         state = {name: value.contiguous() for name, value in twin.state_dict().items()}
-        save_file(state, partial / "weights.safetensors")
+        (partial / "weights.safetensors").write_bytes(save(state))
         (partial / "twin.json").write_text(json.dumps(description, indent=1))
         twin.neurons.to_netcdf(partial / "neurons.nc", engine="h5netcdf")
     return path
