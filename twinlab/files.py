@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -41,4 +42,14 @@ def write_whole(path: str | PathLike[str]) -> Iterator[Path]:
             os.replace(path, workplace / "replaced")
         os.replace(partial, path)
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        _remove(workplace)
+
+
+def _remove(folder: Path, patience_s: float = 5.0) -> None:
+    """Remove a folder into which threads of a library that failed may still be writing."""
+    until = time.monotonic() + patience_s
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() > until:
+            return
+        time.sleep(0.01)

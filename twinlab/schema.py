@@ -28,6 +28,7 @@ __all__ = [
     "fingerprint",
     "make_recording",
     "make_result",
+    "netcdf_bytes",
     "open_result",
     "recording_faults",
     "save_result",
@@ -271,8 +272,20 @@ def save_result(result: xr.Dataset, path: str | PathLike[str]) -> Path:
     """Write a result to NetCDF, whole or not at all, and return where it is."""
     path = Path(path)
     with write_whole(path) as partial:
-        result.to_netcdf(partial, engine="h5netcdf")
+        partial.write_bytes(netcdf_bytes(result))
     return path
+
+
+def netcdf_bytes(dataset: xr.Dataset) -> memoryview:
+    """The NetCDF file of a Dataset, made in memory.
+
+    HDF5 writing to a disk that fills up ends the process; a plain write raises `OSError`.
+    """
+    data = dataset.to_netcdf(engine="h5netcdf")
+    if data is None:
+        msg = "xarray wrote no NetCDF; twinlab needs xarray 2025.9 or newer."
+        raise RuntimeError(msg)
+    return memoryview(data)
 
 
 def open_result(path: str | PathLike[str]) -> xr.Dataset:

@@ -254,11 +254,11 @@ def test_an_unwritable_folder_is_named(fitted, tmp_path):
 
 def test_a_full_disk_leaves_nothing_half_written(bench, fitted, tmp_path, monkeypatch):
     # a disk that fills while the file is written
-    def to_netcdf(self, path, **kwargs):
-        Path(path).write_bytes(b"half")
+    def write_bytes(path, data):
+        path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", to_netcdf)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     said = mistake("score", fitted[0], bench / "recording.zarr", "--out", tmp_path / "scores.nc")
     assert "no space left on device" in said
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from twinlab import __version__
 from twinlab.files import write_whole
-from twinlab.schema import InputError
+from twinlab.schema import InputError, netcdf_bytes
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.deep import DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
@@ -64,7 +64,7 @@ def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
         state = {name: value.contiguous() for name, value in twin.state_dict().items()}
         (partial / "weights.safetensors").write_bytes(save(state))
         (partial / "twin.json").write_text(json.dumps(description, indent=1))
-        twin.neurons.to_netcdf(partial / "neurons.nc", engine="h5netcdf")
+        (partial / "neurons.nc").write_bytes(netcdf_bytes(twin.neurons))
     return path
 
 
