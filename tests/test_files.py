@@ -39,3 +39,32 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (partial / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["second"]
     assert [path.name for path in tmp_path.iterdir()] == ["twin"]
+
+
+def test_a_file_never_replaces_a_folder(tmp_path):
+    target = tmp_path / "results"
+    target.mkdir()
+    (target / "thesis.txt").write_text("years of work")
+
+    def write():
+        with write_whole(target) as partial:
+            partial.write_text("a result")
+
+    with pytest.raises(IsADirectoryError):
+        write()
+    assert (target / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_could_not_be_replaced_stands_as_it_was(tmp_path):
+    target = tmp_path / "twin"
+    target.mkdir()
+    (target / "old").write_text("old")
+
+    def write_nothing():
+        with write_whole(target):
+            pass
+
+    with pytest.raises(OSError, match="No such file|a directory"):
+        write_nothing()
+    assert (target / "old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["twin"]

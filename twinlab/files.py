@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -26,21 +27,32 @@ def write_whole(path: str | PathLike[str]) -> Iterator[Path]:
     path : path
         Where the finished file or folder shall stand. Its parent is made if needed.
 
+    Raises
+    ------
+    IsADirectoryError
+        If a file is written and `path` is a folder.
+
     Yields
     ------
     Path
         A fresh name in the same folder (nothing exists there yet).
 
     """
-    path = Path(path)
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    partial = workplace / path.name
+    partial, replaced = workplace / path.name, workplace / "replaced"
     try:
         yield partial
-        if path.is_dir() and not path.is_symlink():
-            os.replace(path, workplace / "replaced")
+        if path.is_dir():
+            if not partial.is_dir():  # somebody's folder is not ours to replace by a file
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            os.replace(path, replaced)
         os.replace(partial, path)
+    except BaseException:
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)
+        raise
     finally:
         _remove(workplace)
 

@@ -175,7 +175,9 @@ def recording_faults(recording: xr.Dataset) -> list[str]:
     if unknown:
         faults.append(f"unknown split {unknown}; known: {list(SPLITS)}")
     index = recording.stimulus_index.values
-    if index.size and (index.min() < 0 or index.max() >= recording.sizes["image"]):
+    if not np.issubdtype(index.dtype, np.integer):
+        faults.append(f"`stimulus_index` must be whole numbers, but is {index.dtype}")
+    elif index.size and (index.min() < 0 or index.max() >= recording.sizes["image"]):
         faults.append(
             f"`stimulus_index` runs from {index.min()} to {index.max()}, "
             f"but there are {recording.sizes['image']} images"

@@ -136,11 +136,15 @@ def test_a_stopped_run_goes_on_with_what_it_has(fitted, tmp_path, monkeypatch):
 
     target = tmp_path / "result.nc"
     with pytest.raises(Cancelled):
-        experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job())
+        experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
     assert not target.exists()
     with pytest.raises(schema.InputError, match="parts of another run"):
-        experiments.run_in_parts(experiment, model, None, {"strength": 3.0}, target, Job())
-    experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job())
+        experiments.run_in_parts(experiment, model, None, {"strength": 3.0}, target, Job(), {})
+    with pytest.raises(schema.InputError, match="parts of another run"):
+        experiments.run_in_parts(
+            experiment, model, None, {"strength": 2.0}, target, Job(), {"experiment": "b"}
+        )
+    experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
     assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
     assert schema.open_result(target).rate.values.tolist() == [2.0 * i for i in range(10)]
     assert [path.name for path in tmp_path.iterdir()] == ["result.nc"]
@@ -243,6 +247,20 @@ def test_what_is_no_result_is_refused(tmp_path):
 def test_a_device_that_is_not_there_is_refused(bench, tmp_path):
     said = mistake("fit", bench / "recording.zarr", "--out", tmp_path / "t", "--device", "warp")
     assert "--device warp" in said
+
+
+def test_a_folder_is_not_replaced_by_a_result(fitted, bench, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is a folder" in mistake("run", "tuning", fitted[0], "--out", tmp_path)
+    said = mistake("score", fitted[0], bench / "recording.zarr", "--out", tmp_path)
+    assert "is a folder" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_slips_in_the_words_themselves_get_one_line():
+    assert "--out" in mistake("fit", "simulated")
+    assert "dance" in mistake("dance")
+    assert "--members" in mistake("fit", "simulated", "--out", "x", "--members", "0")
 
 
 def test_an_unwritable_folder_is_named(fitted, tmp_path):

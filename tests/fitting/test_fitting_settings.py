@@ -26,6 +26,8 @@ def test_all_mistakes_are_named_at_once():
         ({"precision": "int8"}, "known: auto, float32, bfloat16"),
         ({"start": "left"}, "known: data, center"),
         ({"max_epochs": "0"}, "must be above 0"),
+        ({"seed": "-1"}, "must not be negative"),
+        ({"decay_factor": "2"}, "between 0 and 1"),
         ({"shifter": "yes"}, "true or false"),
         ({"layers": "3.5"}, "a whole number"),
     ],

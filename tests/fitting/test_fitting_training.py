@@ -1,11 +1,14 @@
 """A fit finds what was planted, beats its baselines, and can be stopped at any moment."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from twinlab import fitting, twins
+from twinlab.fitting import baselines
 from twinlab.fitting.trials import take_trials
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError
@@ -119,19 +122,24 @@ def test_the_same_seed_gives_the_same_weights(recording):
     assert not same(first, third)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_stopped_fit_goes_on_with_the_same_numbers(recording, tmp_path, schedule):
+@pytest.mark.parametrize(("schedule", "behavior"), [("cosine", "channels"), ("plateau", "gain")])
+def test_a_stopped_fit_goes_on_with_the_same_numbers(recording, tmp_path, schedule, behavior):
+    # behaviour as channels gives the first layer weights of several channels, whose layout in
+    # memory differs from the usual one
+    architecture = replace(SMALL, behavior=behavior, shifter=True)
     settings = fitting.FitSettings(
         max_epochs=4, batch_size=64, schedule=schedule, patience=1, decays=2, lr=0.05,
         precision="float32",
     )  # fmt: skip
-    whole, history = fitting.fit_twin(recording, SMALL, settings)
+    whole, history = fitting.fit_twin(recording, architecture, settings)
     checkpoint = tmp_path / "fit" / "member.safetensors"
     batches = 600 // 64 + 1
     for after in (batches + 5, 2 * batches):  # in the second epoch, then two epochs later
         with pytest.raises(Cancelled):
-            fitting.fit_twin(recording, SMALL, settings, checkpoint=checkpoint, job=Stop(after))
-    resumed, rest = fitting.fit_twin(recording, SMALL, settings, checkpoint=checkpoint)
+            fitting.fit_twin(
+                recording, architecture, settings, checkpoint=checkpoint, job=Stop(after)
+            )
+    resumed, rest = fitting.fit_twin(recording, architecture, settings, checkpoint=checkpoint)
     assert same(whole, resumed)
     xr.testing.assert_equal(history.drop_vars("seconds"), rest.drop_vars("seconds"))
 
@@ -174,6 +182,52 @@ def test_trials_without_any_response_are_left_out_and_gaps_survive(recording):
     twin, history = fitting.fit_twin(gappy, SMALL, SHORT)
     assert np.isfinite(history.train_loss).all()
     twins.check_twin(twin)
+
+
+def test_a_neuron_without_any_training_response_does_not_spoil_the_others(recording):
+    gappy = recording.copy(deep=True)
+    gappy.response[:, 3] = np.nan
+    twin, history = fitting.fit_twin(gappy, SMALL, SHORT)
+    _, without = fitting.fit_twin(gappy.isel(neuron=np.arange(24) != 3), SMALL, SHORT)
+    twins.check_twin(twin)
+    np.testing.assert_allclose(history.train_loss, without.train_loss, rtol=0.1)
+    scores = fitting.score_baselines(gappy, {"linear": fitting.fit_linear_nonlinear(gappy)})
+    assert np.isfinite(scores.validation_loss).all()
+
+
+def test_a_selection_is_another_recording_to_a_checkpoint(recording, tmp_path):
+    checkpoint = tmp_path / "member.safetensors"
+    fitting.fit_twin(recording, SMALL, SHORT, checkpoint=checkpoint)
+    with pytest.raises(InputError, match="differs in recording"):
+        fitting.fit_twin(recording.isel(trial=slice(0, 600)), SMALL, SHORT, checkpoint=checkpoint)
+
+
+def test_one_validation_trial_cannot_stop_a_fit(recording):
+    first = np.flatnonzero(recording.split.values == "validation")[1:]
+    with pytest.raises(InputError, match="needs at least 2"):
+        fitting.fit_twin(recording.drop_isel(trial=first), SMALL, SHORT)
+
+
+def test_both_ways_to_the_linear_filters_give_the_same(recording):
+    few = recording.isel(y=slice(8, 24), x=slice(8, 40))  # 512 pixels, 600 trials
+    wide = recording.isel(y=slice(8, 28), x=slice(8, 40))  # 640 pixels
+    for part in (few, wide):
+        found = baselines.fit_linear_nonlinear(part)
+        shown = part.stimulus.values[part.stimulus_index.values[part.split.values == "train"]]
+        image = (shown.reshape(600, -1) - found.spec.mean) / found.spec.std
+        response = part.response.values[part.split.values == "train"]
+        centred = response - response.mean(axis=0)
+        # each filter is a ridge solution for one of the penalties, up to its scale
+        unit = (image**2).sum() / image.shape[1]
+        best = np.zeros(24)
+        for penalty in baselines.PENALTIES:
+            ridge = penalty * unit * np.eye(image.shape[1])
+            weights = np.linalg.solve(image.T @ image + ridge, image.T @ centred).T
+            ours = found.filters.detach().numpy().reshape(24, -1)
+            best = np.maximum(
+                best, [np.corrcoef(a, b)[0, 1] for a, b in zip(weights, ours, strict=True)]
+            )
+        assert best.min() > 0.999
 
 
 def test_a_context_that_was_not_recorded_cannot_be_used(recording):

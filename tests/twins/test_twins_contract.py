@@ -147,6 +147,18 @@ def test_only_the_selected_neurons_are_touched(make_twin, spec):
     assert torch.isfinite(quiet(x)).all()
 
 
+def test_all_neurons_in_another_order_keep_that_order(make_twin, spec):
+    quiet = make_twin().condition()
+    x = images(spec)
+    order = np.arange(7)[::-1].copy()
+    torch.testing.assert_close(quiet.neurons(order)(x), quiet(x)[:, order])
+    torch.testing.assert_close(quiet.neurons([2] * 7)(x), quiet(x)[:, [2] * 7])
+
+
+def test_double_precision_twins_keep_the_contract(make_twin):
+    twins.check_twin(make_twin(behavior="gain", shifter=True).double())
+
+
 def test_selections_nest(make_twin, spec):
     quiet = make_twin().condition()
     x = images(spec)
@@ -161,6 +173,7 @@ def test_selections_nest(make_twin, spec):
         (lambda twin: twin.condition(behavior=(1.0,)), r"`behavior` needs 3 numbers"),
         (lambda twin: twin.condition(behavior="mean"), r"must be 'median' or 3 numbers"),
         (lambda twin: twin.condition().neurons([9]), "run from 0 to 6"),
+        (lambda twin: twin.condition().neurons([]), "No neuron is selected"),
         (lambda twin: twin.condition()(torch.zeros(1, 1, 5, 5)), "crop or rescale"),
         (lambda twin: twin.condition().paired([1, 2])(torch.zeros(3, 1, 24, 32)), "Paired with 2"),
     ],
@@ -177,6 +190,8 @@ def test_wrong_questions_are_answered_in_words(make_twin, ask, words):
         ({"behavior": "loud"}, "known: none, channels, gain"),
         ({"layers": 0}, "at least 1"),
         ({"hidden_kernel": 4}, "must be odd"),
+        ({"input_kernel": 2}, "at least 3"),
+        ({"sigma": 0.0}, "`sigma` must be above 0"),
         ({"input_kernel": 99}, "larger than the image"),
     ],
 )
@@ -217,3 +232,10 @@ def test_another_session_is_refused(cortex, recording):
 def test_images_of_another_size_are_refused(cortex, recording):
     with pytest.raises(InputError, match="crop or rescale"):
         twins.predict_responses(cortex.as_twin(), recording.isel(y=slice(0, 20)))
+
+
+def test_a_recording_with_other_context_is_refused(cortex, recording):
+    with pytest.raises(InputError, match="2 channels of `behavior`, but the twin .* with 3"):
+        twins.predict_responses(
+            cortex.as_twin(), recording.isel(behavior_channel=slice(0, 2)), split="test"
+        )

@@ -232,3 +232,10 @@ def test_a_window_is_enough_for_one_neuron(make_twin, behavior):
     (mine,) = torch.autograd.grad(own.sum(), x)
     (other,) = torch.autograd.grad(whole.sum(), x)
     torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-7)
+
+
+def test_a_position_on_the_border_is_held_there_and_still_learns():
+    readout = GaussianReadout(3, torch.tensor([[1.5, 0.0]]))
+    readout(torch.randn(200, 3, 6, 7)).sum().backward()
+    assert readout.mu[0, 0] == 1.0
+    assert readout.mu.grad[0, 0] != 0

@@ -16,20 +16,21 @@ def saved(make_twin, tmp_path):
     return twins.save_twin(make_twin(behavior="gain", shifter=True), tmp_path / "twin")
 
 
-@pytest.mark.parametrize("kind", ["deep", "linear", "ensemble", "peer"])
+@pytest.mark.parametrize("kind", ["deep", "linear", "ensemble", "peer", "double"])
 def test_a_twin_is_read_back_identical(make_twin, spec, neurons, tmp_path, kind):
     filters = np.random.default_rng(0).normal(size=(7, *spec.shape)) / 30
     twin = {
         "deep": lambda: make_twin(behavior="channels", shifter=True, positions="cortical"),
         "linear": lambda: twins.LinearNonlinearTwin(spec, neurons, filters=filters),
         "ensemble": lambda: twins.EnsembleTwin([make_twin(), make_twin(seed=1, behavior="gain")]),
+        "double": lambda: make_twin(behavior="gain").double(),
         "peer": lambda: make_twin(readout="neuralpredictors_gaussian"),
     }[kind]()
     loaded = twins.load_twin(twins.save_twin(twin, tmp_path / "twin"))
     assert loaded.identity == twin.identity
     assert loaded.origin == twin.origin
     assert loaded.neurons.identical(twin.neurons)
-    x = torch.rand(3, *spec.shape) * 255
+    x = torch.rand(3, *spec.shape, dtype=torch.float64 if kind == "double" else None) * 255
     assert torch.equal(loaded.condition()(x), twin.condition()(x))
 
 
@@ -85,6 +86,23 @@ def test_a_twin_of_another_time_is_refused(saved, change, words):
     (saved / "twin.json").write_text(json.dumps(description | change))
     with pytest.raises(InputError, match=words):
         twins.load_twin(saved)
+
+
+def test_weights_of_another_twin_are_noticed(make_twin, tmp_path):
+    one = twins.save_twin(make_twin(seed=0), tmp_path / "one")
+    two = twins.save_twin(make_twin(seed=1), tmp_path / "two")
+    shutil.copy(two / "weights.safetensors", one / "weights.safetensors")
+    with pytest.raises(InputError, match="not those twin.json describes"):
+        twins.load_twin(one)
+
+
+def test_members_keep_their_own_scale_of_pixels(make_twin, tmp_path, spec):
+    other = make_twin(seed=1)
+    other.spec = twins.StimulusSpec(1, 24, 32, mean=90.0, std=40.0)
+    pair = twins.EnsembleTwin([make_twin(), other])
+    loaded = twins.load_twin(twins.save_twin(pair, tmp_path / "pair"))
+    x = torch.rand(3, *spec.shape) * 255
+    assert torch.equal(loaded.condition()(x), pair.condition()(x))
 
 
 def test_other_peoples_folders_are_not_replaced(make_twin, tmp_path):

@@ -52,7 +52,9 @@ def main() -> None:
     # and several times where the machine is shared. Read once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        # not standalone, so that a slip in the words themselves gets one line too
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except InputError as error:
         _fail(str(error), 2)
     except FloatingPointError as error:
@@ -67,6 +69,13 @@ def main() -> None:
         _fail(f"stopped; {words}.", 130)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
+    except Exception as error:
+        # classes of packages that are loaded only where they are needed: known by their looks
+        if hasattr(error, "format_message"):
+            _fail(f"{' '.join(error.format_message().split())} See --help.", 2)
+        if type(error).__name__ == "OutOfMemoryError":
+            _fail("the device's memory is too small; lower `--set batch_size`.", 1)
+        raise
 
 
 def _fail(message: str, status: int) -> None:
@@ -115,8 +124,8 @@ def demo(
 def fit(
     recording: Annotated[str, typer.Argument(help=RECORDING)],
     out: Annotated[Path, typer.Option(help="Folder to write the twin to.")],
-    members: Annotated[int, typer.Option(help="Twins to fit, from seeds one apart.")] = 1,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    members: Annotated[int, typer.Option(min=1, help="Twins to fit, seeds one apart.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     set_: Settings = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ) -> None:
@@ -131,6 +140,7 @@ def fit(
     assignments = {"seed": str(seed), **_assignments(set_)}
     architecture, settings = fitting.parse_settings(assignments)
     _check_device(device)
+    out = out.resolve()
     twins.check_twin_target(out)
     keep_freed_memory()
     checkpoints = out.with_name(out.name + ".fitting")
@@ -172,11 +182,15 @@ def score(
     if split not in schema.SPLITS:
         msg = f"--split is {split!r}; known: {', '.join(schema.SPLITS)}."
         raise schema.InputError(msg)
+    if out is not None and out.is_dir():
+        msg = f"{out}: is a folder; name a file to write the scores to."
+        raise schema.InputError(msg)
     with watched_job("score") as job:
         model = open_twin(twin)
         source = open_source(recording, job=job.part(0.0, 0.3, "reading"))
-        job.report(0.3, "predicting")
-        prediction = twins.predict_responses(model, source, split=split)
+        prediction = twins.predict_responses(
+            model, source, split=split, job=job.part(0.3, 0.5, "predicting")
+        )
         scores = evaluation.score_prediction(
             source, prediction, job=job.part(0.5, 1.0, "resampling images")
         )
@@ -235,7 +249,9 @@ def run(
             model, function = open_pair(twin, other, recording, function, device)
         else:
             model = open_twin(twin).condition().to(device)
-        run_in_parts(function, model, read_neurons(neurons, len(model)), settings, target, job)
+        chosen = read_neurons(neurons, len(model))
+        made_by = {"experiment": experiment, "other": other, "recording": recording}
+        run_in_parts(function, model, chosen, settings, target, job, made_by)
     typer.echo(f"The result is in {target}. Next: twinlab show {target}")
 
 

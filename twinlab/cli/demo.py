@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -153,6 +154,7 @@ def _fit(
         )
         schema.save_result(history, out / "history.nc")
         twins.save_twin(twin, out / "twin")
+        shutil.rmtree(out / "fitting", ignore_errors=True)
     loaded = twins.load_twin(out / "twin")
     if not isinstance(loaded, twins.EnsembleTwin):
         msg = f"{out / 'twin'}: is not the demo's ensemble; remove {out} to start anew."

@@ -151,23 +151,30 @@ def run_in_parts(
     settings: dict[str, Any],
     target: Path,
     job: Job,
+    made_by: dict[str, str],
 ) -> Path:
     """Run an experiment some neurons at a time and write the whole; what is done is kept.
 
     A run that is stopped leaves its finished parts in a folder beside `target`, where the
-    next run with the same twin and settings finds them.
+    next run with the same twin, settings and `made_by` (what else decides the result: the
+    experiment, the twin that judges, the recording) finds them.
     """
     asked = list(range(len(twin))) if neurons is None else neurons
+    target = target.resolve()
+    if target.is_dir():
+        msg = f"{target}: is a folder; name a file to write the result to."
+        raise InputError(msg)
     folder = target.with_name(target.name + ".parts")
-    plan = json.dumps({"twin": twin.identity, "neurons": asked, "settings": settings})
-    if folder.exists() and (folder / "plan.json").read_text() != plan:
+    plan = json.dumps({**made_by, "twin": twin.identity, "neurons": asked, "settings": settings})
+    mark = folder / "plan.json"
+    if mark.is_file() and mark.read_text() != plan:
         msg = (
             f"{folder}: holds the parts of another run; run that again to finish it, choose "
             "another --out, or remove the folder."
         )
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.json").write_text(plan)
+    mark.write_text(plan)
     parts = []
     for start in range(0, len(asked), PART):
         stop = min(start + PART, len(asked))

@@ -68,7 +68,7 @@ def find_results(folder: Path, twin: twins.Twin) -> dict[str, xr.Dataset]:
             result = schema.open_result(path)
         except schema.InputError:
             continue  # some other file; neurons.nc is no result
-        if result.attrs["twin"] == twin.identity and result.attrs["experiment"] in SHOWN:
+        if result.attrs.get("twin") == twin.identity and result.attrs["experiment"] in SHOWN:
             found[result.attrs["experiment"]] = result
     return found
 

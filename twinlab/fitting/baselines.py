@@ -7,13 +7,18 @@ import torch
 import xarray as xr
 from torch.nn import functional as F
 
-from twinlab import __version__
 from twinlab.evaluation import single_trial_correlation
 from twinlab.fitting.training import poisson_loss
-from twinlab.fitting.trials import Trials, image_spec, take_trials
+from twinlab.fitting.trials import (
+    image_spec,
+    origin_of,
+    recorded_neurons,
+    response_moments,
+    take_trials,
+)
 from twinlab.jobs import Job
-from twinlab.schema import make_result
-from twinlab.twins import LinearNonlinearTwin, Twin
+from twinlab.schema import fingerprint, make_result
+from twinlab.twins import LinearNonlinearTwin, Twin, predict_responses
 
 __all__ = ["fit_linear_nonlinear", "score_baselines"]
 
@@ -45,20 +50,26 @@ def fit_linear_nonlinear(recording: xr.Dataset, *, job: Job | None = None) -> Li
     validation = take_trials(recording, "validation", cpu, train.images)
     spec = image_spec(recording)
     job.report(0.0, "filters")
-    image = (train.images.float().flatten(1) - spec.mean) / spec.std
-    shown, held_out = image[train.index], image[validation.index]
+    shown, held_out = (
+        (trials.images[trials.index].float().flatten(1) - spec.mean) / spec.std
+        for trials in (train, validation)
+    )
     response = train.response
-    mean = response.nanmean(dim=0)
+    mean = torch.as_tensor(response_moments(response.numpy())[0], dtype=torch.float32)
     centred = (response - mean).nan_to_num()
 
-    covariance, weighted = shown.T @ shown, shown.T @ centred
-    unit = torch.eye(len(covariance)) * covariance.diagonal().mean()
+    # Pixels or trials, whichever are fewer: the two ways give the same weights.
+    dual = shown.shape[1] > len(shown)
+    products = shown @ shown.T if dual else shown.T @ shown
+    weighted = centred if dual else shown.T @ centred
+    unit = shown.square().sum() / shown.shape[1]
     best = np.full(response.shape[1], -np.inf)
-    filters = torch.zeros(response.shape[1], len(covariance))
+    filters = torch.zeros(response.shape[1], shown.shape[1])
     for number, penalty in enumerate(PENALTIES):
         job.report(0.5 * number / len(PENALTIES), "filters")
-        factor = torch.linalg.cholesky(covariance + penalty * unit)
-        candidate = torch.cholesky_solve(weighted, factor)
+        ridge = penalty * unit * torch.eye(len(products))
+        candidate = torch.cholesky_solve(weighted, torch.linalg.cholesky(products + ridge))
+        candidate = shown.T @ candidate if dual else candidate
         predicted = (held_out @ candidate).numpy()
         score = single_trial_correlation(validation.response.numpy(), predicted)
         better = np.nan_to_num(score, nan=-1) > best
@@ -69,17 +80,11 @@ def fit_linear_nonlinear(recording: xr.Dataset, *, job: Job | None = None) -> Li
     spread = drive.std(dim=0).clamp_min(1e-12)
     filters, drive = filters / spread[:, None], drive / spread
     curve = _fit_curve(drive, validation.response, mean, job.part(0.5, 1.0, "curves"))
-    neurons = xr.Dataset(
-        coords={name: v for name, v in recording.coords.items() if v.dims == ("neuron",)}
-    )
-    origin = {
-        "recording_id": recording.attrs.get("recording_id", ""),
-        "recording": recording.attrs.get("fingerprint", ""),
-        "response_units": recording.response.attrs.get("units", "a.u."),
-        "twinlab_version": __version__,
-    }
     twin = LinearNonlinearTwin(
-        spec, neurons, None, origin,
+        spec,
+        recorded_neurons(recording),
+        None,
+        origin_of(recording),
         filters=filters.reshape(-1, *spec.shape), **curve,
     )  # fmt: skip
     return twin.eval()
@@ -121,19 +126,18 @@ def score_baselines(recording: xr.Dataset, twins: dict[str, Twin]) -> xr.Dataset
         NaN, because a constant has none.
 
     """
-    cpu = torch.device("cpu")
-    train = take_trials(recording, "train", cpu)
-    validation = take_trials(recording, "validation", cpu, train.images)
-    response = train.response.numpy()
-    spread = np.nanstd(response, axis=0)
-    scale = torch.as_tensor(np.where(spread > 0, spread, 1))
-    mean = torch.as_tensor(np.nanmean(response, axis=0)).expand(len(validation), -1)
-    rates = {"mean": mean} | {name: _rates(twin, validation) for name, twin in twins.items()}
+    chosen = {name: recording.split.values == name for name in ("train", "validation")}
+    mean, scale = response_moments(recording.response.values[chosen["train"]])
+    recorded = recording.response.values[chosen["validation"]]
+    rates = {"mean": np.broadcast_to(mean, recorded.shape)} | {
+        name: predict_responses(twin, recording, split="validation").values
+        for name, twin in twins.items()
+    }
     loss, correlation = [], []
     for rate in rates.values():
-        total = poisson_loss(rate / scale, validation.response / scale)
-        loss.append(float(total) / rate.numel())
-        each = single_trial_correlation(validation.response.numpy(), rate.numpy())
+        total = poisson_loss(torch.as_tensor(rate / scale), torch.as_tensor(recorded / scale))
+        loss.append(float(total) / max(np.isfinite(recorded).sum(), 1))
+        each = single_trial_correlation(recorded, rate)
         defined = each[np.isfinite(each)]
         correlation.append(float(defined.mean()) if defined.size else np.nan)
     result = xr.Dataset(
@@ -154,15 +158,4 @@ def score_baselines(recording: xr.Dataset, twins: dict[str, Twin]) -> xr.Dataset
         },
         {"model": list(rates)},
     )
-    return make_result(
-        result, experiment="baselines", recording=recording.attrs.get("fingerprint", "")
-    )
-
-
-def _rates(twin: Twin, trials: Trials, batch_size: int = 256) -> torch.Tensor:
-    fast = twin.for_inference()
-    rates = []
-    for chosen in torch.arange(len(trials)).split(batch_size):
-        images, _, context = trials.batch(chosen)
-        rates.append(fast(images, **{name: context[name] for name in twin.context}))
-    return torch.cat(rates)
+    return make_result(result, experiment="baselines", recording=fingerprint(recording))

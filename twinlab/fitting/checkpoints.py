@@ -77,8 +77,13 @@ def read_checkpoint(
 
 def load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
     """Give an optimiser the moments a checkpoint holds."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():
         number, name = key.split("/")
+        like = parameters[int(number)].detach()
+        if value.shape == like.shape:
+            # fused Adam walks weights and moments in memory order: the layouts must agree
+            value = torch.empty_like(like).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

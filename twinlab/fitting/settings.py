@@ -26,12 +26,12 @@ class FitSettings:
     lr, min_lr : float
         Learning rate of Adam at the start, and where its fall ends.
     schedule : {"plateau", "cosine"}
-        Divide the rate when validation correlation stops rising (the published way), or let
+        Lower the rate when validation correlation stops rising (the published way), or let
         it fall along a half cosine over `max_epochs` (known time, for short fits).
     patience, decays, decay_factor
         For "plateau": epochs without progress before the rate is multiplied by
-        `decay_factor` and the best weights are taken up again; the fit ends after `decays`
-        of these. For "cosine", `patience` is not used.
+        `decay_factor` and the best weights are taken up again, and how often that may happen;
+        the next time, the fit ends. For "cosine", `patience` is not used.
     core_weight, readout_weight : float
         Strength of the smoothness of the first filters and of the sparseness of the
         readout, for the loss summed over trials and neurons and multiplied by
@@ -71,6 +71,13 @@ class FitSettings:
             if getattr(self, name) not in known:
                 msg = f"`{name}` is {getattr(self, name)!r}; known: {', '.join(known)}."
                 raise InputError(msg)
+        for name in ("seed", "decays", "core_weight", "readout_weight"):
+            if not getattr(self, name) >= 0:
+                msg = f"`{name}` must not be negative, but is {getattr(self, name)}."
+                raise InputError(msg)
+        if not 0 < self.decay_factor < 1:
+            msg = f"`decay_factor` must be between 0 and 1, but is {self.decay_factor}."
+            raise InputError(msg)
         for name in ("max_epochs", "batch_size", "patience", "lr", "min_lr"):
             if not getattr(self, name) > 0:
                 msg = f"`{name}` must be above 0, but is {getattr(self, name)}."

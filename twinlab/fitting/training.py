@@ -14,14 +14,21 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from twinlab import __version__
 from twinlab.evaluation import single_trial_correlation
 from twinlab.fitting.checkpoints import load_optimizer, read_checkpoint, write_checkpoint
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.settings import FitSettings
-from twinlab.fitting.trials import Trials, context_moments, image_spec, take_trials
+from twinlab.fitting.trials import (
+    Trials,
+    context_moments,
+    image_spec,
+    origin_of,
+    recorded_neurons,
+    response_moments,
+    take_trials,
+)
 from twinlab.jobs import Job
-from twinlab.schema import fingerprint, make_result, validate_recording
+from twinlab.schema import InputError, fingerprint, make_result, validate_recording
 from twinlab.twins import Architecture, DeepTwin
 
 __all__ = ["fit_twin", "poisson_loss"]
@@ -100,6 +107,12 @@ def fit_twin(
     where = torch.device(device)
     train = take_trials(recording, "train", where)
     validation = take_trials(recording, "validation", where, train.images)
+    if len(validation) < 2:
+        msg = (
+            "The recording has 1 validation trial; a fit is stopped by the correlation over "
+            "validation trials and needs at least 2."
+        )
+        raise InputError(msg)
 
     job.report(0.0, "looking for receptive fields")
     twin = _start(recording, train, architecture, settings).to(where)
@@ -109,7 +122,8 @@ def fit_twin(
         "fit": {
             "architecture": asdict(architecture),
             "settings": asdict(settings),
-            "recording": recording.attrs.get("fingerprint") or fingerprint(recording),
+            # of what is fitted: a selection keeps the attributes of the whole
+            "recording": fingerprint(recording),
         },
         "epoch": 0, "best_epoch": -1, "best": -math.inf, "stale": 0, "decayed": 0,
         "lr": settings.lr, "history": {name: [] for name in HISTORY},
@@ -126,8 +140,9 @@ def fit_twin(
         with torch.random.fork_rng():  # the caller's random numbers are left alone
             train_loss = _run_epoch(twin, train, optimizer, settings, progress, job)
         loss, correlation = _validate(twin, validation)
-        if correlation > progress["best"] + 1e-6 or progress["best_epoch"] < 0:
-            progress |= {"best": correlation, "best_epoch": progress["epoch"], "stale": 0}
+        reached = correlation if math.isfinite(correlation) else -math.inf
+        if reached > progress["best"] + 1e-6 or progress["best_epoch"] < 0:
+            progress |= {"best": reached, "best_epoch": progress["epoch"], "stale": 0}
             best = {name: value.clone() for name, value in twin.state_dict().items()}
         else:
             progress["stale"] += 1
@@ -156,30 +171,17 @@ def _start(
     recording: xr.Dataset, train: Trials, architecture: Architecture, settings: FitSettings
 ) -> DeepTwin:
     response = train.response.cpu().numpy()
-    spread = np.nanstd(response, axis=0)
-    # As in the 2022 recipe: a neuron that hardly varies must not be blown up.
-    scale = np.where(spread > 0.01 * spread.mean(), spread, max(spread.mean(), 1e-12))
-    mean = np.nanmean(response, axis=0)
+    mean, scale = response_moments(response)
     position = None
     if settings.start == "data":
         images = train.images[train.index].cpu().numpy()
         position = locate_receptive_fields(images, np.where(np.isnan(response), mean, response))
     typical, moments = context_moments(recording)
-    origin = {
-        "recording_id": recording.attrs.get("recording_id", ""),
-        "recording": recording.attrs.get("fingerprint", ""),
-        "response_units": recording.response.attrs.get("units", "a.u."),
-        "stimulus_units": recording.stimulus.attrs.get("units", "grey level"),
-        "settings": asdict(settings),
-        "twinlab_version": __version__,
-        "torch_version": torch.__version__,
-    }
+    origin = origin_of(recording) | {"settings": asdict(settings)}
     return DeepTwin(
         architecture,
         image_spec(recording),
-        recording[[]].drop_dims("trial", errors="ignore").assign_coords(
-            {name: value for name, value in recording.coords.items() if value.dims == ("neuron",)}
-        ),
+        recorded_neurons(recording),
         typical,
         origin,
         position=position,
@@ -187,7 +189,7 @@ def _start(
         response_scale=scale,
         context_scale=moments,
         seed=settings.seed,
-    )  # fmt: skip
+    )
 
 
 def _finished(progress: dict[str, Any], settings: FitSettings) -> bool:
@@ -231,7 +233,7 @@ def _run_epoch(
         total += loss.detach()
     if settings.schedule == "cosine":
         progress["lr"] = lr
-    mean = float(total) / train.response.numel()
+    mean = float(total) / int(train.response.isfinite().sum())
     if not math.isfinite(mean):
         msg = (
             f"The fit diverged in epoch {epoch + 1} (training loss {mean}); "
@@ -275,7 +277,7 @@ def _validate(twin: DeepTwin, validation: Trials, batch_size: int = 256) -> tupl
     recorded = validation.response.cpu().numpy()
     correlation = single_trial_correlation(recorded, torch.cat(rates).numpy())
     defined = correlation[np.isfinite(correlation)]
-    return loss / recorded.size, float(defined.mean()) if defined.size else math.nan
+    return loss / np.isfinite(recorded).sum(), float(defined.mean()) if defined.size else math.nan
 
 
 def _history(progress: dict[str, Any], recording: xr.Dataset, twin: DeepTwin) -> xr.Dataset:

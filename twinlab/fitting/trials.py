@@ -9,10 +9,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from twinlab.schema import InputError
+from twinlab import __version__
+from twinlab.schema import InputError, fingerprint
 from twinlab.twins import StimulusSpec
 
-__all__ = ["Trials", "context_moments", "image_spec", "take_trials"]
+__all__ = [
+    "Trials",
+    "context_moments",
+    "image_spec",
+    "origin_of",
+    "recorded_neurons",
+    "response_moments",
+    "take_trials",
+]
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,10 @@ def take_trials(
     if images is None:
         images = torch.as_tensor(recording.stimulus.values).to(device)
     context = {}
-    for name in ("behavior", "pupil_center"):
-        if name in chosen:
-            values = chosen[name].values
-            typical = np.nanmedian(recording[name].values, axis=0)
-            filled = np.where(np.isnan(values), typical, values).astype(np.float32)
-            context[name] = torch.as_tensor(filled).to(device)
+    for name, typical in context_moments(recording)[0].items():
+        values = chosen[name].values
+        filled = np.where(np.isnan(values), typical, values).astype(np.float32)
+        context[name] = torch.as_tensor(filled).to(device)
     return Trials(
         images=images,
         index=torch.as_tensor(chosen.stimulus_index.values.astype(np.int64)).to(device),
@@ -125,3 +132,46 @@ def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict
         std = np.nanstd(values, axis=0)
         moments[name] = np.stack([np.nanmean(values, axis=0), np.where(std > 0, std, 1)])
     return typical, moments
+
+
+def response_moments(response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean response of each neuron, and the unit in which its loss is counted.
+
+    Parameters
+    ----------
+    response : ndarray of shape (n_trial, n_neuron)
+        Of training trials; NaN where missing. A neuron may be missing altogether.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_neuron,)
+        The scale is the standard deviation; as in the 2022 recipe, a neuron that hardly varies
+        (less than 1 % of the average one) is not blown up and gets the average one's.
+
+    """
+    seen = np.isfinite(response)
+    count = np.maximum(seen.sum(axis=0), 1)
+    mean = np.where(seen, response, 0).sum(axis=0, dtype=np.float64) / count
+    square = np.where(seen, response - mean, 0) ** 2
+    spread = np.sqrt(square.sum(axis=0) / count)
+    usual = max(spread.mean(), 1e-12)
+    return mean, np.where(spread > 0.01 * usual, spread, usual)
+
+
+def recorded_neurons(recording: xr.Dataset) -> xr.Dataset:
+    """The recording's neurons: its coordinates along `neuron`, and nothing else."""
+    return xr.Dataset(
+        coords={name: v for name, v in recording.coords.items() if v.dims == ("neuron",)}
+    )
+
+
+def origin_of(recording: xr.Dataset) -> dict[str, str]:
+    """What a twin fitted to this recording says of where it comes from."""
+    return {
+        "recording_id": recording.attrs.get("recording_id", ""),
+        "recording": fingerprint(recording),
+        "response_units": recording.response.attrs.get("units", "a.u."),
+        "stimulus_units": recording.stimulus.attrs.get("units", "grey level"),
+        "twinlab_version": __version__,
+        "torch_version": torch.__version__,
+    }

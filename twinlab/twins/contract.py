@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from twinlab.jobs import Job
 from twinlab.schema import InputError
 
 __all__ = [
@@ -131,9 +131,15 @@ class Twin(nn.Module):
         raise NotImplementedError
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values that, with its weights, describe it."""
+        return {}
+
+    @property
     def identity(self) -> str:
-        """Content hash of kind, neurons, weights and stimulus (16 hex digits of SHA-256)."""
-        digest = hashlib.sha256(f"{type(self).__name__}{self.spec}".encode())
+        """Content hash of kind, settings, neurons, weights and stimulus (16 hex digits)."""
+        kind = f"{type(self).__name__}{self.spec}{sorted(self.settings.items())}"
+        digest = hashlib.sha256(kind.encode())
         digest.update("\n".join(self.neurons.neuron_id.values.astype(str)).encode())
         for name, tensor in self.state_dict().items():
             digest.update(name.encode())
@@ -143,7 +149,7 @@ class Twin(nn.Module):
     @property
     def sessions(self) -> list[str]:
         """Sessions whose neurons it predicts."""
-        return [str(name) for name in np.unique(self.neurons.session.values)]
+        return [str(name) for name in np.unique(self.neurons.session.values.astype(str))]
 
     def for_inference(self) -> Twin:
         """Return a frozen copy in evaluation mode, free to be rearranged for speed."""
@@ -213,7 +219,9 @@ class Twin(nn.Module):
             for name, given in (("pupil_center", pupil_center), ("behavior", behavior))
             if (value := self.typical(name, given)) is not None
         }
-        neuron = torch.as_tensor(np.flatnonzero(self.neurons.session.values == session))
+        neuron = torch.as_tensor(
+            np.flatnonzero(self.neurons.session.values.astype(str) == session)
+        )
         return ConditionedTwin(
             self.for_inference(), context, neuron, paired=False, identity=self.identity
         )
@@ -243,6 +251,8 @@ class ConditionedTwin(nn.Module):
         self.paired_ = paired
         self.identity = identity
         self.register_buffer("neuron", neuron)
+        every = np.arange(twin.neurons.sizes["neuron"])
+        self.whole = not paired and np.array_equal(neuron.cpu().numpy(), every)
         self.context_names = list(context)
         for name, value in context.items():
             self.register_buffer(f"typical_{name}", value)
@@ -282,8 +292,7 @@ class ConditionedTwin(nn.Module):
             name: getattr(self, f"typical_{name}").to(stimulus.dtype).expand(len(stimulus), -1)
             for name in self.context_names
         }
-        whole = not self.paired_ and len(self.neuron) == self.twin.neurons.sizes["neuron"]
-        neuron = None if whole else self.neuron
+        neuron = None if self.whole else self.neuron
         return self.twin(stimulus, neuron=neuron, paired=self.paired_, **context)
 
     def neurons(self, index: Sequence[int] | np.ndarray | slice) -> ConditionedTwin:
@@ -299,23 +308,15 @@ class ConditionedTwin(nn.Module):
     ) -> ConditionedTwin:
         positions = np.arange(len(self))
         asked = np.atleast_1d(positions[index] if isinstance(index, slice) else np.asarray(index))
-        if asked.size and (asked.min() < -len(self) or asked.max() >= len(self)):
+        if not asked.size:
+            msg = f"No neuron is selected; name some of the {len(self)}."
+            raise InputError(msg)
+        if asked.min() < -len(self) or asked.max() >= len(self):
             msg = f"Neurons run from 0 to {len(self) - 1}, but got {sorted(set(asked.tolist()))}."
             raise InputError(msg)
         chosen = self.neuron[torch.as_tensor(positions[asked], device=self.device)]
         context = {name: getattr(self, f"typical_{name}") for name in self.context_names}
         return ConditionedTwin(self.twin, context, chosen, paired=paired, identity=self.identity)
-
-
-@contextmanager
-def _evaluating(twin: Twin) -> Iterator[None]:
-    was_training = twin.training
-    twin.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        twin.train(was_training)
 
 
 def predict_responses(
@@ -324,11 +325,12 @@ def predict_responses(
     *,
     split: str | None = None,
     batch_size: int = 256,
+    job: Job | None = None,
 ) -> xr.DataArray:
     """Predicted response of each recorded neuron in each trial.
 
     Each trial's own behaviour and pupil position are used, where the twin uses any; where
-    they are missing (NaN), the recording's typical values stand in.
+    they are missing (NaN), the twin's typical values stand in.
 
     Parameters
     ----------
@@ -338,6 +340,7 @@ def predict_responses(
     split : {"train", "validation", "test"}, optional
         Trials to predict; all where absent.
     batch_size : int
+    job : Job, optional
 
     Returns
     -------
@@ -353,29 +356,46 @@ def predict_responses(
     neuron = match_neurons(twin, recording)
     trials = recording if split is None else recording.isel(trial=recording.split.values == split)
     twin.spec.check(recording.stimulus[:1].values)
-    device = next(iter([*twin.parameters(), *twin.buffers()]), torch.empty(0)).device
+    like = _sample(twin)
+    job = job or Job()
     stimulus = recording.stimulus.values
     predicted = np.empty((trials.sizes["trial"], len(neuron)), np.float32)
     fast = twin.for_inference()
     with torch.inference_mode():
         for start in range(0, len(predicted), batch_size):
+            job.report(start / len(predicted), f"trial {start} of {len(predicted)}")
             batch = trials.isel(trial=slice(start, start + batch_size))
-            images = torch.as_tensor(stimulus[batch.stimulus_index.values], device=device)
+            images = torch.as_tensor(stimulus[batch.stimulus_index.values]).to(like)
             context = {
-                name: _filled(batch[name].values, twin.typical(name)).to(device)
+                name: _filled(name, batch[name].values, twin.typical(name)).to(like)
                 for name in twin.context
                 if name in batch
             }
-            rate = fast(images.float(), neuron=torch.as_tensor(neuron, device=device), **context)
+            chosen = torch.as_tensor(neuron, device=like.device)
+            rate = fast(images, neuron=chosen, **context)
             predicted[start : start + batch_size] = rate.float().cpu().numpy()
     result = trials.response.copy(data=predicted).rename("prediction")
     result.attrs |= {"long_name": "predicted response", "twin": twin.identity}
     return result
 
 
-def _filled(values: np.ndarray, typical: Tensor | None) -> Tensor:
+def _sample(twin: Twin) -> Tensor:
+    """Any number of the twin: whose device and precision it computes in."""
+    numbers = [*twin.parameters(), *twin.buffers()]
+    return next((value for value in numbers if value.is_floating_point()), torch.empty(0)).detach()
+
+
+def _filled(name: str, values: np.ndarray, typical: Tensor | None) -> Tensor:
     given = torch.as_tensor(values)
-    return torch.where(torch.isnan(given), typical, given) if typical is not None else given
+    if typical is None:
+        return given
+    if given.shape[1] != len(typical):
+        msg = (
+            f"The recording has {given.shape[1]} channels of `{name}`, but the twin was fitted "
+            f"with {len(typical)}; use the recording it was fitted to."
+        )
+        raise InputError(msg)
+    return torch.where(torch.isnan(given), typical, given)
 
 
 def match_neurons(twin: Twin, recording: xr.Dataset) -> np.ndarray:
@@ -430,7 +450,7 @@ def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
     quiet = twin.condition(session=twin.sessions[0])
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(4, *twin.spec.shape, generator=generator) * twin.spec.std + twin.spec.mean
-    images = noise.clamp(twin.spec.low, twin.spec.high).to(quiet.device).requires_grad_()
+    images = noise.clamp(twin.spec.low, twin.spec.high).to(_sample(twin)).requires_grad_()
     broken = []
 
     if any(parameter.requires_grad for parameter in quiet.parameters()):
@@ -455,10 +475,10 @@ def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
         broken.append("two calls with one input differ")
     if differ(quiet(images[:1]), rate[:1]):
         broken.append("the answer to an image depends on what else is in the batch")
-    chosen = np.unique(np.linspace(0, len(quiet) - 1, 4).astype(int))
+    chosen = np.arange(len(quiet))[::-1].copy()  # as many as there are, in another order
     if differ(quiet.neurons(chosen)(images), rate[:, chosen]):
         broken.append("`neurons` differs from the same columns of the whole")
-    pairs = np.resize(chosen, 4)
+    pairs = np.resize(chosen[:: max(len(chosen) // 4, 1)], 4)
     if differ(quiet.paired(pairs)(images), rate[torch.arange(4), torch.as_tensor(pairs)]):
         broken.append("`paired` differs from the same entries of the whole")
     try:

@@ -82,6 +82,15 @@ class Architecture:
             if getattr(self, name) < 1:
                 msg = f"`{name}` must be at least 1, but is {getattr(self, name)}."
                 raise InputError(msg)
+        if self.input_kernel < 3:
+            msg = f"`input_kernel` must be at least 3, to be smooth or not: {self.input_kernel}."
+            raise InputError(msg)
+        if not (self.sigma > 0 and 0 < self.momentum <= 1):
+            msg = (
+                f"`sigma` must be above 0 and `momentum` between 0 and 1, but they are "
+                f"{self.sigma} and {self.momentum}."
+            )
+            raise InputError(msg)
         if self.hidden_kernel % 2 == 0:
             msg = (
                 f"`hidden_kernel` must be odd, so that maps keep their size: {self.hidden_kernel}."
@@ -90,7 +99,7 @@ class Architecture:
 
 
 class Shifter(nn.Module):
-    """Shift of the readout positions, from the pupil's position (z units); starts at zero."""
+    """Shift of the readout positions, from the pupil's position (z units); starts near zero."""
 
     def __init__(self, hidden: int = 5) -> None:
         super().__init__()

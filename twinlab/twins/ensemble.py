@@ -14,6 +14,12 @@ from twinlab.twins.contract import Twin
 __all__ = ["EnsembleTwin"]
 
 
+def _names(twin: Twin) -> list[tuple[str, str]]:
+    """Session and name of each neuron."""
+    names = (twin.neurons.session.values, twin.neurons.neuron_id.values)
+    return list(zip(*(values.astype(str).tolist() for values in names), strict=True))
+
+
 class EnsembleTwin(Twin):
     """The mean of its members.
 
@@ -34,7 +40,7 @@ class EnsembleTwin(Twin):
             raise InputError(msg)
         first = members[0]
         for number, member in enumerate(members[1:], start=1):
-            if not first.neurons.neuron_id.equals(member.neurons.neuron_id):
+            if _names(first) != _names(member):
                 msg = f"Member {number} of the ensemble has other neurons than member 0."
                 raise InputError(msg)
             if member.spec.shape != first.spec.shape:

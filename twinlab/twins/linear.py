@@ -56,11 +56,6 @@ class LinearNonlinearTwin(Twin):
         self.slope = parameter(slope, torch.ones(n_neuron))
         self.offset = parameter(offset, torch.zeros(n_neuron))
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Nothing but its weights describes it."""
-        return {}
-
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], **common: Any) -> LinearNonlinearTwin:
         """Build an empty twin; its weights are loaded afterwards."""

@@ -153,6 +153,9 @@ class GaussianReadout(Readout):
         paired: bool = False,
     ) -> Tensor:
         """Drive of each neuron for each map; see `Readout.forward`."""
+        if self.training and self.network is None:
+            with torch.no_grad():  # outside, nothing would ever pull a position back
+                self.mu.clamp_(-1, 1)
         chosen = slice(None) if neuron is None else neuron
         position, features = self.position[chosen], self.features[chosen]
         bias = self.bias[chosen]

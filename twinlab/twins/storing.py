@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 import xarray as xr
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -24,7 +25,7 @@ from twinlab.twins.deep import DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.linear import LinearNonlinearTwin
 
-__all__ = ["KINDS", "load_twin", "save_twin"]
+__all__ = ["KINDS", "check_twin_target", "load_twin", "save_twin"]
 
 FORMAT = 1
 FILES = ("twin.json", "weights.safetensors", "neurons.nc")
@@ -105,12 +106,19 @@ def load_twin(path: str | PathLike[str]) -> Twin:
                 f"format; update twinlab ({__version__})."
             )
             raise InputError(msg)
-        spec = StimulusSpec(**description["spec"])
         with xr.open_dataset(path / "neurons.nc", engine="h5netcdf") as stored:
             neurons = stored.load()
-        twin = _build(description, spec, neurons)
+        twin = _build(description, neurons)
         state = load_file(path / "weights.safetensors")
+        if any(value.dtype == torch.float64 for value in state.values()):
+            twin = twin.double()
         twin.load_state_dict(state)
+        if twin.identity != description["identity"]:
+            msg = (
+                f"{path}: the weights or neurons are not those twin.json describes; copy the "
+                "whole twin folder again."
+            )
+            raise InputError(msg)
     except InputError:
         raise
     except (
@@ -125,7 +133,12 @@ def load_twin(path: str | PathLike[str]) -> Twin:
 def _describe(twin: Twin) -> dict[str, Any]:
     if isinstance(twin, EnsembleTwin):
         members = [
-            {**_describe(member), "context": member.context, "origin": member.origin}
+            {
+                **_describe(member),
+                "spec": asdict(member.spec),
+                "context": member.context,
+                "origin": member.origin,
+            }
             for member in twin.members
             if isinstance(member, Twin)
         ]
@@ -136,18 +149,18 @@ def _describe(twin: Twin) -> dict[str, Any]:
     return {"kind": twin.kind, "settings": twin.settings}
 
 
-def _build(description: dict[str, Any], spec: StimulusSpec, neurons: xr.Dataset) -> Twin:
+def _build(description: dict[str, Any], neurons: xr.Dataset) -> Twin:
     kind = description["kind"]
     origin = description["origin"]
     if kind == EnsembleTwin.kind:
-        members = [_build(member, spec, neurons) for member in description["members"]]
+        members = [_build(member, neurons) for member in description["members"]]
         return EnsembleTwin(members, origin)
     if kind not in KINDS:
         msg = f"Unknown kind of twin {kind!r}; known: {[*KINDS, EnsembleTwin.kind]}."
         raise InputError(msg)
     return KINDS[kind].from_settings(
         description["settings"],
-        spec=spec,
+        spec=StimulusSpec(**description["spec"]),
         neurons=neurons,
         context=description["context"],
         origin=origin,
