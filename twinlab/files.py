@@ -38,7 +38,7 @@ def write_whole(path: str | PathLike[str]) -> Iterator[Path]:
         A fresh name in the same folder (nothing exists there yet).
 
     """
-    path = Path(path).resolve()
+    path = Path(path).expanduser().resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     partial, replaced = workplace / path.name, workplace / "replaced"

@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SPLITS",
     "InputError",
+    "check_seed",
     "fingerprint",
     "make_recording",
     "make_result",
@@ -65,6 +66,14 @@ class InputError(ValueError):
     The command line shows it as one line and exits with 2. Anything else that is
     raised is a defect of ours and keeps its traceback.
     """
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed`, or raise `InputError` if it is negative."""
+    if seed < 0:
+        msg = f"`seed` must be at least 0, but is {seed}."
+        raise InputError(msg)
+    return seed
 
 
 def make_recording(

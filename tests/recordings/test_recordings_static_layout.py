@@ -90,7 +90,7 @@ def test_whole_numbers_beyond_a_byte_do_not_wrap_around(layout):
 
 def test_withheld_responses_and_behaviour_are_missing_and_not_zero(layout):
     layout.save("meta/trials/tiers", np.where(layout.tiers == "test", "final_test", layout.tiers))
-    for trial in (1, 4, 6):
+    for trial in (1, 4, 6, 7):
         layout.save(f"data/responses/{trial}", np.zeros(5))
     layout.save("data/responses/0", np.zeros(5))  # a training trial: nobody withholds those
     layout.save("data/behavior/2", np.zeros(3))
@@ -98,15 +98,22 @@ def test_withheld_responses_and_behaviour_are_missing_and_not_zero(layout):
         layout.save(f"data/pupil_center/{trial}", np.zeros(2))
     opened = recordings.open_recording(layout.root)
     missing = np.isnan(opened.response).all("neuron")
-    assert np.flatnonzero(missing).tolist() == [1, 4, 6]
+    assert np.flatnonzero(missing).tolist() == [1, 4, 6, 7]
     assert (opened.response[0] == 0).all()
     assert set(opened.split.values[[1, 4, 6, 7]]) == {"test"}
     assert set(opened.source_tier.values[[1, 4, 6, 7]]) == {"final_test"}
     assert np.flatnonzero(np.isnan(opened.behavior).all("behavior_channel")).tolist() == [2]
     assert "pupil_center" not in opened
     assert opened.attrs["withheld"] == (
-        "responses of 3 test trials, behavior of 1 trials, pupil_center"
+        "responses of 4 test trials, behavior of 1 trials, pupil_center"
     )
+
+
+def test_a_silent_test_trial_among_others_is_silence(layout):
+    layout.save("data/responses/4", np.zeros(5))
+    opened = recordings.open_recording(layout.root)
+    assert (opened.response[4] == 0).all()
+    assert "withheld" not in opened.attrs
 
 
 def test_what_the_source_lacks_is_absent(layout):

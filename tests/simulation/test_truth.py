@@ -24,8 +24,14 @@ def test_images_are_compared_with_the_filter_of_the_same_neuron(recording):
     images[2] = 110
     mei = xr.Dataset(
         {"mei": (("neuron", "channel", "y", "x"), images), "activation": ("neuron", np.ones(3))},
-        {"neuron_id": ("neuron", chosen.neuron_id.values)},
+        {
+            "neuron_id": ("neuron", chosen.neuron_id.values),
+            "session": ("neuron", chosen.session.values),
+        },
     )
+    elsewhere = mei.assign_coords(session=("neuron", ["simulated-9"] * 3))
+    with pytest.raises(InputError, match="lacks 3 of the MEIs' neurons"):
+        compare_mei(elsewhere, recording)
     np.testing.assert_allclose(compare_mei(mei, recording), [1.0, -1.0, np.nan], atol=1e-6)
 
 

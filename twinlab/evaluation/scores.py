@@ -18,7 +18,7 @@ from twinlab.evaluation.measures import (
     single_trial_correlation,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, make_result, validate_recording
+from twinlab.schema import InputError, check_seed, make_result, validate_recording
 
 __all__ = ["score_prediction", "score_truth"]
 
@@ -241,7 +241,7 @@ class _Block(NamedTuple):
 def _image_weights(n_image: int, n_bootstrap: int, seed: int) -> np.ndarray:
     """How often each resample draws each image; row 0 is the recording, each image once."""
     weights = np.ones((1 + n_bootstrap, n_image))
-    weights[1:] = np.random.default_rng(seed).multinomial(
+    weights[1:] = np.random.default_rng(check_seed(seed)).multinomial(
         n_image, np.full(n_image, 1 / n_image), size=n_bootstrap
     )
     return weights

@@ -18,7 +18,7 @@ from twinlab import plots, stimuli
 from twinlab.explorers.familiarity import training_range, unfamiliar_features
 from twinlab.explorers.findings import Findings
 from twinlab.explorers.looks import badge, card, page, words
-from twinlab.jobs import Job
+from twinlab.jobs import Cancelled, Job
 from twinlab.twins import Twin
 
 __all__ = ["TwinBench"]
@@ -130,7 +130,9 @@ class TwinBench(pn.viewable.Viewer):
             results=results,
             session=session,
         )
-        self.training = training_range(recording) if recording is not None else None
+        self.training = None
+        if recording is not None and (recording.split.values == "train").any():
+            self.training = training_range(recording)
         super().__init__()
         self._set_bounds()
         self.param.update(**params)
@@ -242,7 +244,8 @@ class TwinBench(pn.viewable.Viewer):
     def wait(self, timeout: float | None = None) -> None:
         """Wait until nothing is being measured; raise what went wrong, if anything did."""
         for job in list(self._jobs.values()):
-            job.wait(timeout)
+            with contextlib.suppress(Cancelled):  # it was asked to stop, which is no fault
+                job.wait(timeout)
 
     def close(self) -> None:
         """Stop all work; the page that showed the bench is gone."""
@@ -327,11 +330,11 @@ class TwinBench(pn.viewable.Viewer):
             for name, truth in self.findings.labels.coords.items()
             if str(name).startswith("true_") and truth.dtype.kind == "f"
         }
-        scored = self.findings.recording is not None or self.findings.known("scores", 0)
+        scored = self.findings.testable or self.findings.known("scores", 0) is not None
         self._colors = {
             label: source
             for label, source in {**COLOR_CHOICES, **depth, **truths}.items()
-            if scored is not None or source[0] != "scores"
+            if scored or source[0] != "scores"
         }
         self.param.color_by.objects = list(self._colors)
         self.param.update(
@@ -525,6 +528,10 @@ class TwinBench(pn.viewable.Viewer):
             if self.findings.recording is None:
                 return badge("no recording given", "none") + (
                     "<br>How far this neuron can be predicted is unknown."
+                )
+            if "scores" not in self.findings.steps:
+                return badge("no test responses", "none") + (
+                    "<br>The recording has no responses to test images to judge by."
                 )
             return badge("measuring", "none")
         return _words_for_scores(scores)

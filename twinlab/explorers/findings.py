@@ -109,9 +109,17 @@ class Findings:
         return len(self.twin)
 
     @property
+    def testable(self) -> bool:
+        """Whether the recording has responses to test images to hold predictions against."""
+        if self.recording is None:
+            return False
+        test = self.recording.response.values[self.recording.split.values == "test"]
+        return bool(np.isfinite(test).any())
+
+    @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
-        from_recording = ["averages", "scores"] if self.recording is not None else []
+        from_recording = ["averages", "scores"] if self.testable else []
         return [*from_recording, "receptive_field", "tuning"]
 
     def known(self, name: str, neuron: int) -> xr.Dataset | None:
@@ -141,13 +149,13 @@ class Findings:
     def measure(self, name: str, neuron: int, job: Job | None = None) -> xr.Dataset | None:
         """Return what is known, measuring it first if need be; one thread at a time.
 
-        None where it cannot be: the recording has no repeated images, or lacks the neuron.
+        None where it cannot be: the recording has no test responses, or lacks the neuron.
         """
         job = job or Job()
         with self._busy:
             job.check()
             if name in ("averages", "scores"):
-                if name not in self._of_all and self.recording is not None:
+                if name not in self._of_all and self.testable and self.recording is not None:
                     result = self._compare(name, self.recording, job)
                     self._of_all[name] = result, positions_in(result, self.labels)
             elif self.known(name, neuron) is None:
@@ -189,9 +197,12 @@ class Findings:
     def _compare(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
         """Hold what was measured on the test images against what the twin predicts."""
         if self._prediction is None:
-            self._prediction = predict_responses(self._twin, recording, split="test")
+            self._prediction = predict_responses(
+                self._twin, recording, split="test", job=job.part(0.0, 0.5, "predicting")
+            )
         if name == "scores":
-            return evaluation.score_prediction(recording, self._prediction, job=job)
+            part = job.part(0.5, 1.0, "scoring")
+            return evaluation.score_prediction(recording, self._prediction, job=part)
         test = recording.response.isel(trial=recording.split.values == "test")
         return average_repeats(test, self._prediction)
 

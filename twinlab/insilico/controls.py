@@ -198,6 +198,13 @@ def _check_parties(
             "give the twin that made them."
         )
         raise InputError(msg)
+    made_in = json.loads(mei.attrs["settings"])["context"]
+    if made_in != twin.context:
+        msg = (
+            f"These MEIs were made in context {made_in}, but `twin` is conditioned on "
+            f"{twin.context}; condition it in the same way."
+        )
+        raise InputError(msg)
     if other.identity == twin.identity:
         msg = (
             f"`other` is the twin that made the MEIs ({twin.identity}); an optimised image must "

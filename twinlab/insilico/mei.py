@@ -20,7 +20,7 @@ from twinlab.insilico.responses import (
     spatial_coordinates,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, make_result
+from twinlab.schema import InputError, check_seed, make_result
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = ["fix_norm", "synthesize_mei"]
@@ -159,6 +159,7 @@ def _start_images(
 ) -> Tensor:
     """White noise that depends on seed, neuron and start alone."""
     known = twin.neuron.cpu().numpy()[positions]
+    check_seed(seed)
     noise = [
         np.random.default_rng([seed, neuron, number]).standard_normal(twin.spec.shape, np.float32)
         for neuron, number in zip(known, start, strict=True)

@@ -19,7 +19,7 @@ from twinlab.insilico.responses import (
     value_and_gradient,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, make_result
+from twinlab.schema import InputError, check_seed, make_result
 from twinlab.twins import ConditionedTwin
 
 __all__ = [
@@ -86,7 +86,7 @@ def measure_receptive_field(
     job = job or Job()
     positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
-    noise = np.random.default_rng(seed).standard_normal((n_image // 2, *spec.shape))
+    noise = np.random.default_rng(check_seed(seed)).standard_normal((n_image // 2, *spec.shape))
     noise = np.concatenate([noise, -noise]) * contrast * spec.mean + spec.mean
     images = torch.as_tensor(noise, dtype=torch.float32, device=twin.device)
 
@@ -323,7 +323,9 @@ def measure_sta(
     chosen = recording.isel(neuron=chosen_positions(recording.sizes["neuron"], neurons))
     learned = np.isin(chosen.split.values.astype(str), ("train", "validation"))
     present = np.isfinite(chosen.response.values)
-    trials = np.flatnonzero(learned & present.any(1))
+    # over all of the recording's neurons, so that no result depends on which are asked about
+    answered = np.isfinite(recording.response.values).any(1)
+    trials = np.flatnonzero(learned & answered)
     if not len(trials):
         msg = "No trial of the splits train and validation has a response; nothing to average."
         raise InputError(msg)
@@ -402,7 +404,9 @@ def measure_twin_sta(
     job = job or Job()
     positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
-    noise = np.random.default_rng(seed).standard_normal((n_image, *spec.shape), np.float32)
+    noise = np.random.default_rng(check_seed(seed)).standard_normal(
+        (n_image, *spec.shape), np.float32
+    )
     images = spec.mean + contrast * spec.std * noise
     rates = rates_of_batches(
         twin.neurons(positions),

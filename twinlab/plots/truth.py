@@ -24,8 +24,8 @@ def plot_truth(found: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Layout:
     Parameters
     ----------
     found : Dataset
-        Along `neuron`: `truth_correlation`, `preferred_orientation` and `filter_correlation`,
-        with the coordinates `true_type` and `true_orientation`.
+        Along `neuron`: `truth_correlation`, `preferred_orientation`, `orientation_error` and
+        `filter_correlation`, with the coordinates `true_type` and `true_orientation`.
     size : (int, int)
         Width and height of each frame in pixels.
 
@@ -97,12 +97,14 @@ def _orientations(found: xr.Dataset, colors: dict[str, str], size: tuple[int, in
 def _filters(found: xr.Dataset, size: tuple[int, int]) -> hv.Histogram:
     similarity = found.filter_correlation.values[found.true_type.values == "simple"]
     similarity = similarity[np.isfinite(similarity)]
-    count, edges = np.histogram(similarity, bins=20, range=(min(0.0, similarity.min()), 1.0))
+    low = float(similarity.min(initial=0.0))
+    count, edges = np.histogram(similarity, bins=20, range=(low, 1.0))
+    words = f"median r = {np.median(similarity):.2f}" if similarity.size else "no simple cells"
     axis = axis_of(found.filter_correlation, "correlation with the true filter")
     return styled(
         hv.Histogram((edges, count), kdims=[axis], vdims=["simple cells"]),
         size=size,
-        title=f"most exciting inputs: median r = {np.median(similarity):.2f}",
+        title=f"most exciting inputs: {words}",
         color=COLORS["twin"],
         alpha=0.7,
         bokeh={"line_color": "white"},

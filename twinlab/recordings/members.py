@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections import Counter
@@ -122,7 +123,11 @@ def _parse_header(content: bytes) -> Header:
     if dtype.hasobject:
         msg = "an object array, which only unsafe unpickling could read; save it as a plain array"
         raise DamagedError(msg)
-    return dtype, shape, fortran, int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
+    if dtype.itemsize == 0 or min(shape, default=0) < 0 or count * dtype.itemsize >= 2**62:
+        msg = f"not a readable .npy file (impossible shape {shape} of {dtype})"
+        raise DamagedError(msg)
+    return dtype, shape, fortran, count
 
 
 def _folder_members(folder: Path) -> Members:

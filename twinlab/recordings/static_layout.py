@@ -184,7 +184,7 @@ def read_static_layout(path: Path, job: Job | None = None) -> Reading:
             stimulus, ids, index, trial["split"], cautions, job.part(0.95, 1, "comparing images")
         )
 
-    withheld = _blank_withheld(response, trial["split"], state)
+    withheld = _blank_withheld(response, trial, state)
     session = str(neuron["session"][0]) if n_neuron else members.stem
     doi, license_ = terms_of_session(session)
     parts: dict[str, Any] = {
@@ -528,15 +528,18 @@ def _note_shared_images(
                 )
 
 
-def _blank_withheld(response: np.ndarray, split: np.ndarray, state: dict[str, np.ndarray]) -> str:
+def _blank_withheld(
+    response: np.ndarray, trial: dict[str, np.ndarray], state: dict[str, np.ndarray]
+) -> str:
     """Turn zeros that stand for "not given" into NaN, in place; say in words what was withheld.
 
-    Responses of test trials and any trial's behaviour are withheld where every value is
-    exactly 0. A deconvolved trace or a pupil is never exactly 0 throughout. A variable
-    of which nothing is known is taken out altogether.
+    Responses are withheld by tier: where all trials of a test tier are exactly 0. A single
+    trial may truly be silent. A trial's behaviour or pupil is never exactly 0 throughout, and
+    is withheld where it is. A variable of which nothing is known is taken out altogether.
     """
     words = []
-    rows = (split == "test") & (response == 0).all(axis=1)
+    given = np.unique(trial["source_tier"][(response != 0).any(axis=1)])
+    rows = (trial["split"] == "test") & ~np.isin(trial["source_tier"], given)
     if rows.any():
         response[rows] = np.nan
         words.append(f"responses of {rows.sum()} test trials")

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta
 
 from twinlab.jobs import Job
-from twinlab.schema import InputError, make_recording
+from twinlab.schema import InputError, check_seed, make_recording
 from twinlab.simulation.anatomy import draw_neurons, make_filters
 from twinlab.simulation.behavior import (
     BEHAVIOR_SPREAD,
@@ -235,7 +235,7 @@ class SimulatedCortex:
             )
             raise InputError(msg)
         seed = self.seed if seed is None else seed
-        generator = np.random.default_rng([self.seed, 1, seed])
+        generator = np.random.default_rng([self.seed, 1, check_seed(seed)])
         stimulus = self._draw_images(n_image, _draw_seed(generator), job.part(0.0, 0.4))
         split = np.repeat(list(count), list(count.values()))
         shown = np.repeat(np.arange(n_image), np.where(split == "test", n_repeat, 1))

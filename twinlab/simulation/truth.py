@@ -54,8 +54,12 @@ def compare_mei(mei: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
 
     """
     _require(recording, "true_filter")
-    position = {name: i for i, name in enumerate(recording.neuron_id.values.tolist())}
-    chosen = [position[name] for name in mei.neuron_id.values.tolist()]
+    position = {name: i for i, name in enumerate(_names(recording))}
+    lacking = [name for name in _names(mei) if name not in position]
+    if lacking:
+        msg = f"The recording lacks {len(lacking)} of the MEIs' neurons, first {lacking[0]}."
+        raise InputError(msg)
+    chosen = [position[name] for name in _names(mei)]
     images = mei.mei.values.reshape(len(chosen), -1)
     filters = recording.true_filter.values[chosen].reshape(len(chosen), -1)
     images = images - images.mean(axis=1, keepdims=True)
@@ -69,6 +73,11 @@ def compare_mei(mei: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
             long_name="correlation of the most exciting input with the true filter", units="1"
         )
     )
+
+
+def _names(dataset: xr.Dataset) -> list[tuple[str, str]]:
+    names = (dataset.session.values, dataset.neuron_id.values)
+    return list(zip(*(values.astype(str).tolist() for values in names), strict=True))
 
 
 def _require(dataset: xr.Dataset, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from twinlab.schema import InputError
+from twinlab.schema import InputError, check_seed
 
 __all__ = ["make_noise"]
 
@@ -62,7 +62,7 @@ def make_noise(
             f"of at least 0, but got {n}, {height}, {width}, {channel} and {contrast:g}."
         )
         raise InputError(msg)
-    noise = np.random.default_rng(seed).standard_normal((n, channel, height, width))
+    noise = np.random.default_rng(check_seed(seed)).standard_normal((n, channel, height, width))
     if kind != "white":
         noise = _filtered(noise, NOISE_EXPONENTS[kind])
     stimulus = xr.DataArray(
