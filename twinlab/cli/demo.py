@@ -21,7 +21,7 @@ __all__ = ["DEMO_ARCHITECTURE", "DEMO_SETTINGS", "run_demo"]
 # Small and short enough for a laptop. The depth-separable core of the 2022 recipe, narrower;
 # gaze and gain are modelled because the simulated animal moves its eyes and runs.
 DEMO_ARCHITECTURE = twins.Architecture(layers=3, hidden=32, behavior="gain", shifter=True)
-DEMO_SETTINGS = fitting.FitSettings(max_epochs=12, schedule="cosine")
+DEMO_SETTINGS = fitting.FitSettings(max_epochs=10, schedule="cosine")
 MARK = "demo.json"
 
 
@@ -77,7 +77,7 @@ def run_demo(out: Path, *, seed: int = 0, job: Job | None = None) -> tuple[Path,
         lambda: insilico.measure_orientation_tuning(own, job=job.part(0.74, 0.77, "tuning")),
     )
     held_out = recording.stimulus.values[
-        np.unique(recording.stimulus_index.values[recording.split.values != "train"])
+        np.unique(recording.stimulus_index.values[recording.split.values == "test"])
     ]
 
     def optimise() -> xr.Dataset:
