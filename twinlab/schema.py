@@ -22,6 +22,7 @@ from twinlab.files import write_whole
 
 __all__ = [
     "BEHAVIOR_CHANNELS",
+    "DIMENSIONS",
     "SCHEMA_VERSION",
     "SPLITS",
     "InputError",
@@ -33,6 +34,7 @@ __all__ = [
     "open_result",
     "recording_faults",
     "save_result",
+    "stimulus_kind",
     "validate_recording",
 ]
 
@@ -42,10 +44,18 @@ BEHAVIOR_CHANNELS = ("pupil_dilation", "pupil_dilation_derivative", "running_spe
 
 # What each variable of a recording must look like, besides what it may carry.
 DIMENSIONS = {
-    "stimulus": ("image", "channel", "y", "x"),
-    "response": ("trial", "neuron"),
-    "behavior": ("trial", "behavior_channel"),
-    "pupil_center": ("trial", "axis"),
+    "image": {
+        "stimulus": ("image", "channel", "y", "x"),
+        "response": ("trial", "neuron"),
+        "behavior": ("trial", "behavior_channel"),
+        "pupil_center": ("trial", "axis"),
+    },
+    "video": {
+        "stimulus": ("video", "channel", "frame", "y", "x"),
+        "response": ("trial", "neuron", "frame"),
+        "behavior": ("trial", "behavior_channel", "frame"),
+        "pupil_center": ("trial", "axis", "frame"),
+    },
 }
 TRIAL_COORDINATES = ("stimulus_index", "image_id", "split")
 NEURON_COORDINATES = ("neuron_id", "session")
@@ -90,22 +100,23 @@ def make_recording(
     extra: Mapping[str, Any] | None = None,
     **attrs: Any,
 ) -> xr.Dataset:
-    """Build the Dataset of one session of images, checked and fingerprinted.
+    """Build the Dataset of one session of images or videos, checked and fingerprinted.
 
     Parameters
     ----------
     stimulus : ndarray of shape (n_image, n_channel, n_y, n_x)
-        Each distinct image once; `uint8` is kept as `uint8`.
-    response : ndarray of shape (n_trial, n_neuron)
-        NaN where a response is missing or withheld.
+        Each distinct image once; `uint8` is kept as `uint8`. Videos have shape
+        (n_video, n_channel, n_frame, n_y, n_x), and `frame_rate` in Hz among the attributes.
+    response : ndarray of shape (n_trial, n_neuron), or (n_trial, n_neuron, n_frame)
+        NaN where a response is missing or withheld, and after the end of a shorter video.
     trial : mapping of name to array of shape (n_trial,)
         At least `stimulus_index`, `image_id` and `split`.
     neuron : mapping of name to array of shape (n_neuron,)
         At least `neuron_id` and `session`.
-    behavior : ndarray of shape (n_trial, n_behavior_channel), optional
+    behavior : ndarray of shape (n_trial, n_behavior_channel[, n_frame]), optional
     behavior_channel : tuple of str
         Names of the columns of `behavior`.
-    pupil_center : ndarray of shape (n_trial, 2), optional
+    pupil_center : ndarray of shape (n_trial, 2[, n_frame]), optional
         Horizontal and vertical position of the pupil, in the source's units.
     response_units, stimulus_units : str
         Units of the two, in words.
@@ -124,21 +135,18 @@ def make_recording(
         Naming every fault found, all at once.
 
     """
+    dimensions = DIMENSIONS["video" if np.ndim(stimulus) == 5 else "image"]
     variables: dict[str, Any] = {
-        "stimulus": (DIMENSIONS["stimulus"], stimulus, {"units": stimulus_units}),
+        "stimulus": (dimensions["stimulus"], stimulus, {"units": stimulus_units}),
         "response": (
-            DIMENSIONS["response"],
+            dimensions["response"],
             np.asarray(response, np.float32),
             {"units": response_units},
         ),
     }
-    if behavior is not None:
-        variables["behavior"] = (DIMENSIONS["behavior"], np.asarray(behavior, np.float32))
-    if pupil_center is not None:
-        variables["pupil_center"] = (
-            DIMENSIONS["pupil_center"],
-            np.asarray(pupil_center, np.float32),
-        )
+    for name, values in (("behavior", behavior), ("pupil_center", pupil_center)):
+        if values is not None:
+            variables[name] = (dimensions[name], np.asarray(values, np.float32))
     coords: dict[str, Any] = {name: ("trial", np.asarray(value)) for name, value in trial.items()}
     coords |= {name: ("neuron", np.asarray(value)) for name, value in neuron.items()}
     if behavior is not None:
@@ -158,13 +166,19 @@ def make_recording(
     return recording
 
 
+def stimulus_kind(recording: xr.Dataset) -> str:
+    """Whether the animal saw images or videos: the name of the stimulus dimension."""
+    return "video" if "video" in recording.dims else "image"
+
+
 def recording_faults(recording: xr.Dataset) -> list[str]:
     """Everything that keeps a Dataset from being a recording, one line a fault."""
     faults = []
+    kind = stimulus_kind(recording)
     for name in ("stimulus", "response"):
         if name not in recording:
-            faults.append(f"variable `{name}` is missing; expected {DIMENSIONS[name]}")
-    for name, dimensions in DIMENSIONS.items():
+            faults.append(f"variable `{name}` is missing; expected {DIMENSIONS[kind][name]}")
+    for name, dimensions in DIMENSIONS[kind].items():
         if name in recording and recording[name].dims != dimensions:
             faults.append(f"`{name}` has dimensions {recording[name].dims}, expected {dimensions}")
     for dimension, names in (("trial", TRIAL_COORDINATES), ("neuron", NEURON_COORDINATES)):
@@ -174,22 +188,25 @@ def recording_faults(recording: xr.Dataset) -> list[str]:
     if faults:
         return faults  # what follows reads these
 
-    for dimension in ("image", "trial", "neuron"):
+    if kind == "video" and not float(recording.attrs.get("frame_rate", 0)) > 0:
+        faults.append("attribute `frame_rate` is missing; a recording of videos needs it, in Hz")
+    for dimension in (kind, "trial", "neuron"):
         if recording.sizes[dimension] == 0:
             faults.append(f"there are no {dimension}s; expected at least one")
     if np.isinf(recording.response.values).any():
         where = np.argwhere(np.isinf(recording.response.values))[0]
-        faults.append(f"`response` is infinite at (trial, neuron) {tuple(map(int, where))}")
+        axes = ", ".join(recording.response.dims)
+        faults.append(f"`response` is infinite at ({axes}) {tuple(map(int, where))}")
     unknown = sorted(set(recording.split.values.astype(str)) - set(SPLITS))
     if unknown:
         faults.append(f"unknown split {unknown}; known: {list(SPLITS)}")
     index = recording.stimulus_index.values
     if not np.issubdtype(index.dtype, np.integer):
         faults.append(f"`stimulus_index` must be whole numbers, but is {index.dtype}")
-    elif index.size and (index.min() < 0 or index.max() >= recording.sizes["image"]):
+    elif index.size and (index.min() < 0 or index.max() >= recording.sizes[kind]):
         faults.append(
             f"`stimulus_index` runs from {index.min()} to {index.max()}, "
-            f"but there are {recording.sizes['image']} images"
+            f"but there are {recording.sizes[kind]} {kind}s"
         )
     if len(np.unique(recording.neuron_id.values)) != recording.sizes["neuron"]:
         faults.append("`neuron_id` is not unique within the session")

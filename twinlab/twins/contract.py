@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ Context = Sequence[float] | np.ndarray | str | None
 
 @dataclass(frozen=True)
 class StimulusSpec:
-    """The images a twin was trained on: their size and the scale of their pixels.
+    """The images or videos a twin was trained on: their size and the scale of their pixels.
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class StimulusSpec:
         Mean and standard deviation of the training pixels, in grey levels.
     low, high : float
         Range of pixel values that can be shown, in grey levels.
+    frame_rate : float, optional
+        Frames per second of a video twin; None for images.
 
     """
 
@@ -50,20 +52,37 @@ class StimulusSpec:
     std: float
     low: float = 0.0
     high: float = 255.0
+    frame_rate: float | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one image, (channel, y, x)."""
+        """Shape of one image or frame, (channel, y, x)."""
         return self.channel, self.height, self.width
 
+    @property
+    def is_video(self) -> bool:
+        """Whether the stimuli are videos, (batch, channel, frame, y, x)."""
+        return self.frame_rate is not None
+
     def check(self, stimulus: Tensor | np.ndarray) -> None:
-        """Raise `InputError` unless `stimulus` is a batch of images of this size."""
-        if stimulus.ndim != 4 or tuple(stimulus.shape[1:]) != self.shape:
-            msg = (
-                f"The stimulus has shape {tuple(stimulus.shape)}, but this twin sees images of "
-                f"shape (batch, channel, y, x) = (batch, {self.channel}, {self.height}, "
-                f"{self.width}); crop or rescale the stimulus."
+        """Raise `InputError` unless `stimulus` is a batch of images, or videos, of this size."""
+        shape = tuple(stimulus.shape)
+        frame = shape[2:3] if self.is_video else ()
+        if (
+            stimulus.ndim != (5 if self.is_video else 4)
+            or (*shape[1:2], *shape[-2:]) != self.shape
+        ):
+            what, axes = ("videos", "frame, ") if self.is_video else ("images", "")
+            sizes = (
+                f"{self.channel}, {'any, ' if self.is_video else ''}{self.height}, {self.width}"
             )
+            msg = (
+                f"The stimulus has shape {shape}, but this twin sees {what} of shape "
+                f"(batch, channel, {axes}y, x) = (batch, {sizes}); crop or rescale the stimulus."
+            )
+            raise InputError(msg)
+        if frame == (0,):
+            msg = "The stimulus is a video of no frame; show at least one."
             raise InputError(msg)
 
 
@@ -113,10 +132,10 @@ class Twin(nn.Module):
 
         Parameters
         ----------
-        stimulus : Tensor of shape (batch, channel, y, x)
-            Images in grey levels.
-        behavior : Tensor of shape (batch, behavior_channel), optional
-        pupil_center : Tensor of shape (batch, 2), optional
+        stimulus : Tensor of shape (batch, channel, y, x) or (batch, channel, frame, y, x)
+            Images or videos in grey levels. What was before a video is grey.
+        behavior : Tensor of shape (batch, behavior_channel[, frame]), optional
+        pupil_center : Tensor of shape (batch, 2[, frame]), optional
             In the units of the recording; the typical values where absent.
         neuron : Tensor of int of shape (n,), optional
             Positions of the neurons asked about; all where absent. Only these are computed.
@@ -125,10 +144,33 @@ class Twin(nn.Module):
 
         Returns
         -------
-        Tensor of shape (batch, n), or (batch,) if paired
+        Tensor of shape (batch, n), or (batch,) if paired; of a video, with a last axis `frame`
 
         """
         raise NotImplementedError
+
+    def start_stream(self, batch: int = 1) -> Any:
+        """State of a twin that has seen nothing but grey, for `step_stream`."""
+        del batch
+        msg = f"A {type(self).__name__} cannot be shown a video frame by frame; show it whole."
+        raise InputError(msg)
+
+    def step_stream(
+        self,
+        frame: Tensor,
+        state: Any,
+        *,
+        behavior: Tensor | None = None,
+        pupil_center: Tensor | None = None,
+        neuron: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Rates (batch, n) at the next frame (batch, channel, y, x), and the state after it."""
+        raise NotImplementedError
+
+    def of_session(self, session: str) -> Twin:
+        """Return the part that predicts one session's neurons, in its order of neurons."""
+        del session
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -231,7 +273,8 @@ class ConditionedTwin(nn.Module):
     """A frozen module from stimulus to rate; made by `Twin.condition`.
 
     ``twin(stimulus)`` maps (batch, channel, y, x) in grey levels to (batch, neuron), or to
-    (batch,) if paired. `identity` is that of the twin it was made from: the frozen copy it
+    (batch,) if paired; videos (batch, channel, frame, y, x) to (batch, neuron, frame) or
+    (batch, frame). `identity` is that of the twin it was made from: the frozen copy it
     computes with may hold the same function in other weights.
     """
 
@@ -288,12 +331,49 @@ class ConditionedTwin(nn.Module):
         if self.paired_ and len(stimulus) != len(self.neuron):
             msg = f"Paired with {len(self.neuron)} neurons, but got {len(stimulus)} images."
             raise InputError(msg)
-        context = {
+        neuron = None if self.whole else self.neuron
+        context = self._context(stimulus)
+        return self.twin(stimulus, neuron=neuron, paired=self.paired_, **context)
+
+    def stream(self, batch: int = 1) -> Callable[[Tensor], Tensor]:
+        """Show a video frame by frame.
+
+        Parameters
+        ----------
+        batch : int
+            Videos shown side by side.
+
+        Returns
+        -------
+        callable
+            From the next frame (batch, channel, y, x) to the rates at it (batch, neuron): the
+            numbers that the whole video would give. Each call moves on by a frame.
+
+        Raises
+        ------
+        InputError
+            If the twin does not see videos, or is paired.
+
+        """
+        if not self.spec.is_video or self.paired_:
+            msg = "Only a twin of videos, not paired, is shown a stimulus frame by frame."
+            raise InputError(msg)
+        state = self.twin.start_stream(batch)
+        neuron = None if self.whole else self.neuron
+
+        def show(frame: Tensor) -> Tensor:
+            nonlocal state
+            context = self._context(frame)
+            rate, state = self.twin.step_stream(frame, state, neuron=neuron, **context)
+            return rate
+
+        return show
+
+    def _context(self, stimulus: Tensor) -> dict[str, Tensor]:
+        return {
             name: getattr(self, f"typical_{name}").to(stimulus.dtype).expand(len(stimulus), -1)
             for name in self.context_names
         }
-        neuron = None if self.whole else self.neuron
-        return self.twin(stimulus, neuron=neuron, paired=self.paired_, **context)
 
     def neurons(self, index: Sequence[int] | np.ndarray | slice) -> ConditionedTwin:
         """Select neurons by position; the others cost nothing."""
@@ -345,7 +425,7 @@ def predict_responses(
     Returns
     -------
     xarray.DataArray
-        `prediction` (trial, neuron), with the coordinates of the recording's `response`.
+        `prediction` (trial, neuron[, frame]), with the coordinates of the recording's `response`.
 
     Raises
     ------
@@ -353,18 +433,24 @@ def predict_responses(
         If the recording's neurons are not among the twin's, or its images have another size.
 
     """
+    sessions = np.unique(recording.session.values.astype(str))
+    if len(sessions) == 1 and str(sessions[0]) in twin.sessions:
+        twin = twin.of_session(str(sessions[0]))
     neuron = match_neurons(twin, recording)
     trials = recording if split is None else recording.isel(trial=recording.split.values == split)
     twin.spec.check(recording.stimulus[:1].values)
     like = _sample(twin)
     job = job or Job()
     stimulus = recording.stimulus.values
-    predicted = np.empty((trials.sizes["trial"], len(neuron)), np.float32)
+    frames = recording.sizes["frame"] if twin.spec.is_video else 1
+    size = max(batch_size // frames, 1)
+    shape = [trials.sizes[name] for name in trials.response.dims]
+    predicted = np.empty((shape[0], len(neuron), *shape[2:]), np.float32)
     fast = twin.for_inference()
     with torch.inference_mode():
-        for start in range(0, len(predicted), batch_size):
+        for start in range(0, len(predicted), size):
             job.report(start / len(predicted), f"trial {start} of {len(predicted)}")
-            batch = trials.isel(trial=slice(start, start + batch_size))
+            batch = trials.isel(trial=slice(start, start + size))
             images = torch.as_tensor(stimulus[batch.stimulus_index.values]).to(like)
             context = {
                 name: _filled(name, batch[name].values, twin.typical(name)).to(like)
@@ -373,7 +459,7 @@ def predict_responses(
             }
             chosen = torch.as_tensor(neuron, device=like.device)
             rate = fast(images, neuron=chosen, **context)
-            predicted[start : start + batch_size] = rate.float().cpu().numpy()
+            predicted[start : start + size] = rate.float().cpu().numpy()
     result = trials.response.copy(data=predicted).rename("prediction")
     result.attrs |= {"long_name": "predicted response", "twin": twin.identity}
     return result
@@ -395,6 +481,7 @@ def _filled(name: str, values: np.ndarray, typical: Tensor | None) -> Tensor:
             f"with {len(typical)}; use the recording it was fitted to."
         )
         raise InputError(msg)
+    typical = typical.reshape(-1, *[1] * (given.ndim - 2))  # given over frames, or not
     return torch.where(torch.isnan(given), typical, given)
 
 
@@ -425,12 +512,13 @@ def match_neurons(twin: Twin, recording: xr.Dataset) -> np.ndarray:
 
 
 def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
-    """Verify the twin contract on noise images.
+    """Verify the twin contract on noise images, or videos.
 
     Conditioned, it must have no learnable parameters left, give the same output for the same
     input, keep dtype and device, pass a finite gradient to the stimulus, return (batch, neuron)
     values that are finite and not negative, not depend on what else is in the batch, and
-    `neurons` and `paired` must agree with the whole.
+    `neurons` and `paired` must agree with the whole. For videos the values are (batch, neuron,
+    frame), and no frame may depend on a later one.
 
     Parameters
     ----------
@@ -449,15 +537,19 @@ def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
     """
     quiet = twin.condition(session=twin.sessions[0])
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(4, *twin.spec.shape, generator=generator) * twin.spec.std + twin.spec.mean
+    frame = (5,) if twin.spec.is_video else ()
+    channel, height, width = twin.spec.shape
+    noise = torch.randn(4, channel, *frame, height, width, generator=generator)
+    noise = noise * twin.spec.std + twin.spec.mean
     images = noise.clamp(twin.spec.low, twin.spec.high).to(_sample(twin)).requires_grad_()
     broken = []
 
     if any(parameter.requires_grad for parameter in quiet.parameters()):
         broken.append("it has learnable parameters left after `condition`")
     rate = quiet(images)
-    if rate.shape != (4, len(quiet)):
-        broken.append(f"it returns shape {tuple(rate.shape)}, expected {(4, len(quiet))}")
+    expected = (4, len(quiet), *frame)
+    if rate.shape != expected:
+        broken.append(f"it returns shape {tuple(rate.shape)}, expected {expected}")
         raise ValueError("Not a twin: " + "; ".join(broken) + ".")  # noqa: EM101 - built here
     if rate.dtype != images.dtype or rate.device != images.device:
         broken.append(f"it changes dtype or device: {rate.dtype} on {rate.device}")
@@ -481,6 +573,11 @@ def check_twin(twin: Twin, *, tolerance: float = 1e-4, seed: int = 0) -> None:
     pairs = np.resize(chosen[:: max(len(chosen) // 4, 1)], 4)
     if differ(quiet.paired(pairs)(images), rate[torch.arange(4), torch.as_tensor(pairs)]):
         broken.append("`paired` differs from the same entries of the whole")
+    if frame:
+        ended = images.detach().clone()
+        ended[:, :, -1] = twin.spec.low
+        if differ(quiet(ended)[..., :-1], rate[..., :-1]):
+            broken.append("the answer to a frame depends on a later one")
     try:
         (gradient,) = torch.autograd.grad(rate.sum(), images)
         if not torch.isfinite(gradient).all() or not gradient.abs().max() > 0:

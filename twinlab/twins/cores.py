@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from twinlab.twins.depthwise import DepthwiseConv2d
 
-__all__ = ["Core", "StackedCore", "laplace_roughness"]
+__all__ = ["Core", "StackedCore", "VideoCore", "laplace_roughness"]
 
 
 class Core(nn.Module):
@@ -21,10 +21,13 @@ class Core(nn.Module):
     ----------
     out_channel : int
         Channels of the map.
+    takes_behavior : bool
+        Whether it is called with the behaviour too, (batch, channel) in z units.
 
     """
 
     out_channel: int
+    takes_behavior: bool = False
 
     def map_shape(self, height: int, width: int) -> tuple[int, int]:
         """Size (y, x) of the map made from an image of this size."""
@@ -32,6 +35,33 @@ class Core(nn.Module):
 
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters, a scalar."""
+        raise NotImplementedError
+
+    def fold(self) -> None:
+        """Rearrange for evaluation, in place: same function, less work. Nothing by default."""
+
+
+class VideoCore(Core):
+    """What a deep twin asks of a core that sees videos.
+
+    It maps (batch, channel, frame, y, x) to (batch, out_channel, frame - lost, y', x'), no
+    frame of the map depending on later frames of the video, and can go frame by frame.
+
+    Attributes
+    ----------
+    lost : int
+        Frames before its own that a frame of the map must have; 0 for recurrent cores.
+
+    """
+
+    lost: int
+
+    def start(self, batch: int, height: int, width: int) -> Any:
+        """State after `lost` frames of grey (zero in z units)."""
+        raise NotImplementedError
+
+    def step(self, frame: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Map (batch, out_channel, y', x') of the next frame (batch, channel, y, x), and state."""
         raise NotImplementedError
 
 

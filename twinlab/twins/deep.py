@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
-from twinlab.twins.cores import Core, StackedCore
+from twinlab.twins.cores import Core, StackedCore, VideoCore
 from twinlab.twins.cropping import features_at, window_size
 from twinlab.twins.readouts import GaussianReadout, PositionNetwork, Readout
 
@@ -38,15 +38,34 @@ class Architecture:
         Of the batch norm.
     linear : bool
         A core without nonlinearities.
-    positions : {"free", "cortical"}
-        Readout positions are free parameters, or a network's function of cortical place.
+    positions : {"free", "cortical", "both"}
+        Readout positions are free parameters, a network's function of cortical place, or that
+        and a free offset.
     sigma : float
         Start of the spread of the readout positions while learning, in map halves.
-    behavior : {"none", "channels", "gain"}
-        Not used; appended to the image as constant channels (the published form); or a gain
-        of each neuron, which can lie above or below 1.
+    behavior : {"none", "channels", "gain", "core"}
+        Not used; appended to the image as constant channels (the published form); a gain
+        of each neuron, which can lie above or below 1; or given to a core that takes it.
     shifter : bool
         Move the readout positions with the pupil.
+    likelihood : str
+        How single responses vary around the rate; see `LIKELIHOODS`.
+    rotations : int
+        Of the filters of a rotation-equivariant core.
+    reduction : int
+        By which a squeeze-and-excitation block narrows the channels.
+    patch, heads : int
+        Side of the patches of a transformer, in pixels, and its attention heads.
+    dropout : float
+        Share of a transformer's units that are silenced while learning.
+    temporal_kernel, input_temporal_kernel : int
+        Lengths of the kernels of a video core in time, in frames; the latter of the first layer.
+    covariance : {"full", "uncorrelated", "isotropic"}
+        Of the positions that a Gaussian readout draws while learning.
+    share_features : str
+        Name of a neuron coordinate; neurons in which it is equal share their features.
+    backbone, backbone_layer : str
+        Name in `BACKBONES` and of the layer in it that is read out, for a `features` core.
 
     References
     ----------
@@ -66,19 +85,35 @@ class Architecture:
     sigma: float = 0.1
     behavior: str = "none"
     shifter: bool = False
+    likelihood: str = "poisson"
+    rotations: int = 8
+    reduction: int = 16
+    patch: int = 8
+    heads: int = 4
+    dropout: float = 0.0
+    temporal_kernel: int = 5
+    input_temporal_kernel: int = 11
+    covariance: str = "full"
+    share_features: str = ""
+    backbone: str = ""
+    backbone_layer: str = ""
 
     def __post_init__(self) -> None:
         choices: dict[str, Sequence[str]] = {
             "core": list(CORES),
             "readout": list(READOUTS),
-            "positions": ["free", "cortical"],
-            "behavior": ["none", "channels", "gain"],
+            "positions": ["free", "cortical", "both"],
+            "behavior": ["none", "channels", "gain", "core"],
+            "covariance": ["full", "uncorrelated", "isotropic"],
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 msg = f"`{name}` is {getattr(self, name)!r}; known: {', '.join(known)}."
                 raise InputError(msg)
-        for name in ("layers", "hidden", "input_kernel", "hidden_kernel"):
+        for name in (
+            "layers", "hidden", "input_kernel", "hidden_kernel", "rotations", "reduction", "patch",
+            "heads", "temporal_kernel", "input_temporal_kernel",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 msg = f"`{name}` must be at least 1, but is {getattr(self, name)}."
                 raise InputError(msg)
@@ -90,6 +125,9 @@ class Architecture:
                 f"`sigma` must be above 0 and `momentum` between 0 and 1, but they are "
                 f"{self.sigma} and {self.momentum}."
             )
+            raise InputError(msg)
+        if not 0 <= self.dropout < 1:
+            msg = f"`dropout` must be at least 0 and below 1, but is {self.dropout}."
             raise InputError(msg)
         if self.hidden_kernel % 2 == 0:
             msg = (
@@ -138,7 +176,10 @@ class Modulator(nn.Module):
         return (behavior @ of_behavior.T + states @ of_state.T).exp()
 
 
-def _stacked(architecture: Architecture, channel: int) -> Core:
+def _stacked(
+    architecture: Architecture, channel: int, height: int, width: int, n_behavior: int
+) -> Core:
+    del height, width, n_behavior
     names = ("layers", "hidden", "input_kernel", "hidden_kernel", "momentum", "linear")
     settings = {name: getattr(architecture, name) for name in names}
     return StackedCore(channel, **settings)
@@ -153,11 +194,12 @@ def _gaussian(
     generator: torch.Generator,
 ) -> Readout:
     network = None
-    if architecture.positions == "cortical":
+    if architecture.positions != "free":
         missing = [name for name in ("x_um", "y_um") if name not in neurons.coords]
         if missing:
             msg = (
-                f"`positions=cortical` needs neuron coordinates x_um and y_um; missing {missing}."
+                f"`positions={architecture.positions}` needs neuron coordinates x_um and y_um; "
+                f"missing {missing}."
             )
             raise InputError(msg)
         network = PositionNetwork(np.stack([neurons.x_um.values, neurons.y_um.values], axis=1))
@@ -188,6 +230,8 @@ class DeepTwin(Twin):
         Mean and standard deviation of each behaviour and pupil channel.
     seed : int
         Seed of the random start.
+    core : Core, optional
+        A core to share with other twins; one of its own is made where absent.
 
     """
 
@@ -207,6 +251,7 @@ class DeepTwin(Twin):
         response_scale: np.ndarray | None = None,
         context_scale: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
+        core: Core | None = None,
     ) -> None:
         super().__init__(spec, neurons, _used(architecture, context or {}), origin)
         self.architecture = architecture
@@ -225,7 +270,11 @@ class DeepTwin(Twin):
             torch.manual_seed(seed)
             generator = torch.Generator().manual_seed(seed)
             appended = n_behavior if architecture.behavior == "channels" else 0
-            self.core = CORES[architecture.core](architecture, spec.channel + appended)
+            told = n_behavior if architecture.behavior == "core" else 0
+            self.core = core or CORES[architecture.core](
+                architecture, spec.channel + appended, spec.height, spec.width, told
+            )
+            _check_core(self.core, architecture, spec)
             self.map_shape = self.core.map_shape(spec.height, spec.width)
             if min(self.map_shape) < 1:
                 msg = (
@@ -241,7 +290,7 @@ class DeepTwin(Twin):
             self.modulator = (
                 Modulator(n_behavior, n_neuron) if architecture.behavior == "gain" else None
             )
-        if isinstance(self.readout, GaussianReadout):
+        if isinstance(self.readout.bias, nn.Parameter):
             # ELU(x) + 1 gives the mean response where x is
             relative = torch.as_tensor(np.maximum(mean / scale, 1e-3), dtype=torch.float32)
             self.readout.bias.data = torch.where(relative < 1, relative.log(), relative - 1)
@@ -295,21 +344,78 @@ class DeepTwin(Twin):
         pupil_center: Tensor | None = None,
         neuron: Tensor | None = None,
         paired: bool = False,
+        whole: bool = True,
     ) -> Tensor:
-        """Expected response in units of `response_scale`, in which the twin is fitted."""
+        """Expected response in units of `response_scale`, in which the twin is fitted.
+
+        Of a video that is not `whole` but a clip of a longer one, the first frames are left out:
+        the `core.lost` frames whose past is not in the clip.
+        """
+        frames = stimulus.shape[2] if self.spec.is_video else 1
+        behavior = self._standardised("behavior", behavior, len(stimulus), frames)
+        gaze = self._standardised("pupil_center", pupil_center, len(stimulus), frames)
         image = self._image(stimulus, behavior)
-        shift = None
-        if self.shifter is not None:
-            shift = self.shifter(self._standardised("pupil_center", pupil_center, len(stimulus)))
         if paired and self.sees_windows:
-            drive = self._own_drive(image, shift, neuron)
-        else:
-            lowered = self.core_dtype != torch.float32
-            with torch.autocast(stimulus.device.type, self.core_dtype, enabled=lowered):
-                maps = self.core(image)
-            maps = maps.to(self.response_scale.dtype)
-            drive = self.readout(maps, shift=shift, neuron=neuron, paired=paired)
+            behavior, gaze = _rows(behavior), _rows(gaze)
+            drive = self._own_drive(image, self._shift(gaze), neuron)
+            return self._rate(drive, behavior, neuron, paired)
+        if isinstance(self.core, VideoCore) and whole:
+            grey = image.new_zeros(1).expand(*image.shape[:2], self.core.lost, *image.shape[3:])
+            image = torch.cat([grey, image], dim=2)
+        told = None
+        if behavior is not None and self.architecture.behavior == "core":
+            told = behavior if self.spec.is_video else behavior[..., 0]
+        lowered = self.core_dtype != torch.float32
+        with torch.autocast(stimulus.device.type, self.core_dtype, enabled=lowered):
+            maps = self.core(image, told) if self.core.takes_behavior else self.core(image)
+        if self.spec.is_video:
+            # frames are images to the readout
+            frames = maps.shape[2]
+            maps = maps.movedim(2, 1).flatten(0, 1)
+            if paired and neuron is not None:
+                neuron = neuron.repeat_interleave(frames)
+        behavior, gaze = _rows(behavior, frames), _rows(gaze, frames)
+        rate = self._read(maps, behavior, gaze, neuron, paired)
+        return rate.unflatten(0, (-1, frames)).movedim(1, -1) if self.spec.is_video else rate
+
+    def _read(
+        self,
+        maps: Tensor,
+        behavior: Tensor | None,
+        gaze: Tensor | None,
+        neuron: Tensor | None,
+        paired: bool,
+    ) -> Tensor:
+        """Rates from maps of images, and what was the case while each was seen."""
+        maps = maps.to(self.response_scale.dtype)
+        drive = self.readout(maps, shift=self._shift(gaze), neuron=neuron, paired=paired)
         return self._rate(drive, behavior, neuron, paired)
+
+    def start_stream(self, batch: int = 1) -> Any:
+        """State of a twin that has seen nothing but grey; see `Twin.start_stream`."""
+        if not isinstance(self.core, VideoCore):
+            return super().start_stream(batch)
+        return self.core.start(batch, self.spec.height, self.spec.width)
+
+    def step_stream(
+        self,
+        frame: Tensor,
+        state: Any,
+        *,
+        behavior: Tensor | None = None,
+        pupil_center: Tensor | None = None,
+        neuron: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Rates at the next frame, and the state after it; see `Twin.step_stream`."""
+        core = cast(VideoCore, self.core)
+        behavior = self._standardised("behavior", behavior, len(frame), 1)
+        gaze = self._standardised("pupil_center", pupil_center, len(frame), 1)
+        image = self._image(frame[:, :, None], behavior)[:, :, 0]
+        maps, state = core.step(image, state)
+        rate = self._read(maps, _rows(behavior), _rows(gaze), neuron, paired=False)
+        return rate * (
+            self.response_scale if neuron is None else self.response_scale[neuron]
+        ), state
 
     @property
     def sees_windows(self) -> bool:
@@ -331,39 +437,68 @@ class DeepTwin(Twin):
         return (features * readout.features[own]).sum(1) + readout.bias[own]
 
     def _image(self, stimulus: Tensor, behavior: Tensor | None) -> Tensor:
+        """What the core sees, in z units; `behavior` (batch, channel, frame) in z units."""
         image = (stimulus - self.spec.mean) / self.spec.std
-        if self.architecture.behavior == "channels" and "behavior" in self.context:
-            given = self._standardised("behavior", behavior, len(stimulus))
-            constant = given[:, :, None, None].expand(-1, -1, *stimulus.shape[2:])
+        if self.architecture.behavior == "channels" and behavior is not None:
+            constant = behavior if self.spec.is_video else behavior[..., 0]
+            constant = constant[..., None, None].expand(*constant.shape, *stimulus.shape[-2:])
             image = torch.cat([image, constant.to(image.dtype)], dim=1)
         return image
+
+    def _shift(self, gaze: Tensor | None) -> Tensor | None:
+        return None if self.shifter is None or gaze is None else self.shifter(gaze)
 
     def _rate(
         self, drive: Tensor, behavior: Tensor | None, neuron: Tensor | None, paired: bool
     ) -> Tensor:
         rate = F.elu(drive) + 1
-        if self.modulator is not None:
-            given = self._standardised("behavior", behavior, len(drive))
-            rate = rate * self.modulator(given, neuron, paired)
+        if self.modulator is not None and behavior is not None:
+            rate = rate * self.modulator(behavior, neuron, paired)
         return rate
 
-    def _standardised(self, name: str, value: Tensor | None, batch: int) -> Tensor:
-        mean, std = getattr(self, f"{name}_scale")
+    def _standardised(
+        self, name: str, value: Tensor | None, batch: int, frames: int
+    ) -> Tensor | None:
+        """Context in z units, (batch, channel, frame); None where the twin does not use it."""
+        if name not in self.context:
+            return None
+        mean, std = getattr(self, f"{name}_scale")[..., None]
         if value is None:
-            typical = torch.tensor(self.context[name], device=mean.device)
-            value = typical.expand(batch, -1)
+            value = torch.tensor(self.context[name], device=mean.device).expand(batch, -1)
+        if value.ndim == 2:
+            value = value[..., None].expand(-1, -1, frames)
         return (value.to(mean.dtype) - mean) / std
 
     def for_inference(self) -> DeepTwin:
         """Frozen copy with batch norms folded into the convolutions."""
         twin = copy.deepcopy(self).eval().requires_grad_(False)
-        if isinstance(twin.core, StackedCore):
-            twin.core.fold()
+        twin.core.fold()
         return twin
 
     def regularizer(self, core_weight: float, readout_weight: float) -> Tensor:
         """Weighted roughness of the core's filters and size of the readout's weights."""
         return core_weight * self.core.regularizer() + readout_weight * self.readout.regularizer()
+
+
+def _rows(value: Tensor | None, frames: int = 1) -> Tensor | None:
+    """Context (batch, channel, frame) as one row for each of the last `frames` frames."""
+    return None if value is None else value[..., -frames:].movedim(2, 1).flatten(0, 1)
+
+
+def _check_core(core: Core, architecture: Architecture, spec: StimulusSpec) -> None:
+    if isinstance(core, VideoCore) != spec.is_video:
+        made, shown = ("videos", "images") if isinstance(core, VideoCore) else ("images", "videos")
+        msg = (
+            f"`core={architecture.core}` is made for {made}, but the recording is of {shown}; "
+            f"cores by name: {', '.join(CORES)}."
+        )
+        raise InputError(msg)
+    if architecture.behavior == "core" and not core.takes_behavior:
+        msg = (
+            f"`behavior=core` needs a core that takes behaviour, and `{architecture.core}` takes "
+            "none; use `behavior=gain` or `behavior=channels`."
+        )
+        raise InputError(msg)
 
 
 def _used(

@@ -82,6 +82,11 @@ class PeerReadout(Readout):
         super().__init__()
         self.readout = readout
 
+    @property
+    def bias(self) -> nn.Parameter:  # type: ignore[override]
+        """Drive without any feature, (neuron,)."""
+        return self.readout.bias  # type: ignore[return-value]
+
     def forward(
         self,
         maps: Tensor,
@@ -104,7 +109,10 @@ class PeerReadout(Readout):
 
 
 def _core(name: str, **fixed: Any) -> Any:
-    def build(architecture: deep.Architecture, channel: int) -> Core:
+    def build(
+        architecture: deep.Architecture, channel: int, height: int, width: int, n_behavior: int
+    ) -> Core:
+        del height, width, n_behavior
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             core = getattr(import_peer("layers.cores"), name)(

@@ -18,10 +18,13 @@ class Readout(nn.Module):
     ----------
     generator : torch.Generator, optional
         Draws whatever is random in training, so that a resumed fit draws the same.
+    bias : nn.Parameter of shape (n_neuron,)
+        Drive without any feature; set to where the mean response is.
 
     """
 
     generator: torch.Generator | None = None
+    bias: nn.Parameter
 
     def forward(
         self,
