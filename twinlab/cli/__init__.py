@@ -151,7 +151,9 @@ def fit(
             source, architecture, settings, members=members, checkpoints=checkpoints,
             device=device, job=job.part(0.1, 1.0),
         )  # fmt: skip
-    twin: Twin = ensemble.members[0] if members == 1 else ensemble  # type: ignore[assignment]
+    twin: Twin = ensemble
+    if members == 1 and isinstance(ensemble, twins.EnsembleTwin):
+        twin = ensemble.each[0]
     baselines = fitting.score_baselines(source, {"linear_nonlinear": linear, "twin": twin})
     with write_whole(out) as partial:
         twins.save_twin(twin, partial)

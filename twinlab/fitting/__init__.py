@@ -2,19 +2,22 @@
 
 from twinlab.fitting.baselines import fit_linear_nonlinear, score_baselines
 from twinlab.fitting.ensembles import fit_ensemble
+from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.settings import FitSettings, parse_settings, read_value
-from twinlab.fitting.training import fit_twin, poisson_loss
+from twinlab.fitting.training import fit_sessions, fit_twin
 
 __all__ = [
     # fits
     "FitSettings",
     "fit_ensemble",
     "fit_linear_nonlinear",
+    "fit_sessions",
     "fit_twin",
     "parse_settings",
     "read_value",
     # parts of them
+    "correlation_loss",
     "locate_receptive_fields",
     "poisson_loss",
     "score_baselines",

@@ -8,7 +8,7 @@ import xarray as xr
 from torch.nn import functional as F
 
 from twinlab.evaluation import single_trial_correlation
-from twinlab.fitting.training import poisson_loss
+from twinlab.fitting.losses import poisson_loss
 from twinlab.fitting.trials import (
     image_spec,
     origin_of,

@@ -21,13 +21,14 @@ def write_checkpoint(
     path: Path,
     *,
     weights: dict[str, Tensor],
+    average: dict[str, Tensor],
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
 ) -> None:
-    """Write weights, best weights, optimiser moments and progress (JSON-able), whole."""
-    tensors = {f"weights/{name}": value for name, value in weights.items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
+    """Write weights, their average, the best, optimiser moments and progress (JSON-able)."""
+    kinds = {"weights": weights, "average": average, "best": best}
+    tensors = {f"{kind}/{name}": value for kind, of in kinds.items() for name, value in of.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     data = save(
@@ -58,7 +59,8 @@ def read_checkpoint(
     try:
         with safe_open(path, framework="pt") as stored:
             progress = json.loads(stored.metadata()["progress"])
-            tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+            kinds = ("weights", "average", "best", "optimizer")
+            tensors: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
             for key in stored.keys():  # noqa: SIM118 - not a mapping
                 kind, name = key.split("/", 1)
                 tensors[kind][name] = stored.get_tensor(key)

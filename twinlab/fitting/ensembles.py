@@ -5,34 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from twinlab.fitting.settings import FitSettings
-from twinlab.fitting.training import fit_twin
+from twinlab.fitting.training import Recordings, fit_sessions, fit_twin
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import Architecture, EnsembleTwin
+from twinlab.twins import Architecture, DeepTwin, EnsembleTwin, SessionsTwin
 
 __all__ = ["fit_ensemble"]
 
 
 def fit_ensemble(
-    recording: xr.Dataset,
+    recording: xr.Dataset | Recordings,
     architecture: Architecture | None = None,
     settings: FitSettings | None = None,
     *,
     members: int = 2,
+    core: DeepTwin | None = None,
     checkpoints: str | PathLike[str] | None = None,
     device: str = "cpu",
     job: Job | None = None,
-) -> tuple[EnsembleTwin, xr.Dataset]:
+) -> tuple[EnsembleTwin | SessionsTwin, xr.Dataset]:
     """Fit `members` twins that differ in their seed alone: `settings.seed` and those after it.
 
     Parameters
     ----------
-    recording : xarray.Dataset
-    architecture, settings, device, job
+    recording : xarray.Dataset, or xarray.DataTree or mapping of several
+        Of one session, or of several that share their core (see `fit_sessions`).
+    architecture, settings, core, device, job
         As in `fit_twin`.
     members : int
     checkpoints : path, optional
@@ -40,7 +43,7 @@ def fit_ensemble(
 
     Returns
     -------
-    twin : EnsembleTwin
+    twin : EnsembleTwin, or SessionsTwin of one ensemble a session
     history : xarray.Dataset
         As from `fit_twin`, along `member` and `epoch`; NaN after a member's last epoch.
 
@@ -53,10 +56,12 @@ def fit_ensemble(
     for number in range(members):
         label = f"twin {number + 1} of {members}" if members > 1 else "twin"
         path = None if checkpoints is None else Path(checkpoints) / f"member-{number}.safetensors"
-        twin, history = fit_twin(
+        fit: Any = fit_twin if isinstance(recording, xr.Dataset) else fit_sessions
+        twin, history = fit(
             recording,
             architecture,
             replace(settings, seed=settings.seed + number),
+            core=core,
             checkpoint=path,
             device=device,
             job=job.part(number / members, (number + 1) / members, label),
@@ -66,4 +71,9 @@ def fit_ensemble(
     history = xr.concat(
         histories, "member", join="outer", combine_attrs="override", data_vars="all"
     )
-    return EnsembleTwin(twins), history
+    if isinstance(recording, xr.Dataset):
+        return EnsembleTwin(twins), history
+    sessions = twins[0].sessions
+    return SessionsTwin(
+        [EnsembleTwin([twin.of_session(name) for twin in twins]) for name in sessions]
+    ), history

@@ -1,11 +1,25 @@
-"""Losses that are no likelihoods."""
+"""Losses on their own: without a twin, or without being a likelihood."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["correlation_loss"]
+__all__ = ["correlation_loss", "poisson_loss"]
+
+
+def poisson_loss(rate: Tensor, response: Tensor) -> Tensor:
+    """Poisson negative log likelihood without its constant, summed; missing responses left out.
+
+    Parameters
+    ----------
+    rate, response : Tensor of shape (batch, neuron)
+        `response` may be NaN where missing.
+
+    """
+    missing = torch.isnan(response)
+    loss = rate - response.nan_to_num() * torch.log(rate + 1e-8)
+    return loss.masked_fill(missing, 0).sum()
 
 
 def correlation_loss(rate: Tensor, response: Tensor) -> Tensor:

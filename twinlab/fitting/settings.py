@@ -36,8 +36,18 @@ class FitSettings:
         Strength of the smoothness of the first filters and of the sparseness of the
         readout, for the loss summed over trials and neurons and multiplied by
         sqrt(n_trial / batch_size).
+    weight_decay : float
+        Of Adam, decoupled from the gradient.
+    average : float
+        Share that is kept of the running average of the weights at each step; the average is
+        what is validated and returned. 0 takes the weights as they are.
+    loss : {"likelihood", "correlation"}
+        What is minimised: the negative log likelihood that the architecture names, or 1 minus
+        the correlation over a batch.
     start : {"data", "center"}
         Where readouts start to look: where the responses say, or the centre.
+    clip_frames : int
+        Frames of the clips of videos that are shown while learning, drawn anew in each epoch.
     precision : {"auto", "float32", "bfloat16"}
         Of the core while learning; "auto" takes bfloat16 where the processor has it.
 
@@ -58,12 +68,17 @@ class FitSettings:
     decay_factor: float = 0.3
     core_weight: float = 6.3831
     readout_weight: float = 0.0076
+    weight_decay: float = 0.0
+    average: float = 0.0
+    loss: str = "likelihood"
     start: str = "data"
     precision: str = "auto"
+    clip_frames: int = 80
 
     def __post_init__(self) -> None:
         choices = {
             "schedule": ("plateau", "cosine"),
+            "loss": ("likelihood", "correlation"),
             "start": ("data", "center"),
             "precision": ("auto", "float32", "bfloat16"),
         }
@@ -71,14 +86,17 @@ class FitSettings:
             if getattr(self, name) not in known:
                 msg = f"`{name}` is {getattr(self, name)!r}; known: {', '.join(known)}."
                 raise InputError(msg)
-        for name in ("seed", "decays", "core_weight", "readout_weight"):
+        for name in ("seed", "decays", "core_weight", "readout_weight", "weight_decay"):
             if not getattr(self, name) >= 0:
                 msg = f"`{name}` must not be negative, but is {getattr(self, name)}."
                 raise InputError(msg)
         if not 0 < self.decay_factor < 1:
             msg = f"`decay_factor` must be between 0 and 1, but is {self.decay_factor}."
             raise InputError(msg)
-        for name in ("max_epochs", "batch_size", "patience", "lr", "min_lr"):
+        if not 0 <= self.average < 1:
+            msg = f"`average` must be at least 0 and below 1, but is {self.average}."
+            raise InputError(msg)
+        for name in ("max_epochs", "batch_size", "patience", "lr", "min_lr", "clip_frames"):
             if not getattr(self, name) > 0:
                 msg = f"`{name}` must be above 0, but is {getattr(self, name)}."
                 raise InputError(msg)

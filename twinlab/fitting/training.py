@@ -1,25 +1,30 @@
-"""The training loop: recording -> deep twin and the history of its fit."""
+"""The training loop: recordings -> deep twins and the history of their fit."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
 from twinlab.evaluation import single_trial_correlation
 from twinlab.fitting.checkpoints import load_optimizer, read_checkpoint, write_checkpoint
+from twinlab.fitting.losses import correlation_loss
+from twinlab.fitting.memory import check_memory
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.settings import FitSettings
 from twinlab.fitting.trials import (
     Trials,
+    as_rows,
     context_moments,
     image_spec,
     origin_of,
@@ -27,33 +32,31 @@ from twinlab.fitting.trials import (
     response_moments,
     take_trials,
 )
-from twinlab.jobs import Job
+from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError, fingerprint, make_result, validate_recording
-from twinlab.twins import Architecture, DeepTwin
+from twinlab.twins import Architecture, DeepTwin, SessionsTwin, Twin
 
-__all__ = ["fit_twin", "poisson_loss"]
+__all__ = ["fit_sessions", "fit_twin"]
 
 HISTORY = {
-    "train_loss": ("training loss, Poisson, per trial and neuron", "nat"),
-    "validation_loss": ("validation loss, Poisson, per trial and neuron", "nat"),
+    "train_loss": ("training loss, per trial and neuron", "nat"),
+    "validation_loss": ("validation loss, per trial and neuron", "nat"),
     "validation_correlation": ("validation single-trial correlation, mean over neurons", "1"),
     "learning_rate": ("learning rate", "1"),
     "seconds": ("duration of the epoch", "s"),
 }
+CHECKPOINT_EVERY = 120.0  # seconds between two checkpoints within an epoch
+
+Recordings = xr.DataTree | Mapping[str, xr.Dataset]
 
 
-def poisson_loss(rate: Tensor, response: Tensor) -> Tensor:
-    """Poisson negative log likelihood without its constant, summed; missing responses left out.
+@dataclass(frozen=True)
+class Part:
+    """A twin of one session, and the trials it learns from and is judged by."""
 
-    Parameters
-    ----------
-    rate, response : Tensor of shape (batch, neuron)
-        `response` may be NaN where missing.
-
-    """
-    missing = torch.isnan(response)
-    loss = rate - response.nan_to_num() * torch.log(rate + 1e-8)
-    return loss.masked_fill(missing, 0).sum()
+    twin: DeepTwin
+    train: Trials
+    validation: Trials
 
 
 def fit_twin(
@@ -61,28 +64,41 @@ def fit_twin(
     architecture: Architecture | None = None,
     settings: FitSettings | None = None,
     *,
+    core: DeepTwin | None = None,
     checkpoint: str | PathLike[str] | None = None,
     device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
     job: Job | None = None,
 ) -> tuple[DeepTwin, xr.Dataset]:
     """Fit a deep twin to the training trials of a recording.
 
-    Adam minimises the Poisson loss (on responses divided by each neuron's standard
+    Adam minimises the negative log likelihood (of responses divided by each neuron's standard
     deviation) plus the two regularisers; after each epoch the single-trial correlation on
     validation trials decides about the learning rate and the end, and the weights with the
     best one are kept.
 
+    Where `torch.distributed` runs (as under ``torchrun``), each process takes its share of every
+    batch and all take the same step; batch norm then sees one share at a time.
+
     Parameters
     ----------
     recording : xarray.Dataset
+        Of images, or of videos for an architecture with a core for videos.
     architecture : Architecture, optional
+        The published one if absent; with `core`, that twin's.
     settings : FitSettings, optional
+    core : DeepTwin, optional
+        A twin, of other neurons perhaps, whose core is taken as it is and stays so: only what is
+        each neuron's own is fitted (Lurz et al. 2021, ICLR).
     checkpoint : path, optional
-        File to which the state is written after each epoch. If it is there already, the fit
-        goes on from it and ends, on the same machine, with the same numbers as one that was
-        never stopped. It is left in place at the end.
+        File to which the state is written after each epoch, every two minutes within one, and on
+        cancel. If it is there already, the fit goes on from it and ends, on the same machine, with
+        the same numbers as one that was never stopped. It is left in place at the end.
     device : str
         Where to compute, e.g. "cpu" or "cuda".
+    on_epoch : callable, optional
+        Called after each epoch with its number (from 0) and the validation correlation. What it
+        raises ends the fit; the checkpoint is written before.
     job : Job, optional
 
     Returns
@@ -90,98 +106,222 @@ def fit_twin(
     twin : DeepTwin
         In evaluation mode, on the CPU.
     history : xarray.Dataset
-        Along `epoch`: losses, correlation, learning rate and seconds.
+        Along `epoch`: losses, correlation, learning rate and seconds. Its attribute `notices`
+        says what the user should know of the recording and the fit, in words.
 
     Raises
     ------
     InputError
-        If the recording lacks training or validation trials or what the architecture uses,
-        or if the checkpoint is of another fit.
+        If the recording lacks training or validation trials or what the architecture uses, if
+        there is too little memory, or if the checkpoint is of another fit.
+    FloatingPointError
+        If the fit diverged before the end of its first epoch; later, it ends with the weights of
+        the best epoch and says so among the notices.
     Cancelled
-        If the job was cancelled; the checkpoint holds the last finished epoch.
+        If the job was cancelled; the checkpoint holds the last step.
 
     """
-    architecture, settings = architecture or Architecture(), settings or FitSettings()
-    job = job or Job()
-    validate_recording(recording)
-    where = torch.device(device)
-    train = take_trials(recording, "train", where)
-    validation = take_trials(recording, "validation", where, train.images)
-    if len(validation) < 2:
-        msg = (
-            "The recording has 1 validation trial; a fit is stopped by the correlation over "
-            "validation trials and needs at least 2."
-        )
-        raise InputError(msg)
+    fitted, history = _fit(
+        [recording], architecture, settings, core, checkpoint, device, on_epoch, job
+    )
+    return fitted[0], history
 
+
+def fit_sessions(
+    recordings: Recordings,
+    architecture: Architecture | None = None,
+    settings: FitSettings | None = None,
+    *,
+    core: DeepTwin | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+    job: Job | None = None,
+) -> tuple[SessionsTwin, xr.Dataset]:
+    """Fit one core to several sessions, each with a readout (and context) of its own.
+
+    Each step adds up the gradients of one batch of every session that has one left.
+
+    Parameters
+    ----------
+    recordings : xarray.DataTree or mapping of str to xarray.Dataset
+        One recording a session.
+    architecture, settings, core, checkpoint, device, on_epoch, job
+        As in `fit_twin`.
+
+    Returns
+    -------
+    twin : SessionsTwin
+    history : xarray.Dataset
+        As from `fit_twin`, over all sessions.
+
+    """
+    sources = list(by_session(recordings).values())
+    fitted, history = _fit(
+        sources, architecture, settings, core, checkpoint, device, on_epoch, job
+    )
+    return SessionsTwin(fitted), history
+
+
+def by_session(recordings: Recordings) -> dict[str, xr.Dataset]:
+    """Recordings by the name of their session, from a tree or a mapping."""
+    if isinstance(recordings, xr.DataTree):
+        recordings = {name: node.to_dataset() for name, node in recordings.children.items()}
+    if not recordings:
+        msg = "There is no session to fit; give at least one recording."
+        raise InputError(msg)
+    return dict(recordings)
+
+
+def _fit(
+    recordings: list[xr.Dataset],
+    architecture: Architecture | None,
+    settings: FitSettings | None,
+    core: DeepTwin | None,
+    checkpoint: str | PathLike[str] | None,
+    device: str,
+    on_epoch: Callable[[int, float], None] | None,
+    job: Job | None,
+) -> tuple[list[DeepTwin], xr.Dataset]:
+    architecture = architecture or (core.architecture if core else Architecture())
+    settings, job = settings or FitSettings(), job or Job()
+    path = None if checkpoint is None else Path(checkpoint)
+    where = torch.device(device)
     job.report(0.0, "looking for receptive fields")
-    twin = _start(recording, train, architecture, settings).to(where)
-    twin.core_dtype = settings.core_dtype(where)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=settings.lr, fused=True)
+    parts, notices = _prepare(recordings, architecture, settings, core, where)
+    notices.append(check_memory(parts, settings))
+
+    whole = nn.ModuleList([part.twin for part in parts])
+    learning = [value for value in whole.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(
+        learning, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
+    shown = whole if settings.average == 0 else copy.deepcopy(whole)
+    judged = [
+        replace(part, twin=cast(DeepTwin, twin)) for part, twin in zip(parts, shown, strict=True)
+    ]
     progress: dict[str, Any] = {
         "fit": {
             "architecture": asdict(architecture),
             "settings": asdict(settings),
             # of what is fitted: a selection keeps the attributes of the whole
-            "recording": fingerprint(recording),
+            "recording": " ".join(fingerprint(recording) for recording in recordings),
+            "core": "" if core is None else core.identity,
         },
-        "epoch": 0, "best_epoch": -1, "best": -math.inf, "stale": 0, "decayed": 0,
-        "lr": settings.lr, "history": {name: [] for name in HISTORY},
+        "epoch": 0, "step": 0, "total": 0.0, "best_epoch": -1, "best": -math.inf, "stale": 0,
+        "decayed": 0, "lr": settings.lr, "diverged": False,
+        "history": {name: [] for name in HISTORY},
     }  # fmt: skip
-    best = {name: value.clone() for name, value in twin.state_dict().items()}
-    if checkpoint is not None and Path(checkpoint).exists():
-        tensors, progress = read_checkpoint(Path(checkpoint), progress["fit"])
-        twin.load_state_dict(tensors["weights"])
+    best = _clone(shown)
+    if path is not None and path.exists():
+        tensors, progress = read_checkpoint(path, progress["fit"])
+        whole.load_state_dict(tensors["weights"])
+        if settings.average:
+            shown.load_state_dict(tensors["average"])
         best = {name: value.to(where) for name, value in tensors["best"].items()}
         load_optimizer(optimizer, tensors["optimizer"])
+
+    def save() -> None:
+        if path is not None and _rank() == 0:
+            write_checkpoint(
+                path, weights=whole.state_dict(), best=best, optimizer=optimizer,
+                average=shown.state_dict() if settings.average else {}, progress=progress,
+            )  # fmt: skip
 
     while not _finished(progress, settings):
         began = time.perf_counter()
         with torch.random.fork_rng():  # the caller's random numbers are left alone
-            train_loss = _run_epoch(twin, train, optimizer, settings, progress, job)
-        loss, correlation = _validate(twin, validation)
+            train_loss = _run_epoch(parts, shown, optimizer, settings, progress, job, save)
+        if not math.isfinite(train_loss):
+            notices.append(_diverged(progress, settings))
+            break
+        loss, correlation = _validate(judged, settings)
         reached = correlation if math.isfinite(correlation) else -math.inf
         if reached > progress["best"] + 1e-6 or progress["best_epoch"] < 0:
             progress |= {"best": reached, "best_epoch": progress["epoch"], "stale": 0}
-            best = {name: value.clone() for name, value in twin.state_dict().items()}
+            best = _clone(shown)
         else:
             progress["stale"] += 1
         row = (train_loss, loss, correlation, progress["lr"], time.perf_counter() - began)
         for name, value in zip(HISTORY, row, strict=True):
             progress["history"][name].append(value)
-        progress["epoch"] += 1
+        progress |= {"epoch": progress["epoch"] + 1, "step": 0, "total": 0.0}
         if settings.schedule == "plateau" and progress["stale"] >= settings.patience:
             progress["decayed"] += 1
             progress["stale"] = 0
             progress["lr"] = max(progress["lr"] * settings.decay_factor, settings.min_lr)
-            twin.load_state_dict(best)
-        if checkpoint is not None:
-            write_checkpoint(
-                Path(checkpoint), weights=twin.state_dict(), best=best,
-                optimizer=optimizer, progress=progress,
-            )  # fmt: skip
+            whole.load_state_dict(best)
+        save()
+        if on_epoch is not None:
+            on_epoch(progress["epoch"] - 1, correlation)
 
-    twin.load_state_dict(best)
-    twin.core_dtype = torch.float32
+    whole.load_state_dict(best)
     job.report(1.0, f"validation correlation {progress['best']:.3f}")
-    return twin.cpu().eval(), _history(progress, recording, twin)
+    twins = [_finish(part.twin) for part in parts]
+    history = _history(progress, twins[0] if len(twins) == 1 else SessionsTwin(twins))
+    return twins, history.assign_attrs(notices=" ".join(notices))
+
+
+def _prepare(
+    recordings: list[xr.Dataset],
+    architecture: Architecture,
+    settings: FitSettings,
+    source: DeepTwin | None,
+    where: torch.device,
+) -> tuple[list[Part], list[str]]:
+    """Untrained twins, which share their core, beside their trials; and what is to be said."""
+    parts: list[Part] = []
+    notices: list[str] = []
+    core = None
+    if source is not None:
+        core = copy.deepcopy(source.core).eval().requires_grad_(False)
+    for recording in recordings:
+        validate_recording(recording)
+        train = take_trials(recording, "train", where)
+        validation = take_trials(recording, "validation", where, train.images)
+        if len(validation) < 2:
+            msg = (
+                "The recording has 1 validation trial; a fit is stopped by the correlation over "
+                "validation trials and needs at least 2."
+            )
+            raise InputError(msg)
+        twin = _start(recording, train, architecture, settings, core, source).to(where)
+        twin.core_dtype = settings.core_dtype(where)
+        core = twin.core
+        notices += _peculiarities(recording, train)
+        parts.append(Part(twin, train, validation))
+    return parts, notices
 
 
 def _start(
-    recording: xr.Dataset, train: Trials, architecture: Architecture, settings: FitSettings
+    recording: xr.Dataset,
+    train: Trials,
+    architecture: Architecture,
+    settings: FitSettings,
+    core: Any,
+    source: DeepTwin | None,
 ) -> DeepTwin:
     response = train.response.cpu().numpy()
     mean, scale = response_moments(response)
     position = None
     if settings.start == "data":
-        images = train.images[train.index].cpu().numpy()
-        position = locate_receptive_fields(images, np.where(np.isnan(response), mean, response))
+        position = locate_receptive_fields(*_seen(train, response))
     typical, moments = context_moments(recording)
+    spec = image_spec(recording)
     origin = origin_of(recording) | {"settings": asdict(settings)}
-    return DeepTwin(
+    if source is not None:
+        # the core knows pixels in the units in which it has learnt
+        spec = replace(spec, mean=source.spec.mean, std=source.spec.std)
+        origin |= {"core": source.identity}
+    neurons = recorded_neurons(recording)
+    varied = np.nanmax(as_rows(response), 0, initial=-np.inf) > np.nanmin(
+        as_rows(response), 0, initial=np.inf
+    )
+    words = {"long_name": "whether its response varied in training"}
+    twin = DeepTwin(
         architecture,
-        image_spec(recording),
-        recorded_neurons(recording),
+        spec,
+        neurons.assign_coords(varied=("neuron", varied, words)),
         typical,
         origin,
         position=position,
@@ -189,7 +329,64 @@ def _start(
         response_scale=scale,
         context_scale=moments,
         seed=settings.seed,
+        core=core,
     )
+    twin.likelihood.initialise(as_rows(response), twin.response_scale)
+    return twin
+
+
+def _seen(train: Trials, response: np.ndarray, frames: int = 20_000) -> tuple[Any, np.ndarray]:
+    """Images and responses from which receptive fields are read.
+
+    Of videos, single frames and the mean response in the 0.2 s after them or so: six frames.
+    """
+    if response.ndim == 2:
+        return train.images[train.index].cpu().numpy(), response
+    after = 6
+    trial, frame = np.nonzero(np.isfinite(response).any(1)[:, after:])
+    chosen = slice(None, None, max(len(trial) // frames, after))
+    trial, frame = trial[chosen], frame[chosen]
+    images = train.images[train.index.cpu()[trial], :, frame].cpu().numpy()
+    window = np.stack([response[trial, :, frame + lag] for lag in range(1, after + 1)])
+    return images, window.mean(0)
+
+
+def _peculiarities(recording: xr.Dataset, train: Trials) -> list[str]:
+    """What of a recording's training responses is missing or never varies, in words."""
+    found = []
+    missing = train.response.isnan()
+    if missing.any():
+        trial, neuron = (int(v) for v in missing.nonzero()[0][:2])
+        found.append(
+            f"{int(missing.sum())} of {missing.numel()} training responses are missing (first: "
+            f"neuron {recording.neuron_id.values[neuron]}, training trial {trial}); they are left "
+            "out of the loss."
+        )
+    rows = as_rows(train.response.cpu().numpy())
+    with np.errstate(invalid="ignore"):
+        constant = ~(np.fmax.reduce(rows, 0) > np.fmin.reduce(rows, 0))
+    if constant.any():
+        names = recording.neuron_id.values[constant].astype(str)
+        found.append(
+            f"{constant.sum()} of {len(constant)} neurons did not vary in training "
+            f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}); they are kept, marked "
+            "`varied=False`, and have no score (NaN)."
+        )
+    return found
+
+
+def _learns(core: nn.Module) -> bool:
+    """Whether anything in the core is fitted; one taken as it is keeps its statistics too."""
+    return any(value.requires_grad for value in core.parameters())
+
+
+def _finish(twin: DeepTwin) -> DeepTwin:
+    twin.core_dtype = torch.float32
+    return twin.cpu().eval().requires_grad_(True)
+
+
+def _clone(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def _finished(progress: dict[str, Any], settings: FitSettings) -> bool:
@@ -198,49 +395,171 @@ def _finished(progress: dict[str, Any], settings: FitSettings) -> bool:
 
 
 def _run_epoch(
-    twin: DeepTwin,
-    train: Trials,
+    parts: list[Part],
+    average: nn.Module,
     optimizer: torch.optim.Optimizer,
     settings: FitSettings,
     progress: dict[str, Any],
     job: Job,
+    save: Callable[[], None],
 ) -> float:
-    """Show every training trial once; everything random follows from seed and epoch alone."""
-    twin.train()
-    epoch = progress["epoch"]
-    seeds = np.random.SeedSequence([settings.seed, epoch]).generate_state(2)
-    order = torch.Generator().manual_seed(int(seeds[0]))
-    twin.readout.generator = torch.Generator().manual_seed(int(seeds[1]))
-    torch.manual_seed(int(seeds[1]))  # for parts that draw from torch's own generator
-    batches = torch.randperm(len(train), generator=order).split(settings.batch_size)
-    weight = math.sqrt(len(train) / settings.batch_size)
-    total = torch.zeros((), device=train.response.device)
-    for number, chosen in enumerate(batches):
-        share = (epoch + number / len(batches)) / settings.max_epochs
-        job.report(
-            max(share, progress["decayed"] / (settings.decays + 1)), _words(progress, settings)
-        )
+    """Show every training trial once; everything random follows from seed, epoch and step alone.
+
+    Returns the mean loss per trial and neuron, which is not finite where the fit diverged.
+    """
+    for part in parts:
+        part.twin.train()
+        part.twin.core.train(_learns(part.twin.core))
+    batches = _batches(parts, settings, progress["epoch"])
+    written = time.monotonic()
+    for step in range(progress["step"], len(batches)):
+        share = (progress["epoch"] + step / len(batches)) / settings.max_epochs
         lr = progress["lr"] if settings.schedule == "plateau" else _cosine(share, settings)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        images, response, context = train.batch(chosen.to(train.index.device))
-        rate = _relative_rate(twin, images, context)
-        loss = poisson_loss(rate, response / twin.response_scale)
-        penalty = twin.regularizer(settings.core_weight, settings.readout_weight)
-        optimizer.zero_grad()
-        (weight * loss + penalty).backward()
-        optimizer.step()
-        total += loss.detach()
+        try:
+            job.report(
+                max(share, progress["decayed"] / (settings.decays + 1)),
+                _words(progress, settings),
+            )
+        except Cancelled:
+            save()
+            raise
+        progress["total"] += _step(
+            parts, batches[step], optimizer, settings, (progress["epoch"], step)
+        )
+        progress["step"] = step + 1
+        if not math.isfinite(progress["total"]):
+            return math.nan
+        if settings.average:
+            _follow(average, nn.ModuleList([part.twin for part in parts]), settings.average)
+        if time.monotonic() - written > CHECKPOINT_EVERY:
+            save()
+            written = time.monotonic()
     if settings.schedule == "cosine":
         progress["lr"] = lr
-    mean = float(total) / int(train.response.isfinite().sum())
-    if not math.isfinite(mean):
-        msg = (
-            f"The fit diverged in epoch {epoch + 1} (training loss {mean}); "
-            f"lower `lr`, now {settings.lr}."
+    return progress["total"] / sum(int(part.train.response.isfinite().sum()) for part in parts)
+
+
+def _batches(
+    parts: list[Part], settings: FitSettings, epoch: int
+) -> list[list[tuple[int, Tensor]]]:
+    """For each step, the trials of each session that has some left: (session, trials)."""
+    shuffled = []
+    for number, part in enumerate(parts):
+        seed = np.random.SeedSequence([settings.seed, epoch, number]).generate_state(1)[0]
+        order = torch.Generator().manual_seed(int(seed))
+        shuffled.append(
+            torch.randperm(len(part.train), generator=order).split(settings.batch_size)
         )
-        raise FloatingPointError(msg)
-    return mean
+    return [
+        [(number, of[step]) for number, of in enumerate(shuffled) if step < len(of)]
+        for step in range(max(map(len, shuffled)))
+    ]
+
+
+def _step(
+    parts: list[Part],
+    chosen: list[tuple[int, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    settings: FitSettings,
+    place: tuple[int, int],
+) -> float:
+    """Take one step of the optimiser; return the summed loss."""
+    optimizer.zero_grad()
+    total, rank, world = 0.0, _rank(), _world()
+    for number, trials in chosen:
+        twin, train = parts[number].twin, parts[number].train
+        seed = np.random.SeedSequence([settings.seed, *place, number, rank]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        twin.readout.generator = generator
+        torch.manual_seed(int(seed))  # for parts that draw from torch's own generator
+        trials = trials[rank::world]
+        clip = _clip(train, trials, settings, generator) if twin.spec.is_video else None
+        images, response, context = train.batch(trials.to(train.index.device), clip)
+        rate = twin.relative_rate(images, **context, whole=False)  # type: ignore[arg-type]
+        loss = twin_loss(twin, rate, response, settings)
+        penalty = twin.regularizer(settings.core_weight, settings.readout_weight)
+        weight = math.sqrt(len(train) / settings.batch_size)
+        (weight * loss + penalty / world).backward()
+        total += float(loss.detach())
+    if world > 1:
+        total = _add_up(optimizer, total)
+    optimizer.step()
+    return total
+
+
+def _clip(
+    train: Trials, trials: Tensor, settings: FitSettings, generator: torch.Generator
+) -> tuple[Tensor, int]:
+    """First frames, drawn anew each time, and the length of the clips that are shown."""
+    room = train.frames.cpu()[trials]
+    length = min(settings.clip_frames, int(room.min()))
+    draws = torch.rand(len(trials), generator=generator)
+    return (draws * (room - length + 1)).long(), length
+
+
+def twin_loss(twin: DeepTwin, rate: Tensor, response: Tensor, settings: FitSettings) -> Tensor:
+    """Loss summed over trials, neurons and frames; missing responses are left out.
+
+    `rate` is in units of the twin's `response_scale`, `response` in those of the recording; of
+    a video, the last frames of the response are compared.
+    """
+    if twin.spec.is_video:
+        response = response[..., -rate.shape[-1] :].movedim(2, 1).flatten(0, 1)
+        rate = rate.movedim(2, 1).flatten(0, 1)
+    relative = response / twin.response_scale
+    if settings.loss == "correlation":
+        return correlation_loss(rate, relative) * relative.isfinite().sum()
+    return twin.likelihood.loss(rate, relative).sum()
+
+
+def _add_up(optimizer: torch.optim.Optimizer, total: float) -> float:
+    """Sum gradients and loss over the processes, so that all take the same step."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat(
+        [value.reshape(-1) for value in gradients] + [gradients[0].new_tensor([total])]
+    )
+    distributed.all_reduce(flat)
+    begin = 0
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = flat[begin : begin + gradient.numel()].view_as(gradient)
+        begin += gradient.numel()
+    return float(flat[-1])
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _world() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, latest: nn.Module, share: float) -> None:
+    """Move the running average of weights (and of batch-norm statistics) towards the latest."""
+    new = latest.state_dict()
+    old = average.state_dict()
+    floating = [name for name, value in old.items() if value.is_floating_point()]
+    torch._foreach_lerp_(
+        [old[name] for name in floating], [new[name] for name in floating], 1 - share
+    )
+    for name in old.keys() - set(floating):
+        old[name].copy_(new[name])
+
+
+def _diverged(progress: dict[str, Any], settings: FitSettings) -> str:
+    """Say what to try; raise where no good weights are left to go on with."""
+    progress["diverged"] = True
+    msg = (
+        f"The fit diverged in epoch {progress['epoch'] + 1} (the loss is not finite); lower `lr`, "
+        f"now {settings.lr:g}"
+    )
+    if progress["best_epoch"] < 0:
+        raise FloatingPointError(msg + ".")
+    return f"{msg}. The weights are those of epoch {progress['best_epoch'] + 1}."
 
 
 def _cosine(share: float, settings: FitSettings) -> float:
@@ -258,29 +577,34 @@ def _words(progress: dict[str, Any], settings: FitSettings) -> str:
     return words
 
 
-def _relative_rate(twin: DeepTwin, images: Tensor, context: dict[str, Tensor]) -> Tensor:
-    return twin.relative_rate(
-        images, behavior=context.get("behavior"), pupil_center=context.get("pupil_center")
-    )
-
-
 @torch.inference_mode()
-def _validate(twin: DeepTwin, validation: Trials, batch_size: int = 256) -> tuple[float, float]:
-    """Loss per trial and neuron, and single-trial correlation averaged over neurons."""
-    twin.eval()
-    rates, loss = [], 0.0
-    for chosen in torch.arange(len(validation), device=validation.index.device).split(batch_size):
-        images, response, context = validation.batch(chosen)
-        rate = _relative_rate(twin, images, context)
-        loss += float(poisson_loss(rate, response / twin.response_scale))
-        rates.append(rate.float().cpu())
-    recorded = validation.response.cpu().numpy()
-    correlation = single_trial_correlation(recorded, torch.cat(rates).numpy())
-    defined = correlation[np.isfinite(correlation)]
-    return loss / np.isfinite(recorded).sum(), float(defined.mean()) if defined.size else math.nan
+def _validate(parts: list[Part], settings: FitSettings, images: int = 256) -> tuple[float, float]:
+    """Loss per trial and neuron, and single-trial correlation averaged over neurons.
+
+    Of videos, the frames whose whole history was shown count.
+    """
+    loss, count, correlations = 0.0, 0, []
+    for part in parts:
+        twin, validation = part.twin.eval(), part.validation
+        response = validation.response
+        size = images if response.ndim == 2 else max(images // response.shape[2], 1)
+        rates, recorded = [], []
+        for chosen in torch.arange(len(validation), device=validation.index.device).split(size):
+            shown, seen, context = validation.batch(chosen)
+            rate = twin.relative_rate(shown, **context, whole=False)  # type: ignore[arg-type]
+            loss += float(twin_loss(twin, rate, seen, settings))
+            seen = seen[..., -rate.shape[-1] :] if twin.spec.is_video else seen
+            rates.append(as_rows(rate.float().cpu().numpy()))
+            recorded.append(as_rows(seen.cpu().numpy()))
+        together = np.concatenate(recorded)
+        count += int(np.isfinite(together).sum())
+        correlations.append(single_trial_correlation(together, np.concatenate(rates)))
+    every = np.concatenate(correlations)
+    defined = every[np.isfinite(every)]
+    return loss / count, float(defined.mean()) if defined.size else math.nan
 
 
-def _history(progress: dict[str, Any], recording: xr.Dataset, twin: DeepTwin) -> xr.Dataset:
+def _history(progress: dict[str, Any], twin: Twin) -> xr.Dataset:
     variables = {
         name: ("epoch", np.asarray(progress["history"][name]), {"long_name": words, "units": unit})
         for name, (words, unit) in HISTORY.items()

@@ -10,11 +10,12 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab import __version__
-from twinlab.schema import InputError, fingerprint
+from twinlab.schema import InputError, fingerprint, stimulus_kind
 from twinlab.twins import StimulusSpec
 
 __all__ = [
     "Trials",
+    "as_rows",
     "context_moments",
     "image_spec",
     "origin_of",
@@ -30,13 +31,13 @@ class Trials:
 
     Attributes
     ----------
-    images : Tensor of shape (n_image, channel, y, x)
+    images : Tensor of shape (n_image, channel[, frame], y, x)
         `uint8` where the recording's are; converted a batch at a time.
     index : Tensor of int of shape (n_trial,)
-        Image of each trial.
-    response : Tensor of shape (n_trial, n_neuron)
+        Image or video of each trial.
+    response : Tensor of shape (n_trial, n_neuron[, frame])
         In the recording's units; NaN where missing.
-    context : dict of str to Tensor of shape (n_trial, n)
+    context : dict of str to Tensor of shape (n_trial, n[, frame])
         `behavior` and `pupil_center`, gaps filled with the typical values.
 
     """
@@ -50,10 +51,35 @@ class Trials:
         """Count the trials."""
         return len(self.index)
 
-    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Images (float, grey levels), responses and context of the chosen trials."""
+    @property
+    def frames(self) -> Tensor:
+        """Frames of each trial up to its last response, (n_trial,)."""
+        seen = self.response.isfinite().any(1)
+        return seen.shape[1] - seen.flip(1).int().argmax(1)
+
+    def batch(
+        self, chosen: Tensor, clip: tuple[Tensor, int] | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Images (float, grey levels), responses and context of the chosen trials.
+
+        Of videos only a `clip` is taken, if given: the first frame of each, and their number.
+        """
         context = {name: value[chosen] for name, value in self.context.items()}
-        return self.images[self.index[chosen]].float(), self.response[chosen], context
+        index = self.index[chosen]
+        if clip is None:
+            return self.images[index].float(), self.response[chosen], context
+        start, length = clip
+        parts = [slice(begin, begin + length) for begin in start.tolist()]
+
+        def cut(values: Tensor, rows: Tensor, axis: int) -> Tensor:
+            each = zip(rows.tolist(), parts, strict=True)
+            return torch.stack([values[(row, *[slice(None)] * axis, part)] for row, part in each])
+
+        return (
+            cut(self.images, index, 1).float(),
+            cut(self.response, chosen, 1),
+            {name: cut(value, chosen, 1) for name, value in self.context.items()},
+        )
 
 
 def take_trials(
@@ -77,7 +103,7 @@ def take_trials(
     """
     chosen = recording.isel(trial=recording.split.values == split)
     response = chosen.response.values
-    seen = ~np.isnan(response).all(axis=1)
+    seen = ~np.isnan(response).all(axis=tuple(range(1, response.ndim)))
     if not seen.any():
         msg = (
             f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
@@ -90,7 +116,8 @@ def take_trials(
     context = {}
     for name, typical in context_moments(recording)[0].items():
         values = chosen[name].values
-        filled = np.where(np.isnan(values), typical, values).astype(np.float32)
+        usual = np.reshape(typical, (-1, *[1] * (values.ndim - 2)))
+        filled = np.where(np.isnan(values), usual, values).astype(np.float32)
         context[name] = torch.as_tensor(filled).to(device)
     return Trials(
         images=images,
@@ -105,15 +132,15 @@ def image_spec(recording: xr.Dataset) -> StimulusSpec:
     index = recording.stimulus_index.values[recording.split.values == "train"]
     pixels = recording.stimulus.values[np.unique(index)]
     whole = pixels.dtype == np.uint8
-    channel, height, width = pixels.shape[1:]
     return StimulusSpec(
-        channel,
-        height,
-        width,
+        pixels.shape[1],
+        pixels.shape[-2],
+        pixels.shape[-1],
         mean=float(pixels.mean(dtype=np.float64)),
         std=float(max(pixels.std(dtype=np.float64), 1e-6)),
         low=0.0 if whole else float(pixels.min()),
         high=255.0 if whole else float(pixels.max()),
+        frame_rate=recording.attrs["frame_rate"] if stimulus_kind(recording) == "video" else None,
     )
 
 
@@ -125,13 +152,20 @@ def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict
     train = recording.isel(trial=recording.split.values == "train")
     typical, moments = {}, {}
     for name in ("behavior", "pupil_center"):
-        if name not in train or np.isnan(train[name].values).all(axis=0).any():
+        if name not in train:
             continue
-        values = train[name].values.astype(np.float64)
+        values = as_rows(train[name].values).astype(np.float64)
+        if np.isnan(values).all(axis=0).any():
+            continue
         typical[name] = [float(v) for v in np.nanmedian(values, axis=0)]
         std = np.nanstd(values, axis=0)
         moments[name] = np.stack([np.nanmean(values, axis=0), np.where(std > 0, std, 1)])
     return typical, moments
+
+
+def as_rows(values: np.ndarray) -> np.ndarray:
+    """What was recorded, (trial, n) or (trial, n, frame), as one row a trial or frame."""
+    return values if values.ndim == 2 else np.moveaxis(values, 2, 1).reshape(-1, values.shape[1])
 
 
 def response_moments(response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +173,7 @@ def response_moments(response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Parameters
     ----------
-    response : ndarray of shape (n_trial, n_neuron)
+    response : ndarray of shape (n_trial, n_neuron[, n_frame])
         Of training trials; NaN where missing. A neuron may be missing altogether.
 
     Returns
@@ -149,6 +183,7 @@ def response_moments(response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (less than 1 % of the average one) is not blown up and gets the average one's.
 
     """
+    response = as_rows(response)
     seen = np.isfinite(response)
     count = np.maximum(seen.sum(axis=0), 1)
     mean = np.where(seen, response, 0).sum(axis=0, dtype=np.float64) / count

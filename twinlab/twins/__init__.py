@@ -12,6 +12,7 @@ from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.linear import LinearNonlinearTwin
 from twinlab.twins.peers import import_peer, load_peer_core, load_peer_readout
+from twinlab.twins.sessions import SessionsTwin
 from twinlab.twins.storing import KINDS, check_twin_target, load_twin, save_twin
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "DeepTwin",
     "EnsembleTwin",
     "LinearNonlinearTwin",
+    "SessionsTwin",
     # neuralpredictors' parts
     "import_peer",
     "load_peer_core",

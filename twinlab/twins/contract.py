@@ -18,6 +18,7 @@ from twinlab.schema import InputError
 
 __all__ = [
     "ConditionedTwin",
+    "Context",
     "StimulusSpec",
     "Twin",
     "check_twin",

@@ -17,6 +17,7 @@ from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import Core, StackedCore, VideoCore
 from twinlab.twins.cropping import features_at, window_size
+from twinlab.twins.likelihoods import LIKELIHOODS
 from twinlab.twins.readouts import GaussianReadout, PositionNetwork, Readout
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
@@ -104,6 +105,7 @@ class Architecture:
             "readout": list(READOUTS),
             "positions": ["free", "cortical", "both"],
             "behavior": ["none", "channels", "gain", "core"],
+            "likelihood": list(LIKELIHOODS),
             "covariance": ["full", "uncorrelated", "isotropic"],
         }
         for name, known in choices.items():
@@ -290,6 +292,7 @@ class DeepTwin(Twin):
             self.modulator = (
                 Modulator(n_behavior, n_neuron) if architecture.behavior == "gain" else None
             )
+            self.likelihood = LIKELIHOODS[architecture.likelihood](n_neuron)
         if isinstance(self.readout.bias, nn.Parameter):
             # ELU(x) + 1 gives the mean response where x is
             relative = torch.as_tensor(np.maximum(mean / scale, 1e-3), dtype=torch.float32)

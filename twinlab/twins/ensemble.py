@@ -55,14 +55,19 @@ class EnsembleTwin(Twin):
         super().__init__(first.spec, first.neurons, context, origin or first.origin)
         self.members = nn.ModuleList(members)
 
+    @property
+    def each(self) -> list[Twin]:
+        """Its members."""
+        return [member for member in self.members if isinstance(member, Twin)]
+
     def responses(self, stimulus: Tensor, **asked: Any) -> Tensor:
         """Responses of each member, (member, batch, neuron) or (member, batch) if paired."""
         outputs = []
-        for member in self.members:
+        for member in self.each:
             used = {
                 name: value
                 for name, value in asked.items()
-                if name not in ("behavior", "pupil_center") or name in member.context  # type: ignore[operator]
+                if name not in ("behavior", "pupil_center") or name in member.context
             }
             outputs.append(member(stimulus, **used))
         return torch.stack(outputs)
@@ -93,5 +98,5 @@ class EnsembleTwin(Twin):
 
     def for_inference(self) -> EnsembleTwin:
         """Frozen copy of every member, each rearranged for speed in its own way."""
-        frozen = EnsembleTwin([member.for_inference() for member in self.members], self.origin)  # type: ignore[operator]
+        frozen = EnsembleTwin([member.for_inference() for member in self.each], self.origin)
         return frozen.eval().requires_grad_(False)

@@ -24,6 +24,7 @@ from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.deep import DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.linear import LinearNonlinearTwin
+from twinlab.twins.sessions import SessionsTwin
 
 __all__ = ["KINDS", "check_twin_target", "load_twin", "save_twin"]
 
@@ -34,12 +35,15 @@ KINDS: dict[str, type[DeepTwin] | type[LinearNonlinearTwin]] = {
 }
 
 
+COMPOSED = [EnsembleTwin.kind, SessionsTwin.kind]
+
+
 def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
     """Write a twin as a folder, whole or not at all, and return where it is.
 
     Parameters
     ----------
-    twin : DeepTwin, LinearNonlinearTwin or EnsembleTwin
+    twin : DeepTwin, LinearNonlinearTwin, EnsembleTwin or SessionsTwin
     path : path
         Folder to write; an existing twin there is replaced.
 
@@ -58,11 +62,17 @@ def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
         "spec": asdict(twin.spec),
         "context": twin.context,
         "origin": twin.origin,
+        "tied": _tied(twin),
         **_describe(twin),
     }
     with write_whole(path) as partial:
         partial.mkdir()
-        state = {name: value.contiguous() for name, value in twin.state_dict().items()}
+        tied = description["tied"]
+        state = {
+            name: value.contiguous()
+            for name, value in twin.state_dict().items()
+            if not any(name.startswith(f"{copy}.") for copy in tied)
+        }
         (partial / "weights.safetensors").write_bytes(save(state))
         (partial / "twin.json").write_text(json.dumps(description, indent=1))
         (partial / "neurons.nc").write_bytes(netcdf_bytes(twin.neurons))
@@ -109,7 +119,16 @@ def load_twin(path: str | PathLike[str]) -> Twin:
         with xr.open_dataset(path / "neurons.nc", engine="h5netcdf") as stored:
             neurons = stored.load()
         twin = _build(description, neurons)
+        tied = description.get("tied", {})
+        for copy, original in tied.items():
+            twin.set_submodule(copy, twin.get_submodule(original))
         state = load_file(path / "weights.safetensors")
+        for copy, original in tied.items():
+            state |= {
+                f"{copy}.{name.removeprefix(f'{original}.')}": value
+                for name, value in state.items()
+                if name.startswith(f"{original}.")
+            }
         if any(value.dtype == torch.float64 for value in state.values()):
             twin = twin.double()
         twin.load_state_dict(state)
@@ -130,6 +149,17 @@ def load_twin(path: str | PathLike[str]) -> Twin:
     return twin.eval()
 
 
+def _tied(twin: Twin) -> dict[str, str]:
+    """Modules that are one and the same, as a core of several sessions is: copy -> first name."""
+    first: dict[int, str] = {}
+    tied: dict[str, str] = {}
+    for name, module in twin.named_modules(remove_duplicate=False):
+        original = first.setdefault(id(module), name)
+        if original != name and not any(name.startswith(f"{copy}.") for copy in tied):
+            tied[name] = original
+    return tied
+
+
 def _describe(twin: Twin) -> dict[str, Any]:
     if isinstance(twin, EnsembleTwin):
         members = [
@@ -139,12 +169,23 @@ def _describe(twin: Twin) -> dict[str, Any]:
                 "context": member.context,
                 "origin": member.origin,
             }
-            for member in twin.members
-            if isinstance(member, Twin)
+            for member in twin.each
         ]
         return {"kind": twin.kind, "members": members}
+    if isinstance(twin, SessionsTwin):
+        parts = [
+            {
+                **_describe(part),
+                "session": part.sessions[0],
+                "spec": asdict(part.spec),
+                "context": part.context,
+                "origin": part.origin,
+            }
+            for part in twin.each
+        ]
+        return {"kind": twin.kind, "parts": parts}
     if not isinstance(twin, DeepTwin | LinearNonlinearTwin):
-        msg = f"A {type(twin).__name__} cannot be saved; these can: {[*KINDS, EnsembleTwin.kind]}."
+        msg = f"A {type(twin).__name__} cannot be saved; these can: {COMPOSED + list(KINDS)}."
         raise InputError(msg)
     return {"kind": twin.kind, "settings": twin.settings}
 
@@ -155,8 +196,15 @@ def _build(description: dict[str, Any], neurons: xr.Dataset) -> Twin:
     if kind == EnsembleTwin.kind:
         members = [_build(member, neurons) for member in description["members"]]
         return EnsembleTwin(members, origin)
+    if kind == SessionsTwin.kind:
+        session = neurons.session.values.astype(str)
+        parts = [
+            _build(part, neurons.isel(neuron=session == part["session"]))
+            for part in description["parts"]
+        ]
+        return SessionsTwin(parts, origin)
     if kind not in KINDS:
-        msg = f"Unknown kind of twin {kind!r}; known: {[*KINDS, EnsembleTwin.kind]}."
+        msg = f"Unknown kind of twin {kind!r}; known: {COMPOSED + list(KINDS)}."
         raise InputError(msg)
     return KINDS[kind].from_settings(
         description["settings"],
