@@ -8,6 +8,7 @@ from twinlab.twins.contract import (
     match_neurons,
     predict_responses,
 )
+from twinlab.twins.cores import Core, VideoCore
 from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.linear import LinearNonlinearTwin
@@ -32,6 +33,9 @@ __all__ = [
     "EnsembleTwin",
     "LinearNonlinearTwin",
     "SessionsTwin",
+    # what parts of a deep twin must offer
+    "Core",
+    "VideoCore",
     # neuralpredictors' parts
     "import_peer",
     "load_peer_core",

@@ -337,7 +337,8 @@ class DeepTwin(Twin):
         rate = self.relative_rate(
             stimulus, behavior=behavior, pupil_center=pupil_center, neuron=neuron, paired=paired
         )
-        return rate * (self.response_scale if neuron is None else self.response_scale[neuron])
+        scale = self.response_scale if neuron is None else self.response_scale[neuron]
+        return rate * (scale[:, None] if self.spec.is_video else scale)
 
     def relative_rate(
         self,
