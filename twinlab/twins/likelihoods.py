@@ -52,6 +52,7 @@ class Likelihood(nn.Module):
 
     """
 
+    discrete = False  # whether responses are counts, of which `log_prob` gives probabilities
     scale: Tensor
 
     def __init__(self, n_neuron: int) -> None:
@@ -162,6 +163,7 @@ class PoissonLikelihood(Likelihood):
     counts in the recording's units and is refused where `initialise` saw other responses.
     """
 
+    discrete = True
     counts: Tensor
 
     def __init__(self, n_neuron: int) -> None:
@@ -214,7 +216,8 @@ class PoissonLikelihood(Likelihood):
     ) -> Tensor:
         """Probability up to or below a response; see `Likelihood.cdf`."""
         mean, scale = self._counted(rate, neuron)
-        count = (response * scale).round() - float(below)
+        given = response * scale  # whole up to rounding
+        count = torch.ceil(given - 1e-3) - 1 if below else torch.floor(given + 1e-3)
         upto = torch.special.gammaincc(count.clamp_min(0) + 1, mean)
         return torch.where(count < 0, 0.0, upto)
 
