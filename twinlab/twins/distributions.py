@@ -239,7 +239,11 @@ def predict_distribution(
                 if name in batch
             }
             expected = response_distribution(
-                fast, torch.as_tensor(shown).to(like), neuron=neuron, **context
+                fast,
+                torch.as_tensor(shown).to(like),
+                behavior=context.get("behavior"),
+                pupil_center=context.get("pupil_center"),
+                neuron=neuron,
             )
             response = torch.as_tensor(batch.response.values).to(like)
             missing = torch.isnan(response)

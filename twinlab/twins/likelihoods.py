@@ -404,7 +404,7 @@ class ZeroInflatedGammaLikelihood(Likelihood):
         super().__init__(n_neuron)
         self.register_buffer("threshold", torch.full((n_neuron,), threshold))
         self.log_concentration = nn.Parameter(torch.zeros(n_neuron))
-        self.raw_event = nn.Parameter(torch.full((n_neuron,), _inverse_softplus(1.0)))
+        self.raw_event = nn.Parameter(_inverse_softplus(torch.ones(n_neuron)))
         self.raw_most = nn.Parameter(torch.full((n_neuron,), 3.0))
 
     def _start(self, response: Tensor) -> None:
@@ -533,8 +533,7 @@ def _log_gamma(value: Tensor, concentration: Tensor, mean: Tensor) -> Tensor:
     )
 
 
-def _inverse_softplus(value: Tensor | float) -> Tensor:
-    value = torch.as_tensor(value)
+def _inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
 
 
