@@ -145,8 +145,15 @@ def test_a_spread_that_knows_the_error_is_told_from_one_that_does_not(mean):
     shuffled = predicted.assign(variance_twin=labelled(rng.permutation(spread**2)))
     blind = score_calibration(labelled(response), shuffled)
     assert (np.abs(blind.spread_error_correlation) < 0.15).all()
-    alone = score_calibration(labelled(response), predicted[["cdf"]])
-    assert alone.spread_error_correlation.isnull().all()
+    response[:, 1] = np.nan
+    rest = score_calibration(labelled(response), predicted)
+    assert np.isnan(rest.spread_error_correlation[1])
+    assert float(rest.image_spread_error_correlation) > 0.7
+    one_twin = predicted.assign(variance_twin=predicted.variance_twin * np.nan)
+    for without in (predicted[["cdf"]], one_twin):
+        alone = score_calibration(labelled(response), without)
+        assert alone.spread_error_correlation.isnull().all()
+        assert np.isnan(alone.image_spread_error_correlation)
 
 
 def test_mistakes_are_named(mean):

@@ -15,9 +15,8 @@ def make(make_twin):
     """A small twin with a likelihood, its scales and parameters all different."""
 
     def build(kind, seed=0):
-        twin = make_twin(seed)
+        twin = make_twin(seed, likelihood=kind)
         rng = torch.Generator().manual_seed(seed)
-        twin.likelihood = LIKELIHOODS[kind](N_NEURON)
         twin.response_scale.copy_(torch.rand(N_NEURON, generator=rng) + 0.5)
         counts = torch.randint(0, 4, (60, N_NEURON), generator=rng).double()
         twin.likelihood.initialise(counts + 1e-6, twin.response_scale)
@@ -118,8 +117,11 @@ def test_recorded_responses_are_placed_in_their_distribution(cortex, recording, 
     shape = recording.stimulus.shape[1:]
     labels = recording.drop_vars(list(recording.data_vars))
     labels = labels.drop_vars([name for name in labels.coords if labels[name].dims != ("neuron",)])
-    twin = DeepTwin(Architecture(layers=1, hidden=4), StimulusSpec(*shape, 110.0, 60.0), labels)
-    twin.likelihood = LIKELIHOODS["gaussian"](recording.sizes["neuron"])
+    twin = DeepTwin(
+        Architecture(layers=1, hidden=4, likelihood="gaussian"),
+        StimulusSpec(*shape, 110.0, 60.0),
+        labels,
+    )
     recording = recording.copy(deep=True)
     recording.response.values[np.flatnonzero(recording.split.values == "test")[-1], 3] = np.nan
     backwards = recording.isel(neuron=slice(None, None, -1))

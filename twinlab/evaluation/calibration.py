@@ -281,11 +281,16 @@ def _spread_and_error(
     for neuron in range(n_neuron):
         by_neuron[neuron] = _rank_correlation(spread[:, neuron], error[:, neuron])
     # in units of how much each neuron varies: otherwise the liveliest decide
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.array([np.std(column[~np.isnan(column)]) for column in recorded.T])
-        scale = np.where(scale > 0, scale, np.nan)
-    whole = np.isfinite(error / scale).any(1)
-    relative = [np.nanmean((values / scale)[whole], axis=1) for values in (spread, error)]
+    mean = _ratio(np.where(known, recorded, 0).sum(0), known.sum(0))
+    scale = np.sqrt(_ratio(np.where(known, (recorded - mean) ** 2, 0).sum(0), known.sum(0)))
+    defined = np.isfinite(error) & np.isfinite(spread) & (scale > 0)
+    relative = [
+        _ratio(
+            np.divide(values, scale, where=defined, out=np.zeros_like(values)).sum(1),
+            defined.sum(1),
+        )
+        for values in (spread, error)
+    ]
     return by_neuron, _rank_correlation(*relative)
 
 
