@@ -4,6 +4,7 @@ The room compares two labelled arrays and never sees a model, so a twin, a linea
 baseline and the other half of the trials are scored by the same code.
 """
 
+from twinlab.evaluation.calibration import place_among_samples, score_calibration
 from twinlab.evaluation.measures import (
     cc_max,
     cc_norm,
@@ -18,6 +19,7 @@ from twinlab.evaluation.scores import score_prediction, score_truth
 
 __all__ = [
     # labelled
+    "score_calibration",
     "score_prediction",
     "score_truth",
     # of arrays: agreement with a prediction
@@ -25,6 +27,8 @@ __all__ = [
     "correlation_to_average",
     "feve",
     "single_trial_correlation",
+    # of arrays: distributions
+    "place_among_samples",
     # of arrays: ceilings, from repeats alone
     "cc_max",
     "explainable_variance",

@@ -13,14 +13,14 @@ import os
 os.environ.setdefault("PANEL_INLINE", "true")
 
 from twinlab.explorers.bench import TwinBench  # noqa: E402
-from twinlab.explorers.familiarity import (  # noqa: E402
+from twinlab.explorers.matching import average_repeats  # noqa: E402
+from twinlab.explorers.progress import show_progress  # noqa: E402
+from twinlab.explorers.serving import notebook, serve  # noqa: E402
+from twinlab.twins.familiarity import (  # noqa: E402
     image_statistics,
     training_range,
     unfamiliar_features,
 )
-from twinlab.explorers.matching import average_repeats  # noqa: E402
-from twinlab.explorers.progress import show_progress  # noqa: E402
-from twinlab.explorers.serving import notebook, serve  # noqa: E402
 
 __all__ = [
     # explorers

@@ -12,20 +12,27 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import param
+import torch
 import xarray as xr
 
 from twinlab import plots, stimuli
-from twinlab.explorers.familiarity import training_range, unfamiliar_features
 from twinlab.explorers.findings import Findings
 from twinlab.explorers.looks import badge, card, page, words
 from twinlab.jobs import Cancelled, Job
 from twinlab.twins import Twin
+from twinlab.twins.familiarity import (
+    Familiarity,
+    fit_familiarity,
+    training_range,
+    unfamiliar_features,
+)
 
 __all__ = ["TwinBench"]
 
 RELIABLE = 0.15  # explainable variance below which a neuron is not judged (Sensorium)
 KINDS = ["grating", "round grating", "Gabor"]
 STIMULUS = ["kind", "orientation", "spatial_frequency", "phase", "contrast", "x", "y", "size"]
+N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
 N_GALLERY = 4  # images in each row of best and worst
 # Widths of the three columns' contents, in pixels; with their frames they fill 1 368.
 LEFT, HALF, RIGHT = 348, 246, 350
@@ -130,9 +137,10 @@ class TwinBench(pn.viewable.Viewer):
             results=results,
             session=session,
         )
-        self.training = None
+        self.training, self.familiarity = None, None
         if recording is not None and (recording.split.values == "train").any():
             self.training = training_range(recording)
+            self.familiarity = _familiarity(twin, recording)
         super().__init__()
         self._set_bounds()
         self.param.update(**params)
@@ -198,7 +206,17 @@ class TwinBench(pn.viewable.Viewer):
         """In what the stimulus is unlike all training images; empty where in nothing."""
         if self.training is None:
             return []
-        return unfamiliar_features(self.stimulus().values, self.training)
+        image = self.stimulus().values
+        faults = unfamiliar_features(image, self.training)
+        if self.familiarity is not None and not faults:
+            shown = torch.as_tensor(image[None])
+            if self.familiarity.unfamiliar(shown).item():
+                faults = [
+                    f"together its statistics lie {float(self.familiarity(shown)):.0f} standard "
+                    "deviations from the training images (held-out images: up to "
+                    f"{self.familiarity.threshold:.0f})"
+                ]
+        return faults
 
     def known(self, name: str) -> xr.Dataset | None:
         """Return the result of that name for the chosen neuron; None while it is not known.
@@ -746,6 +764,18 @@ def _stop(jobs: dict[str, Job]) -> None:
 
 def _fills_the_field(kind: str) -> bool:
     return kind == "grating"
+
+
+def _familiarity(twin: Twin, recording: xr.Dataset) -> Familiarity | None:
+    """What the training images are like, by their statistics; None without validation images."""
+    split, index = recording.split.values, recording.stimulus_index.values
+    shown, held_out = (
+        recording.stimulus.values[np.unique(index[split == name])[:N_FAMILIAR]]
+        for name in ("train", "validation")
+    )
+    if twin.spec.is_video or len(shown) < 2 or not len(held_out):
+        return None
+    return fit_familiarity(twin, shown, held_out, core=False)
 
 
 def _bare(figure: hv.Dimensioned) -> hv.Dimensioned:

@@ -5,6 +5,7 @@ The functions select, label and draw. They compute nothing a caller might want a
 see nothing but xarray, and set no style outside the element they return.
 """
 
+from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import (
     plot_gallery,
@@ -29,6 +30,7 @@ __all__ = [
     "plot_mei",
     "plot_receptive_field",
     # curves
+    "plot_calibration",
     "plot_history",
     "plot_tuning",
     "plot_tuning_grid",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import holoviews as hv
 import xarray as xr
 
+from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
@@ -59,6 +60,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "mei": _meis,
     "score": plot_scores,
     "fit": plot_history,
+    "calibration": plot_calibration,
 }
 
 

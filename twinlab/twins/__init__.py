@@ -10,7 +10,14 @@ from twinlab.twins.contract import (
 )
 from twinlab.twins.cores import Core, VideoCore
 from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
+from twinlab.twins.distributions import (
+    ResponseDistribution,
+    predict_distribution,
+    response_distribution,
+)
 from twinlab.twins.ensemble import EnsembleTwin
+from twinlab.twins.familiarity import Familiarity, fit_familiarity
+from twinlab.twins.likelihoods import LIKELIHOODS, Likelihood
 from twinlab.twins.linear import LinearNonlinearTwin
 from twinlab.twins.peers import import_peer, load_peer_core, load_peer_readout
 from twinlab.twins.sessions import SessionsTwin
@@ -24,6 +31,14 @@ __all__ = [
     "check_twin",
     "match_neurons",
     "predict_responses",
+    # beyond the rate: distributions of responses, distance from training
+    "LIKELIHOODS",
+    "Familiarity",
+    "Likelihood",
+    "ResponseDistribution",
+    "fit_familiarity",
+    "predict_distribution",
+    "response_distribution",
     # kinds of twin
     "CORES",
     "KINDS",

@@ -52,6 +52,7 @@ class Likelihood(nn.Module):
 
     """
 
+    discrete = False  # whether responses are counts, of which `log_prob` gives probabilities
     scale: Tensor
 
     def __init__(self, n_neuron: int) -> None:
@@ -162,6 +163,7 @@ class PoissonLikelihood(Likelihood):
     counts in the recording's units and is refused where `initialise` saw other responses.
     """
 
+    discrete = True
     counts: Tensor
 
     def __init__(self, n_neuron: int) -> None:
@@ -214,7 +216,8 @@ class PoissonLikelihood(Likelihood):
     ) -> Tensor:
         """Probability up to or below a response; see `Likelihood.cdf`."""
         mean, scale = self._counted(rate, neuron)
-        count = (response * scale).round() - float(below)
+        given = response * scale  # whole up to rounding
+        count = torch.ceil(given - 1e-3) - 1 if below else torch.floor(given + 1e-3)
         upto = torch.special.gammaincc(count.clamp_min(0) + 1, mean)
         return torch.where(count < 0, 0.0, upto)
 
@@ -401,7 +404,7 @@ class ZeroInflatedGammaLikelihood(Likelihood):
         super().__init__(n_neuron)
         self.register_buffer("threshold", torch.full((n_neuron,), threshold))
         self.log_concentration = nn.Parameter(torch.zeros(n_neuron))
-        self.raw_event = nn.Parameter(torch.full((n_neuron,), _inverse_softplus(1.0)))
+        self.raw_event = nn.Parameter(_inverse_softplus(torch.ones(n_neuron)))
         self.raw_most = nn.Parameter(torch.full((n_neuron,), 3.0))
 
     def _start(self, response: Tensor) -> None:
@@ -530,8 +533,7 @@ def _log_gamma(value: Tensor, concentration: Tensor, mean: Tensor) -> Tensor:
     )
 
 
-def _inverse_softplus(value: Tensor | float) -> Tensor:
-    value = torch.as_tensor(value)
+def _inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
 
 
