@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from scipy.optimize import brentq
-from scipy.stats import beta
 
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_recording
@@ -21,21 +19,28 @@ from twinlab.simulation.behavior import (
     BEHAVIOR_TYPICAL,
     GAZE_SPREAD,
     GAZE_TYPICAL,
+    States,
     draw_states,
 )
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
-from twinlab.simulation.noise import NOISES, draw_responses, noise_to_signal, oracle_correlation
+from twinlab.simulation.noise import NOISES, REPEATS, draw_responses, reliable_scale
 from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import StimulusSpec
 
-__all__ = ["COMPOSITION", "SimulatedCortex"]
+__all__ = [
+    "COMPOSITION",
+    "SimulatedCortex",
+    "check_numbers",
+    "check_settings",
+    "count_kinds",
+    "draw_seed",
+    "label_recording",
+    "order_trials",
+]
 
 COMPOSITION = {"simple": 0.4, "complex": 0.3, "normalized": 0.15, "surround": 0.15}
 ORIENTATION_MAPS = ("salt_and_pepper", "mapped")
 
-REPEATS = 10  # for which `reliability` is stated
-RELIABILITY_SPREAD = 0.1  # standard deviation across neurons
-LARGEST_MEAN = 10.0  # events per trial
 N_REFERENCE = 800  # images on which reliability is set
 N_STATE = 2  # states of the animal in which each of them is seen
 BATCH = 100  # images or trials between two reports
@@ -129,16 +134,16 @@ class SimulatedCortex:
         self.gaze_shift = gaze_shift
         self.noise = noise
         self.reliability = reliability
-        _check(self.settings)
+        check_settings(self.settings)
         self.session = f"simulated-{seed}"
 
         generator = np.random.default_rng([seed, 0])
         images = make_dead_leaves(
-            N_REFERENCE, height, width, _draw_seed(generator), channel=channel
+            N_REFERENCE, height, width, draw_seed(generator), channel=channel
         ).values
         self.spec = StimulusSpec(channel, height, width, float(images.mean()), float(images.std()))
         neurons = draw_neurons(
-            _count(self.composition, n_neuron),
+            count_kinds(self.composition, n_neuron),
             generator,
             session=self.session,
             height=height,
@@ -227,38 +232,23 @@ class SimulatedCortex:
         """
         job = job or Job()
         count = {"train": n_train, "validation": n_validation, "test": n_test}
-        n_image = sum(count.values())
-        if min(*count.values(), n_repeat - 1) < 0 or n_image < 1:
-            msg = (
-                "A recording needs at least one image, no negative number of images, and "
-                f"`n_repeat` >= 1, but got {count} and n_repeat = {n_repeat}."
-            )
-            raise InputError(msg)
+        n_image = check_numbers(count, n_repeat, "image")
         seed = self.seed if seed is None else seed
         generator = np.random.default_rng([self.seed, 1, check_seed(seed)])
-        stimulus = self._draw_images(n_image, _draw_seed(generator), job.part(0.0, 0.4))
-        split = np.repeat(list(count), list(count.values()))
-        shown = np.repeat(np.arange(n_image), np.where(split == "test", n_repeat, 1))
-        shown = generator.permutation(shown)
+        stimulus = self._draw_images(n_image, draw_seed(generator), job.part(0.0, 0.4))
+        shown, split = order_trials(count, n_repeat, generator)
         states = draw_states(len(shown), generator)
         true_rate = self._respond(stimulus, np.arange(n_image), job.part(0.4, 0.65))
         rate = self._respond(stimulus, shown, job.part(0.65, 1.0), **states._asdict())
-        # A recording of its own seed has its own name; the neurons stay in their session.
-        name = self.session if seed == self.seed else f"{self.session}-recording-{seed}"
-        recording = make_recording(
+        recording = label_recording(
+            self,
+            seed,
             stimulus=stimulus,
             response=draw_responses(rate, generator, self.noise),
-            trial={
-                "stimulus_index": shown,
-                "image_id": shown,
-                "split": split[shown],
-                "presentation_order": np.arange(len(shown)),
-            },
-            neuron={str(key): value.values for key, value in self.neurons.coords.items()},
-            behavior=states.behavior,
-            pupil_center=states.pupil_center,
-            response_units=NOISES[self.noise][2],
-            extra={
+            shown=shown,
+            split=split,
+            states=states,
+            truth={
                 "true_rate": (
                     ("image", "neuron"),
                     true_rate,
@@ -270,15 +260,7 @@ class SimulatedCortex:
                     {"long_name": "true filter, of unit norm", "units": "1"},
                 ),
             },
-            recording_id=name,
-            species="simulated",
-            source="twinlab.simulation",
-            license="CC0-1.0",
-            simulation=json.dumps(self.settings, sort_keys=True),
-            recording_seed=seed,
         )
-        for key, value in self.neurons.coords.items():
-            recording[key].attrs = dict(value.attrs)
         job.report(1.0, "recorded")
         return recording
 
@@ -337,42 +319,75 @@ class SimulatedCortex:
         shown = np.repeat(np.arange(len(images)), N_STATE)
         states = draw_states(len(shown), generator, persistence=0.0)
         drive = self._respond(images, shown, **states._asdict()).astype(float)
-        mean = drive.mean(0)
         drive = drive.reshape(len(images), N_STATE, self.n_neuron)
-        wander = drive.var(1, ddof=1).mean(0)  # by behaviour and gaze, within an image
-        signal = drive.mean(1).var(0, ddof=1) - wander / N_STATE  # between images
-        dispersion = NOISES[self.noise][1]
-        rank = generator.permutation((np.arange(self.n_neuron) + 0.5) / self.n_neuron)
+        return reliable_scale(drive, self.noise, self.reliability, generator)
 
-        def scale_for(target: float) -> np.ndarray:
-            spread = min(RELIABILITY_SPREAD, 0.5 * np.sqrt(target * (1 - target)))
-            pseudo_count = target * (1 - target) / spread**2 - 1
-            wanted = beta.ppf(rank, target * pseudo_count, (1 - target) * pseudo_count)
-            # Trial noise grows with the scale, signal and wandering with its square.
-            room = np.maximum(noise_to_signal(wanted, REPEATS) - wander / signal, 1e-9)
-            return np.minimum(dispersion * mean / (signal * room), LARGEST_MEAN / mean)
 
-        def reached(scale: np.ndarray) -> np.ndarray:
-            noise = wander / signal + dispersion * mean / (scale * signal)
-            return oracle_correlation(noise, REPEATS)
-
-        # Where behaviour keeps the best neurons below their target, the others make up for it.
-        best = reached(scale_for(0.95)).mean()
-        if best < self.reliability:
-            msg = (
-                f"`reliability` cannot be {self.reliability:g}: behaviour and gaze alone limit "
-                f"these neurons to {best:.2f}; lower it, or `running_gain`, `pupil_gain` and "
-                "`gaze_shift`."
-            )
-            raise InputError(msg)
-        target = brentq(
-            lambda t: reached(scale_for(t)).mean() - self.reliability, 0.5 * self.reliability, 0.95
+def check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
+    """Total number of images (or videos), or `InputError` if they cannot be shown."""
+    total = sum(count.values())
+    if min(*count.values(), n_repeat - 1) < 0 or total < 1:
+        msg = (
+            f"A recording needs at least one {what}, no negative number of {what}s, and "
+            f"`n_repeat` >= 1, but got {dict(count)} and n_repeat = {n_repeat}."
         )
-        scale = scale_for(target)
-        return scale, reached(scale)
+        raise InputError(msg)
+    return total
 
 
-def _check(settings: dict[str, Any]) -> None:
+def order_trials(
+    count: Mapping[str, int], n_repeat: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which stimulus each trial shows, at random, test stimuli repeatedly; split of each."""
+    split = np.repeat(list(count), list(count.values()))
+    shown = np.repeat(np.arange(len(split)), np.where(split == "test", n_repeat, 1))
+    shown = generator.permutation(shown)
+    return shown, split[shown]
+
+
+def label_recording(
+    cortex: Any,
+    seed: int,
+    *,
+    stimulus: np.ndarray,
+    response: np.ndarray,
+    shown: np.ndarray,
+    split: np.ndarray,
+    states: States,
+    truth: Mapping[str, Any],
+    **attrs: Any,
+) -> xr.Dataset:
+    """Make the recording of a simulated cortex, with the truth about it."""
+    # A recording of its own seed has its own name; the neurons stay in their session.
+    name = cortex.session if seed == cortex.seed else f"{cortex.session}-recording-{seed}"
+    recording = make_recording(
+        stimulus=stimulus,
+        response=response,
+        trial={
+            "stimulus_index": shown,
+            "image_id": shown,
+            "split": split,
+            "presentation_order": np.arange(len(shown)),
+        },
+        neuron={str(key): value.values for key, value in cortex.neurons.coords.items()},
+        behavior=states.behavior,
+        pupil_center=states.pupil_center,
+        response_units=NOISES[cortex.noise][2],
+        extra=truth,
+        recording_id=name,
+        species="simulated",
+        source="twinlab.simulation",
+        license="CC0-1.0",
+        simulation=json.dumps(cortex.settings, sort_keys=True),
+        recording_seed=seed,
+        **attrs,
+    )
+    for key, value in cortex.neurons.coords.items():
+        recording[key].attrs = dict(value.attrs)
+    return recording
+
+
+def check_settings(settings: dict[str, Any]) -> None:
     """Raise `InputError` naming every setting that cannot be used."""
     faults = []
     if settings["n_neuron"] < 1 or settings["channel"] < 1:
@@ -405,7 +420,7 @@ def _check(settings: dict[str, Any]) -> None:
         raise InputError(msg)
 
 
-def _count(composition: Mapping[str, float], n: int) -> dict[str, int]:
+def count_kinds(composition: Mapping[str, float], n: int) -> dict[str, int]:
     """Numbers of each kind, which add up to `n` and are nearest to the shares."""
     share = np.array([composition.get(kind, 0.0) for kind in KINDS])
     exact = share / share.sum() * n
@@ -414,6 +429,6 @@ def _count(composition: Mapping[str, float], n: int) -> dict[str, int]:
     return dict(zip(KINDS, count.tolist(), strict=True))
 
 
-def _draw_seed(generator: np.random.Generator) -> int:
+def draw_seed(generator: np.random.Generator) -> int:
     """Seed for images."""
     return int(generator.integers(2**63))
