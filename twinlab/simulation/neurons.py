@@ -143,16 +143,23 @@ class SimulatedTwin(Twin):
         rates, places = [], []
         for code, (name, rate_of_kind) in enumerate(KINDS.items()):
             place = torch.nonzero(kind == code)[:, 0]
-            row = None if neuron is None else self.row[neuron[place]]
-            drive = self._drive(name, seen[place] if paired else seen, row, paired)
+            which = place if neuron is None else neuron[place]
+            row = None if neuron is None else self.row[which]
+            drive = self._drive(name, seen[place] if paired else seen, row, which, paired)
             rates.append(rate_of_kind(drive))
             places.append(place)
         order = torch.argsort(torch.cat(places))
         axis = 0 if paired else 1
         return torch.cat(rates, axis).index_select(axis, order)
 
-    def _drive(self, kind: str, seen: Tensor, row: Tensor | None, paired: bool) -> Tensor:
-        """Products of pixels (last) and the filters of some neurons of a kind (all if None)."""
+    def _drive(
+        self, kind: str, seen: Tensor, row: Tensor | None, neuron: Tensor, paired: bool
+    ) -> Tensor:
+        """Products of pixels (last) and the filters of neurons of a kind, filters last.
+
+        `neuron` says which they are, `row` where in their kind, None if they are all of it.
+        """
+        del neuron  # what else differs between neurons of a kind is for subclasses
         filters = getattr(self, f"filters_{kind}").to(seen.dtype)
         if row is not None:
             filters = filters[row]
