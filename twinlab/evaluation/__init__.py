@@ -4,6 +4,7 @@ The room compares two labelled arrays and never sees a model, so a twin, a linea
 baseline and the other half of the trials are scored by the same code.
 """
 
+from twinlab.evaluation.frames import unroll_frames
 from twinlab.evaluation.measures import (
     cc_max,
     cc_norm,
@@ -20,6 +21,7 @@ __all__ = [
     # labelled
     "score_prediction",
     "score_truth",
+    "unroll_frames",
     # of arrays: agreement with a prediction
     "cc_norm",
     "correlation_to_average",

@@ -300,7 +300,9 @@ class SimulatedVideoCortex:
     def _draw_states(self, n: int, n_frame: int, generator: np.random.Generator) -> States:
         """Independent series of states, (n, k, n_frame) each."""
         series = [draw_states(n_frame, generator, persistence=self._persistence) for _ in range(n)]
-        return States(*(np.stack([value.T for value in values]) for values in zip(*series, strict=True)))
+        return States(
+            *(np.stack([value.T for value in values]) for values in zip(*series, strict=True))
+        )
 
     def _respond(
         self, videos: np.ndarray, shown: np.ndarray, job: Job | None = None, **context: np.ndarray

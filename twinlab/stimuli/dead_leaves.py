@@ -85,7 +85,7 @@ def make_dead_leaves_video(
     leaf_speed: float = 15.0,
     channel: int = 1,
     first: int = 0,
-    radius_min: float = 0.5,
+    radius_min: float = 1.0,
     radius_max: float | None = None,
     supersample: int = 2,
 ) -> xr.DataArray:
@@ -93,7 +93,8 @@ def make_dead_leaves_video(
 
     Each scene drifts as a whole, as when the eye moves, and each disc moves on its own, as
     things do; both velocities stay the same throughout a video. A disc that has left the
-    screen comes back on the other side, so that every frame is an image of `make_dead_leaves`.
+    screen comes back on the other side, so that every frame has the statistics of
+    `make_dead_leaves`.
 
     Video i depends on `seed`, i and the settings alone; its first frames are the same however
     many there are.
@@ -115,7 +116,7 @@ def make_dead_leaves_video(
     first : int
         Number of the first video.
     radius_min, radius_max, supersample
-        As in `make_dead_leaves`.
+        As in `make_dead_leaves`; discs smaller than a pixel would flicker as they move.
 
     Returns
     -------
