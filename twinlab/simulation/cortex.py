@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,23 +27,14 @@ from twinlab.simulation.noise import NOISES, REPEATS, draw_responses, reliable_s
 from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import StimulusSpec
 
-__all__ = [
-    "COMPOSITION",
-    "SimulatedCortex",
-    "check_numbers",
-    "check_settings",
-    "count_kinds",
-    "draw_seed",
-    "label_recording",
-    "order_trials",
-]
+__all__ = ["COMPOSITION", "N_STATE", "SimulatedCortex"]
 
 COMPOSITION = {"simple": 0.4, "complex": 0.3, "normalized": 0.15, "surround": 0.15}
 ORIENTATION_MAPS = ("salt_and_pepper", "mapped")
 
 N_REFERENCE = 800  # images on which reliability is set
 N_STATE = 2  # states of the animal in which each of them is seen
-BATCH = 100  # images or trials between two reports
+BATCH = 100  # images, trials or frames of them between two reports
 SMALLEST = 16  # pixels along a side that a receptive field needs
 
 
@@ -109,6 +100,9 @@ class SimulatedCortex:
 
     """
 
+    frame_rate: float | None = None
+    _session = "simulated"
+
     def __init__(
         self,
         seed: int = 0,
@@ -134,16 +128,21 @@ class SimulatedCortex:
         self.gaze_shift = gaze_shift
         self.noise = noise
         self.reliability = reliability
-        check_settings(self.settings)
-        self.session = f"simulated-{seed}"
+        _check(self.settings)
+        self.session = f"{self._session}-{seed}"
 
         generator = np.random.default_rng([seed, 0])
-        images = make_dead_leaves(
-            N_REFERENCE, height, width, draw_seed(generator), channel=channel
-        ).values
-        self.spec = StimulusSpec(channel, height, width, float(images.mean()), float(images.std()))
+        stimuli = self._draw_reference(_draw_seed(generator))
+        self.spec = StimulusSpec(
+            channel,
+            height,
+            width,
+            float(stimuli.mean()),
+            float(stimuli.std()),
+            frame_rate=self.frame_rate,
+        )
         neurons = draw_neurons(
-            count_kinds(self.composition, n_neuron),
+            _count(self.composition, n_neuron),
             generator,
             session=self.session,
             height=height,
@@ -153,23 +152,10 @@ class SimulatedCortex:
             running_gain=running_gain,
             pupil_gain=pupil_gain,
         )
-        filters = make_filters(neurons, height, width, channel, generator)
-        self._true_filter = self._first_filters(neurons, filters)
-        self._twin = SimulatedTwin(
-            self.spec,
-            neurons,
-            self._in_natural_units(filters, images),
-            gain=np.stack(
-                [neurons.true_pupil_gain, np.zeros(n_neuron), neurons.true_running_gain], 1
-            ),
-            gaze_shift=gaze_shift,
-            context={"behavior": BEHAVIOR_TYPICAL, "pupil_center": GAZE_TYPICAL},
-            spread={"behavior": BEHAVIOR_SPREAD, "pupil_center": GAZE_SPREAD},
-            origin={"simulation": self.settings},
-        ).eval()
-        scale, expected = self._reliable_scale(images, generator)
+        self._twin = self._build(neurons, stimuli, generator).eval()
+        scale, expected = self._reliable_scale(stimuli, generator)
         self._twin.scale.copy_(torch.as_tensor(scale))
-        self.neurons = neurons.assign_coords(
+        self.neurons = self._twin.neurons.assign_coords(
             true_reliability=(
                 "neuron",
                 expected,
@@ -188,7 +174,8 @@ class SimulatedCortex:
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
-        return f"SimulatedCortex({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{type(self).__name__}({settings})"
 
     def as_twin(self) -> SimulatedTwin:
         """Return the neurons as a twin: the model that predicts them as well as can be."""
@@ -230,63 +217,127 @@ class SimulatedCortex:
             If a number is negative or nothing is left to show.
 
         """
-        job = job or Job()
         count = {"train": n_train, "validation": n_validation, "test": n_test}
-        n_image = check_numbers(count, n_repeat, "image")
+        return self._record(count, n_repeat, seed, job or Job())
+
+    def _record(
+        self, count: dict[str, int], n_repeat: int, seed: int | None, job: Job, n_frame: int = 1
+    ) -> xr.Dataset:
+        n = _check_numbers(count, n_repeat, "image" if self.frame_rate is None else "video")
         seed = self.seed if seed is None else seed
         generator = np.random.default_rng([self.seed, 1, check_seed(seed)])
-        stimulus = self._draw_images(n_image, draw_seed(generator), job.part(0.0, 0.4))
-        shown, split = order_trials(count, n_repeat, generator)
-        states = draw_states(len(shown), generator)
-        true_rate = self._respond(stimulus, np.arange(n_image), job.part(0.4, 0.65))
+        stimulus = self._draw_stimuli(n, n_frame, _draw_seed(generator), job.part(0.0, 0.4))
+        shown, split = _order_trials(count, n_repeat, generator)
+        states = self._draw_states(len(shown), n_frame, generator)
+        true_rate = self._respond(stimulus, np.arange(n), job.part(0.4, 0.65))
         rate = self._respond(stimulus, shown, job.part(0.65, 1.0), **states._asdict())
-        recording = label_recording(
-            self,
-            seed,
+        attrs: dict[str, Any] = {} if self.frame_rate is None else {"frame_rate": self.frame_rate}
+        # A recording of its own seed has its own name; the neurons stay in their session.
+        name = self.session if seed == self.seed else f"{self.session}-recording-{seed}"
+        recording = make_recording(
             stimulus=stimulus,
             response=draw_responses(rate, generator, self.noise),
-            shown=shown,
-            split=split,
-            states=states,
-            truth={
-                "true_rate": (
-                    ("image", "neuron"),
-                    true_rate,
-                    {"long_name": "true mean response", "units": "events per trial"},
-                ),
-                "true_filter": (
-                    ("neuron", "channel", "y", "x"),
-                    self._true_filter,
-                    {"long_name": "true filter, of unit norm", "units": "1"},
-                ),
+            trial={
+                "stimulus_index": shown,
+                "image_id": shown,
+                "split": split,
+                "presentation_order": np.arange(len(shown)),
             },
+            neuron={str(key): value.values for key, value in self.neurons.coords.items()},
+            behavior=states.behavior,
+            pupil_center=states.pupil_center,
+            response_units=NOISES[self.noise][2],
+            extra=self._truth(true_rate),
+            recording_id=name,
+            species="simulated",
+            source="twinlab.simulation",
+            license="CC0-1.0",
+            simulation=json.dumps(self.settings, sort_keys=True),
+            recording_seed=seed,
+            **attrs,
         )
+        for key, value in self.neurons.coords.items():
+            recording[key].attrs = dict(value.attrs)
         job.report(1.0, "recorded")
         return recording
 
-    def _draw_images(self, n: int, seed: int, job: Job) -> np.ndarray:
+    def _draw_reference(self, seed: int) -> np.ndarray:
+        """Images in whose units filters and rates are set."""
+        return make_dead_leaves(
+            N_REFERENCE, self.height, self.width, seed, channel=self.channel
+        ).values
+
+    def _build(
+        self, neurons: xr.Dataset, stimuli: np.ndarray, generator: np.random.Generator
+    ) -> SimulatedTwin:
+        """The neurons, in units of their drive by the stimuli."""
+        filters = make_filters(neurons, self.height, self.width, self.channel, generator)
+        self._true_filter = self._first_filters(neurons, filters)
+        filters = self._in_natural_units(filters, stimuli)
+        return SimulatedTwin(self.spec, neurons, filters, **self._twin_settings(neurons))
+
+    def _twin_settings(self, neurons: xr.Dataset) -> dict[str, Any]:
+        """What behaviour and gaze do to the neurons."""
+        still = np.zeros(self.n_neuron)
+        return {
+            "gain": np.stack([neurons.true_pupil_gain, still, neurons.true_running_gain], 1),
+            "gaze_shift": self.gaze_shift,
+            "context": {"behavior": BEHAVIOR_TYPICAL, "pupil_center": GAZE_TYPICAL},
+            "spread": {"behavior": BEHAVIOR_SPREAD, "pupil_center": GAZE_SPREAD},
+            "origin": {"simulation": self.settings},
+        }
+
+    def _draw_stimuli(self, n: int, n_frame: int, seed: int, job: Job) -> np.ndarray:
         """Dead leaves, in portions short enough to be cancelled between."""
-        images = np.empty((n, *self.spec.shape), np.uint8)
-        for start in range(0, n, BATCH):
-            job.report(start / n, "making images")
-            stop = min(start + BATCH, n)
-            images[start:stop] = make_dead_leaves(
-                stop - start, self.height, self.width, seed, channel=self.channel, first=start
-            )
-        return images
+        size = (self.height, self.width, seed)
+        portions = []
+        for start, stop in _portions(n, n_frame):
+            job.report(start / n, "making stimuli")
+            made = self._make_leaves(stop - start, *size, n_frame=n_frame, first=start)
+            portions.append(made.values)
+        return np.concatenate(portions)
+
+    def _make_leaves(self, *size: int, n_frame: int, first: int) -> xr.DataArray:
+        del n_frame  # an image has one
+        return make_dead_leaves(*size, channel=self.channel, first=first)
+
+    def _draw_states(self, n_trial: int, n_frame: int, generator: np.random.Generator) -> States:
+        """What the animal does in trials that follow one another."""
+        del n_frame
+        return draw_states(n_trial, generator)
+
+    def _truth(self, true_rate: np.ndarray) -> dict[str, Any]:
+        """Variables of a recording that only a simulated one has."""
+        return {
+            "true_rate": (
+                ("image", "neuron"),
+                true_rate,
+                {"long_name": "true mean response", "units": "events per trial"},
+            ),
+            "true_filter": (
+                ("neuron", "channel", "y", "x"),
+                self._true_filter,
+                {"long_name": "true filter, of unit norm", "units": "1"},
+            ),
+        }
 
     def _respond(
-        self, images: np.ndarray, shown: np.ndarray, job: Job | None = None, **context: np.ndarray
+        self,
+        stimuli: np.ndarray,
+        shown: np.ndarray,
+        job: Job | None = None,
+        **context: np.ndarray,
     ) -> np.ndarray:
-        """Mean responses to the images `shown`, (trial, neuron), each in its own context."""
-        rate = np.empty((len(shown), self.n_neuron), np.float32)
+        """Mean responses to the stimuli `shown`, (trial, neuron, ...), each in its own context."""
+        frames = stimuli.shape[2:-2]
+        rate = np.empty((len(shown), self.n_neuron, *frames), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(shown), BATCH):
+            for start, stop in _portions(len(shown), int(np.prod(frames))):
                 if job:
                     job.report(start / len(shown), "recording")
-                part = slice(start, start + BATCH)
+                part = slice(start, stop)
                 rate[part] = self._twin(
-                    torch.as_tensor(images[shown[part]]).float(),
+                    torch.as_tensor(stimuli[shown[part]]).float(),
                     **{name: torch.as_tensor(value[part]) for name, value in context.items()},
                 ).numpy()
         return rate
@@ -323,7 +374,7 @@ class SimulatedCortex:
         return reliable_scale(drive, self.noise, self.reliability, generator)
 
 
-def check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
+def _check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
     """Total number of images (or videos), or `InputError` if they cannot be shown."""
     total = sum(count.values())
     if min(*count.values(), n_repeat - 1) < 0 or total < 1:
@@ -335,7 +386,7 @@ def check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
     return total
 
 
-def order_trials(
+def _order_trials(
     count: Mapping[str, int], n_repeat: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which stimulus each trial shows, at random, test stimuli repeatedly; split of each."""
@@ -345,49 +396,14 @@ def order_trials(
     return shown, split[shown]
 
 
-def label_recording(
-    cortex: Any,
-    seed: int,
-    *,
-    stimulus: np.ndarray,
-    response: np.ndarray,
-    shown: np.ndarray,
-    split: np.ndarray,
-    states: States,
-    truth: Mapping[str, Any],
-    **attrs: Any,
-) -> xr.Dataset:
-    """Make the recording of a simulated cortex, with the truth about it."""
-    # A recording of its own seed has its own name; the neurons stay in their session.
-    name = cortex.session if seed == cortex.seed else f"{cortex.session}-recording-{seed}"
-    recording = make_recording(
-        stimulus=stimulus,
-        response=response,
-        trial={
-            "stimulus_index": shown,
-            "image_id": shown,
-            "split": split,
-            "presentation_order": np.arange(len(shown)),
-        },
-        neuron={str(key): value.values for key, value in cortex.neurons.coords.items()},
-        behavior=states.behavior,
-        pupil_center=states.pupil_center,
-        response_units=NOISES[cortex.noise][2],
-        extra=truth,
-        recording_id=name,
-        species="simulated",
-        source="twinlab.simulation",
-        license="CC0-1.0",
-        simulation=json.dumps(cortex.settings, sort_keys=True),
-        recording_seed=seed,
-        **attrs,
-    )
-    for key, value in cortex.neurons.coords.items():
-        recording[key].attrs = dict(value.attrs)
-    return recording
+def _portions(n: int, n_frame: int) -> Iterator[tuple[int, int]]:
+    """Ranges of stimuli of so many frames that are dealt with between two reports."""
+    size = max(BATCH // n_frame, 1)
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
 
 
-def check_settings(settings: dict[str, Any]) -> None:
+def _check(settings: dict[str, Any]) -> None:
     """Raise `InputError` naming every setting that cannot be used."""
     faults = []
     if settings["n_neuron"] < 1 or settings["channel"] < 1:
@@ -420,7 +436,7 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise InputError(msg)
 
 
-def count_kinds(composition: Mapping[str, float], n: int) -> dict[str, int]:
+def _count(composition: Mapping[str, float], n: int) -> dict[str, int]:
     """Numbers of each kind, which add up to `n` and are nearest to the shares."""
     share = np.array([composition.get(kind, 0.0) for kind in KINDS])
     exact = share / share.sum() * n
@@ -429,6 +445,6 @@ def count_kinds(composition: Mapping[str, float], n: int) -> dict[str, int]:
     return dict(zip(KINDS, count.tolist(), strict=True))
 
 
-def draw_seed(generator: np.random.Generator) -> int:
+def _draw_seed(generator: np.random.Generator) -> int:
     """Seed for images."""
     return int(generator.integers(2**63))

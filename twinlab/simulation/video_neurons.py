@@ -61,7 +61,7 @@ class SimulatedVideoTwin(SimulatedTwin):
         """
         power = torch.zeros(len(self.kind))
         for video in videos.split(1):
-            seen = self._see(video.movedim(2, 1), None)
+            seen = self._see(video.movedim(2, 1).float(), None)
             for code, name in enumerate(KINDS):
                 which = torch.nonzero(self.kind == code)[:, 0]
                 drive = self._drive(name, seen, None, which, paired=False)[..., skip:, :2]
