@@ -5,6 +5,7 @@ baseline and the other half of the trials are scored by the same code.
 """
 
 from twinlab.evaluation.calibration import place_among_samples, score_calibration
+from twinlab.evaluation.frames import unroll_frames
 from twinlab.evaluation.measures import (
     cc_max,
     cc_norm,
@@ -22,6 +23,7 @@ __all__ = [
     "score_calibration",
     "score_prediction",
     "score_truth",
+    "unroll_frames",
     # of arrays: agreement with a prediction
     "cc_norm",
     "correlation_to_average",

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from twinlab.evaluation.frames import FORM, frame_images, kept_frames, unroll
 from twinlab.evaluation.measures import (
     MEASURES,
     TABLES,
     ImageSums,
     correlation_to_average,
     image_sums,
-    single_trial_correlation,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, check_seed, make_result, validate_recording
+from twinlab.schema import (
+    DIMENSIONS,
+    InputError,
+    check_seed,
+    make_result,
+    stimulus_kind,
+    validate_recording,
+)
 
 __all__ = ["score_prediction", "score_truth"]
 
@@ -75,6 +82,7 @@ def score_prediction(
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
     min_explainable_variance: float = 0.15,
+    skip: int = 50,
     seed: int = 0,
     job: Job | None = None,
 ) -> xr.Dataset:
@@ -86,14 +94,18 @@ def score_prediction(
     more than the mean over many neurons is uncertain. They say what other images would have
     given, not other neurons. Missing responses are left out, per neuron.
 
+    Responses to videos are scored as `unroll_frames` unrolls them: the frames of all trials
+    are concatenated and each frame of a video counts as an image. Frames that follow one
+    another are alike, so that whole videos are resampled.
+
     Parameters
     ----------
     recording : xarray.Dataset
         What was recorded; see `schema.make_recording`.
     prediction : xarray.DataArray
-        Predicted response (trial, neuron), in the units of the recording's response, to all
-        or some of its trials and with all of its neurons, in any order; matched by the
-        coordinates the two share.
+        Predicted response (trial, neuron), or (trial, neuron, frame) to videos, in the units
+        of the recording's response, to all or some of its trials and with all of its neurons,
+        in any order; matched by the coordinates the two share.
     n_bootstrap : int
         Resamples behind each interval; with 0 all intervals are NaN.
     confidence : float
@@ -101,6 +113,9 @@ def score_prediction(
     min_explainable_variance : float
         Neurons with less do not enter `mean_feve` and `mean_cc_norm`, where they would
         drown the others; their own scores are kept. 0.15 is the Sensorium competition's.
+    skip : int
+        First frames of each video to leave out; images have none. 50 is the Sensorium
+        competition's.
     seed : int
         Of the resamples.
     job : Job, optional
@@ -113,9 +128,9 @@ def score_prediction(
         `oracle_correlation`, `explainable_variance`, `feve`, `cc_norm`, `cc_max`, each with its
         `<name>_interval` (neuron, bound) and scalars `mean_<name>`, `mean_<name>_interval`
         (bound) and `n_defined_<name>` (the neurons in the mean); `n_trial` and
-        `n_repeated_image` count what a neuron's scores rest on. Undefined is NaN: what needs
-        repeats where no image is repeated, or an interval where more than
-        ``1 - confidence`` of the resamples are undefined.
+        `n_repeated_image` count what a neuron's scores rest on, which for videos are frames.
+        Undefined is NaN: what needs repeats where no image is repeated, or an interval where
+        more than ``1 - confidence`` of the resamples are undefined.
 
     Raises
     ------
@@ -133,9 +148,12 @@ def score_prediction(
         raise InputError(msg)
     job = job or Job()
     validate_recording(recording)
-    trial, predicted = _matched(recording, prediction)
+    kind = stimulus_kind(recording)
+    trial, predicted = _matched(recording, prediction, DIMENSIONS[kind]["response"])
     recorded = recording.isel(trial=trial)
     response = recorded.response.values
+    if kind == "video":
+        _check_frames(response, predicted)
     splits = sorted(set(recorded.split.values.astype(str).tolist()))
     if np.isnan(response).all():
         msg = (
@@ -146,16 +164,23 @@ def score_prediction(
 
     image = np.unique(recorded.stimulus_index.values, return_inverse=True)[1]
     weights = _image_weights(image.max() + 1, n_bootstrap, seed)
+    settings: dict[str, Any] = {}
+    if kind == "video":
+        image = frame_images(image, kept_frames(response.shape[-1], skip))
+        settings = {"skip": skip, "form": FORM}
     blocks = []
-    for block in _blocks(response.shape[1], weights.size):
-        job.report(block.start / response.shape[1], "scoring and resampling images")
-        sums = image_sums(response[:, block], predicted[:, block], image)
+    for block in _blocks(response.shape[1], max(weights.size, 20 * len(image))):
+        job.report(block.start / response.shape[1], f"scoring and resampling {kind}s")
+        part = response[:, block], predicted[:, block]
+        if kind == "video":
+            part = unroll(part[0], skip), unroll(part[1], skip)
+        sums = image_sums(*part, image)
         blocks.append(_score_block(sums, weights, confidence, min_explainable_variance))
     job.report(1.0, "scored")
 
     return make_result(
         xr.Dataset(
-            _variables(blocks, confidence, min_explainable_variance),
+            _variables(blocks, confidence, min_explainable_variance, kind),
             _neuron_coords(recording) | {"bound": ["lower", "upper"]},
         ),
         experiment="score",
@@ -167,21 +192,28 @@ def score_prediction(
             "n_bootstrap": n_bootstrap,
             "confidence": confidence,
             "min_explainable_variance": min_explainable_variance,
+            **settings,
         },
         source="; ".join((CADENA, SCHOPPE, SENSORIUM, LURZ)),
     )
 
 
-def score_truth(true_rate: xr.DataArray, prediction: xr.DataArray) -> xr.DataArray:
+def score_truth(
+    true_rate: xr.DataArray, prediction: xr.DataArray, *, skip: int = 50
+) -> xr.DataArray:
     """Correlation of a prediction with the noise-free rate, where that is known.
 
     Parameters
     ----------
     true_rate : xarray.DataArray
-        Noise-free rate (image, neuron) or (trial, neuron), as a simulated recording has it.
+        Noise-free rate (image, neuron) or (trial, neuron), as a simulated recording has it;
+        of videos (video, neuron, frame) or (trial, neuron, frame).
     prediction : xarray.DataArray
-        Predicted response (trial, neuron), matched by coordinate. Against (image, neuron) it is
-        averaged over the trials of each image, and only the images it has are compared.
+        Predicted response (trial, neuron[, frame]), matched by coordinate. Against the rate
+        for each image, or video, it is averaged over the trials of each, and only those it has
+        are compared.
+    skip : int
+        First frames of each video to leave out, as in `score_prediction`; images have none.
 
     Returns
     -------
@@ -192,24 +224,35 @@ def score_truth(true_rate: xr.DataArray, prediction: xr.DataArray) -> xr.DataArr
     Raises
     ------
     InputError
-        If the dimensions are others, the neurons differ, or trials or images are not those of
-        `true_rate`.
+        If the dimensions are others, the neurons differ, trials or images are not those of
+        `true_rate`, or `skip` leaves no frame.
 
     """
-    if set(true_rate.dims) not in ({"image", "neuron"}, {"trial", "neuron"}):
-        msg = f"`true_rate` must be (image, neuron) or (trial, neuron), but has {true_rate.dims}."
+    dims = ("trial", "neuron", "frame") if "frame" in true_rate.dims else ("trial", "neuron")
+    stimulus = "video" if "frame" in dims else "image"
+    first = "trial" if "trial" in true_rate.dims else stimulus
+    if set(true_rate.dims) != {first, *dims[1:]}:
+        msg = (
+            "`true_rate` must be (image, neuron) or (trial, neuron), or of videos (video, neuron, "
+            f"frame) or (trial, neuron, frame), but has {true_rate.dims}."
+        )
         raise InputError(msg)
-    if "trial" in true_rate.dims:
-        trial, predicted = _matched(true_rate, prediction)
-        true = true_rate.transpose("trial", "neuron").values[trial]
-        correlation = single_trial_correlation(true, predicted)
+    if first == "trial":
+        trial, predicted = _matched(true_rate, prediction, dims)
+        shown, image = np.array(trial), np.arange(len(trial))
     else:
-        _check_prediction(prediction)
+        _check_prediction(prediction, dims)
         neuron = _neuron_positions(true_rate, prediction)
-        predicted = prediction.transpose("trial", "neuron").values[:, neuron]
-        image = _image_positions(true_rate, prediction)
-        true = true_rate.transpose("image", "neuron").values[image]
-        correlation = correlation_to_average(true, predicted, image)
+        predicted = prediction.transpose(*dims).values[:, neuron]
+        shown = image = _image_positions(true_rate, prediction, stimulus)
+    true = true_rate.transpose(first, *dims[1:]).values[shown]
+    form = {}
+    if stimulus == "video":
+        _check_frames(true, predicted)
+        image = frame_images(image, kept_frames(true.shape[-1], skip))
+        true, predicted = unroll(true, skip), unroll(predicted, skip)
+        form = {"skip": skip, "form": FORM}
+    correlation = correlation_to_average(true, predicted, image)
     return xr.DataArray(
         correlation,
         _neuron_coords(true_rate),
@@ -220,6 +263,7 @@ def score_truth(true_rate: xr.DataArray, prediction: xr.DataArray) -> xr.DataArr
             "units": "1",
             "definition": "Pearson correlation of the prediction with the rate the simulated "
             "neuron has without trial-to-trial noise",
+            **form,
         },
     )
 
@@ -239,7 +283,7 @@ class _Block(NamedTuple):
 
 
 def _image_weights(n_image: int, n_bootstrap: int, seed: int) -> np.ndarray:
-    """How often each resample draws each image; row 0 is the recording, each image once."""
+    """How often each resample draws each image or video; row 0 is the recording, each once."""
     weights = np.ones((1 + n_bootstrap, n_image))
     weights[1:] = np.random.default_rng(check_seed(seed)).multinomial(
         n_image, np.full(n_image, 1 / n_image), size=n_bootstrap
@@ -271,9 +315,13 @@ def _score_block(
 
 
 def _resampled(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Columns summed over the images of each resample, (n_column, 1 + n_bootstrap, n_neuron)."""
+    """Columns summed over the images of each resample, (n_column, 1 + n_bootstrap, n_neuron).
+
+    Of videos, `weights` are of the videos and the frames of one are drawn together.
+    """
     if not table.any():  # nothing was repeated
         return np.zeros((len(table), len(weights), table.shape[-1]))
+    table = table.reshape(len(table), weights.shape[1], -1, table.shape[-1]).sum(axis=2)
     return np.moveaxis(np.tensordot(weights, table, axes=(1, 1)), 0, 1)
 
 
@@ -311,7 +359,7 @@ def _blocks(n_neuron: int, n_weight: int) -> Iterator[slice]:
 
 
 def _variables(
-    blocks: list[_Block], confidence: float, min_explainable_variance: float
+    blocks: list[_Block], confidence: float, min_explainable_variance: float, kind: str
 ) -> dict[str, xr.Variable]:
     """Scores, intervals and population means, with what each of them is."""
     score = np.concatenate([block.score for block in blocks], axis=1)
@@ -321,10 +369,11 @@ def _variables(
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     mean_interval = _interval(mean[:, 1:, None], mean[:, :1], confidence)[:, 0]  # (n_measure, 2)
 
-    between = f"{100 * confidence:g} % interval over images"
+    between = f"{100 * confidence:g} % interval over {kind}s"
+    of_frames = f" Of {FORM}." if kind == "video" else ""
     variables = {}
     for row, name in enumerate(MEASURES):
-        label, definition = LABELS[name]
+        label, definition = LABELS[name][0], LABELS[name][1] + of_frames
         over = "neurons where it is defined"
         if name in RATIOS_TO_SIGNAL:
             over = f"neurons with explainable variance of at least {min_explainable_variance:g}"
@@ -339,9 +388,10 @@ def _variables(
         ):
             attrs = attrs | {"long_name": long_name}
             variables[key.format(name)] = xr.Variable(dims, values, attrs)
+    trials, images = ("frames of trials", "frames") if kind == "video" else ("trials", "images")
     for key, long_name in (
-        ("n_trial", "trials with a response"),
-        ("n_repeated_image", "images with at least two responses"),
+        ("n_trial", f"{trials} with a response"),
+        ("n_repeated_image", f"{images} with at least two responses"),
     ):
         values = np.concatenate([getattr(block, key) for block in blocks])
         variables[key] = xr.Variable("neuron", values, {"long_name": long_name, "units": "1"})
@@ -352,30 +402,39 @@ def _variables(
 
 
 def _matched(
-    recorded: xr.Dataset | xr.DataArray, prediction: xr.DataArray
+    recorded: xr.Dataset | xr.DataArray, prediction: xr.DataArray, dims: tuple[str, ...]
 ) -> tuple[list[int], np.ndarray]:
     """Positions of the predicted trials in `recorded`, and the prediction of its neurons."""
-    _check_prediction(prediction)
+    _check_prediction(prediction, dims)
     neuron = _neuron_positions(recorded, prediction)
     trial = _trial_positions(recorded, prediction)
-    return trial, prediction.transpose("trial", "neuron").values[:, neuron]
+    return trial, prediction.transpose(*dims).values[:, neuron]
 
 
-def _check_prediction(prediction: xr.DataArray) -> None:
-    if not isinstance(prediction, xr.DataArray) or set(prediction.dims) != {"trial", "neuron"}:
+def _check_frames(recorded: np.ndarray, predicted: np.ndarray) -> None:
+    if recorded.shape[-1] != predicted.shape[-1]:
+        msg = (
+            f"`prediction` has {predicted.shape[-1]} frames and what it is compared with "
+            f"{recorded.shape[-1]}; predict the videos of this recording, whole."
+        )
+        raise InputError(msg)
+
+
+def _check_prediction(prediction: xr.DataArray, dims: tuple[str, ...]) -> None:
+    if not isinstance(prediction, xr.DataArray) or set(prediction.dims) != set(dims):
         found = getattr(prediction, "dims", type(prediction).__name__)
         msg = (
-            f"`prediction` must be a DataArray (trial, neuron), but got {found}; "
+            f"`prediction` must be a DataArray ({', '.join(dims)}), but got {found}; "
             "`twins.predict_responses` makes one."
         )
         raise InputError(msg)
     if not prediction.sizes["trial"]:
         msg = "`prediction` has no trials; predict a split the recording has."
         raise InputError(msg)
-    broken = np.argwhere(~np.isfinite(prediction.transpose("trial", "neuron").values))
+    broken = np.argwhere(~np.isfinite(prediction.transpose(*dims).values))
     if len(broken):
         msg = (
-            f"`prediction` is not finite at {len(broken)} places, first at (trial, neuron) "
+            f"`prediction` is not finite at {len(broken)} places, first at ({', '.join(dims)}) "
             f"{tuple(map(int, broken[0]))}; a twin that diverged cannot be scored."
         )
         raise InputError(msg)
@@ -459,20 +518,22 @@ def _trial_positions(recorded: xr.Dataset | xr.DataArray, prediction: xr.DataArr
     return [next(order[key]) for key in given]
 
 
-def _image_positions(true_rate: xr.DataArray, prediction: xr.DataArray) -> np.ndarray:
-    """Which image of `true_rate` each predicted trial showed."""
-    n_image = true_rate.sizes["image"]
+def _image_positions(
+    true_rate: xr.DataArray, prediction: xr.DataArray, stimulus: str
+) -> np.ndarray:
+    """Which image or video of `true_rate` each predicted trial showed."""
+    n_image = true_rate.sizes[stimulus]
     if "stimulus_index" not in prediction.coords:
         msg = (
             "`prediction` must have the coordinate `stimulus_index` along `trial` to be compared "
-            "with a rate (image, neuron); keep the recording's coordinates."
+            f"with the rate for each {stimulus}; keep the recording's coordinates."
         )
         raise InputError(msg)
     image = prediction.stimulus_index.values
     if image.min() < 0 or image.max() >= n_image:
         msg = (
             f"`stimulus_index` of `prediction` runs from {image.min()} to {image.max()}, but "
-            f"`true_rate` has {n_image} images; take both from one recording."
+            f"`true_rate` has {n_image} {stimulus}s; take both from one recording."
         )
         raise InputError(msg)
     return image

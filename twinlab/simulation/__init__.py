@@ -4,11 +4,14 @@ from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
 from twinlab.simulation.truth import compare_mei, compare_tuning
+from twinlab.simulation.video_cortex import SimulatedVideoCortex
+from twinlab.simulation.video_neurons import SimulatedVideoTwin
 
 __all__ = [
     # the population
     "COMPOSITION",
     "SimulatedCortex",
+    "SimulatedVideoCortex",
     # found and planted
     "compare_mei",
     "compare_tuning",
@@ -16,5 +19,6 @@ __all__ = [
     "KINDS",
     "NOISES",
     "SimulatedTwin",
+    "SimulatedVideoTwin",
     "draw_responses",
 ]

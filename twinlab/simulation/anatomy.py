@@ -149,35 +149,45 @@ def _retinotopy(
 
 
 def make_filters(
-    neurons: xr.Dataset, height: int, width: int, channel: int, generator: np.random.Generator
+    neurons: xr.Dataset,
+    height: int,
+    width: int,
+    channel: int,
+    generator: np.random.Generator,
+    *,
+    quadrature: bool = False,
 ) -> dict[str, np.ndarray]:
     """Make the filters of each kind of neuron, (n_neuron_of_kind, n_filter, n_pixel).
 
     Pixels run over channel, y and x. All filters have zero mean. Those at the centre of the
     receptive field have unit norm; those around it would have, were they not cut by the edge
-    of the screen.
+    of the screen. With `quadrature` a simple cell has a pair too, of its own phase and of that
+    90 degrees later.
     """
     filters = {}
     for kind in PLACES:
         cells = neurons.isel(neuron=neurons.true_type.values == kind)
-        gabors = _place_gabors(cells, kind, height, width)
+        gabors = _place_gabors(cells, kind, height, width, quadrature)
         weight = _weigh_channels(cells.true_colour_blind.values == 1, channel, generator)
         coloured = gabors[:, :, None] * weight[:, None, :, None]
         filters[kind] = coloured.reshape(*gabors.shape[:2], channel * height * width)
     return filters
 
 
-def _place_gabors(cells: xr.Dataset, kind: str, height: int, width: int) -> np.ndarray:
+def _place_gabors(
+    cells: xr.Dataset, kind: str, height: int, width: int, quadrature: bool
+) -> np.ndarray:
     """Gabors of cells of one kind, (n_neuron, n_place * n_phase, n_pixel)."""
     right, down, turn = np.array(PLACES[kind]).T[:, :, None]  # (place, 1) each
     own = {name: cells[f"true_{name}"].values[:, None, None] for name in GABOR_PARAMETERS}
-    size = own["size"]
+    size, pair = own["size"], np.array([0.0, 90.0])
+    phase = own["phase"] + (pair if quadrature else 0.0) if kind == "simple" else pair
     parameters = np.broadcast_arrays(
         own["x"] + right * size,
         own["y"] + down * size,
         own["orientation"] + turn,
         own["spatial_frequency"],
-        own["phase"] if kind == "simple" else np.array([0.0, 90.0]),
+        phase,
         size,
         own["elongation"],
     )  # (neuron, place, phase) each

@@ -8,7 +8,14 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-__all__ = ["BEHAVIOR_SPREAD", "BEHAVIOR_TYPICAL", "GAZE_SPREAD", "GAZE_TYPICAL", "draw_states"]
+__all__ = [
+    "BEHAVIOR_SPREAD",
+    "BEHAVIOR_TYPICAL",
+    "GAZE_SPREAD",
+    "GAZE_TYPICAL",
+    "States",
+    "draw_states",
+]
 
 PERSISTENCE = 0.97  # correlation of the slow states from trial to trial
 RUNNING_THRESHOLD = 0.4  # arousal, in standard deviations, above which the animal runs

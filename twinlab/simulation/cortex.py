@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from scipy.optimize import brentq
-from scipy.stats import beta
 
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_recording
@@ -21,24 +19,22 @@ from twinlab.simulation.behavior import (
     BEHAVIOR_TYPICAL,
     GAZE_SPREAD,
     GAZE_TYPICAL,
+    States,
     draw_states,
 )
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
-from twinlab.simulation.noise import NOISES, draw_responses, noise_to_signal, oracle_correlation
+from twinlab.simulation.noise import NOISES, REPEATS, draw_responses, reliable_scale
 from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import StimulusSpec
 
-__all__ = ["COMPOSITION", "SimulatedCortex"]
+__all__ = ["COMPOSITION", "N_STATE", "SimulatedCortex"]
 
 COMPOSITION = {"simple": 0.4, "complex": 0.3, "normalized": 0.15, "surround": 0.15}
 ORIENTATION_MAPS = ("salt_and_pepper", "mapped")
 
-REPEATS = 10  # for which `reliability` is stated
-RELIABILITY_SPREAD = 0.1  # standard deviation across neurons
-LARGEST_MEAN = 10.0  # events per trial
 N_REFERENCE = 800  # images on which reliability is set
 N_STATE = 2  # states of the animal in which each of them is seen
-BATCH = 100  # images or trials between two reports
+BATCH = 100  # images, trials or frames of them between two reports
 SMALLEST = 16  # pixels along a side that a receptive field needs
 
 
@@ -104,6 +100,9 @@ class SimulatedCortex:
 
     """
 
+    frame_rate: float | None = None
+    _session = "simulated"
+
     def __init__(
         self,
         seed: int = 0,
@@ -130,13 +129,18 @@ class SimulatedCortex:
         self.noise = noise
         self.reliability = reliability
         _check(self.settings)
-        self.session = f"simulated-{seed}"
+        self.session = f"{self._session}-{seed}"
 
         generator = np.random.default_rng([seed, 0])
-        images = make_dead_leaves(
-            N_REFERENCE, height, width, _draw_seed(generator), channel=channel
-        ).values
-        self.spec = StimulusSpec(channel, height, width, float(images.mean()), float(images.std()))
+        stimuli = self._draw_reference(_draw_seed(generator))
+        self.spec = StimulusSpec(
+            channel,
+            height,
+            width,
+            float(stimuli.mean()),
+            float(stimuli.std()),
+            frame_rate=self.frame_rate,
+        )
         neurons = draw_neurons(
             _count(self.composition, n_neuron),
             generator,
@@ -148,23 +152,10 @@ class SimulatedCortex:
             running_gain=running_gain,
             pupil_gain=pupil_gain,
         )
-        filters = make_filters(neurons, height, width, channel, generator)
-        self._true_filter = self._first_filters(neurons, filters)
-        self._twin = SimulatedTwin(
-            self.spec,
-            neurons,
-            self._in_natural_units(filters, images),
-            gain=np.stack(
-                [neurons.true_pupil_gain, np.zeros(n_neuron), neurons.true_running_gain], 1
-            ),
-            gaze_shift=gaze_shift,
-            context={"behavior": BEHAVIOR_TYPICAL, "pupil_center": GAZE_TYPICAL},
-            spread={"behavior": BEHAVIOR_SPREAD, "pupil_center": GAZE_SPREAD},
-            origin={"simulation": self.settings},
-        ).eval()
-        scale, expected = self._reliable_scale(images, generator)
+        self._twin = self._build(neurons, stimuli, generator).eval()
+        scale, expected = self._reliable_scale(stimuli, generator)
         self._twin.scale.copy_(torch.as_tensor(scale))
-        self.neurons = neurons.assign_coords(
+        self.neurons = self._twin.neurons.assign_coords(
             true_reliability=(
                 "neuron",
                 expected,
@@ -183,7 +174,8 @@ class SimulatedCortex:
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
-        return f"SimulatedCortex({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{type(self).__name__}({settings})"
 
     def as_twin(self) -> SimulatedTwin:
         """Return the neurons as a twin: the model that predicts them as well as can be."""
@@ -225,24 +217,21 @@ class SimulatedCortex:
             If a number is negative or nothing is left to show.
 
         """
-        job = job or Job()
         count = {"train": n_train, "validation": n_validation, "test": n_test}
-        n_image = sum(count.values())
-        if min(*count.values(), n_repeat - 1) < 0 or n_image < 1:
-            msg = (
-                "A recording needs at least one image, no negative number of images, and "
-                f"`n_repeat` >= 1, but got {count} and n_repeat = {n_repeat}."
-            )
-            raise InputError(msg)
+        return self._record(count, n_repeat, seed, job or Job())
+
+    def _record(
+        self, count: dict[str, int], n_repeat: int, seed: int | None, job: Job, n_frame: int = 1
+    ) -> xr.Dataset:
+        n = _check_numbers(count, n_repeat, "image" if self.frame_rate is None else "video")
         seed = self.seed if seed is None else seed
         generator = np.random.default_rng([self.seed, 1, check_seed(seed)])
-        stimulus = self._draw_images(n_image, _draw_seed(generator), job.part(0.0, 0.4))
-        split = np.repeat(list(count), list(count.values()))
-        shown = np.repeat(np.arange(n_image), np.where(split == "test", n_repeat, 1))
-        shown = generator.permutation(shown)
-        states = draw_states(len(shown), generator)
-        true_rate = self._respond(stimulus, np.arange(n_image), job.part(0.4, 0.65))
+        stimulus = self._draw_stimuli(n, n_frame, _draw_seed(generator), job.part(0.0, 0.4))
+        shown, split = _order_trials(count, n_repeat, generator)
+        states = self._draw_states(len(shown), n_frame, generator)
+        true_rate = self._respond(stimulus, np.arange(n), job.part(0.4, 0.65))
         rate = self._respond(stimulus, shown, job.part(0.65, 1.0), **states._asdict())
+        attrs: dict[str, Any] = {} if self.frame_rate is None else {"frame_rate": self.frame_rate}
         # A recording of its own seed has its own name; the neurons stay in their session.
         name = self.session if seed == self.seed else f"{self.session}-recording-{seed}"
         recording = make_recording(
@@ -251,60 +240,104 @@ class SimulatedCortex:
             trial={
                 "stimulus_index": shown,
                 "image_id": shown,
-                "split": split[shown],
+                "split": split,
                 "presentation_order": np.arange(len(shown)),
             },
             neuron={str(key): value.values for key, value in self.neurons.coords.items()},
             behavior=states.behavior,
             pupil_center=states.pupil_center,
             response_units=NOISES[self.noise][2],
-            extra={
-                "true_rate": (
-                    ("image", "neuron"),
-                    true_rate,
-                    {"long_name": "true mean response", "units": "events per trial"},
-                ),
-                "true_filter": (
-                    ("neuron", "channel", "y", "x"),
-                    self._true_filter,
-                    {"long_name": "true filter, of unit norm", "units": "1"},
-                ),
-            },
+            extra=self._truth(true_rate),
             recording_id=name,
             species="simulated",
             source="twinlab.simulation",
             license="CC0-1.0",
             simulation=json.dumps(self.settings, sort_keys=True),
             recording_seed=seed,
+            **attrs,
         )
         for key, value in self.neurons.coords.items():
             recording[key].attrs = dict(value.attrs)
         job.report(1.0, "recorded")
         return recording
 
-    def _draw_images(self, n: int, seed: int, job: Job) -> np.ndarray:
+    def _draw_reference(self, seed: int) -> np.ndarray:
+        """Images in whose units filters and rates are set."""
+        return make_dead_leaves(
+            N_REFERENCE, self.height, self.width, seed, channel=self.channel
+        ).values
+
+    def _build(
+        self, neurons: xr.Dataset, stimuli: np.ndarray, generator: np.random.Generator
+    ) -> SimulatedTwin:
+        """The neurons, in units of their drive by the stimuli."""
+        filters = make_filters(neurons, self.height, self.width, self.channel, generator)
+        self._true_filter = self._first_filters(neurons, filters)
+        filters = self._in_natural_units(filters, stimuli)
+        return SimulatedTwin(self.spec, neurons, filters, **self._twin_settings(neurons))
+
+    def _twin_settings(self, neurons: xr.Dataset) -> dict[str, Any]:
+        """What behaviour and gaze do to the neurons."""
+        still = np.zeros(self.n_neuron)
+        return {
+            "gain": np.stack([neurons.true_pupil_gain, still, neurons.true_running_gain], 1),
+            "gaze_shift": self.gaze_shift,
+            "context": {"behavior": BEHAVIOR_TYPICAL, "pupil_center": GAZE_TYPICAL},
+            "spread": {"behavior": BEHAVIOR_SPREAD, "pupil_center": GAZE_SPREAD},
+            "origin": {"simulation": self.settings},
+        }
+
+    def _draw_stimuli(self, n: int, n_frame: int, seed: int, job: Job) -> np.ndarray:
         """Dead leaves, in portions short enough to be cancelled between."""
-        images = np.empty((n, *self.spec.shape), np.uint8)
-        for start in range(0, n, BATCH):
-            job.report(start / n, "making images")
-            stop = min(start + BATCH, n)
-            images[start:stop] = make_dead_leaves(
-                stop - start, self.height, self.width, seed, channel=self.channel, first=start
-            )
-        return images
+        size = (self.height, self.width, seed)
+        portions = []
+        for start, stop in _portions(n, n_frame):
+            job.report(start / n, "making stimuli")
+            made = self._make_leaves(stop - start, *size, n_frame=n_frame, first=start)
+            portions.append(made.values)
+        return np.concatenate(portions)
+
+    def _make_leaves(self, *size: int, n_frame: int, first: int) -> xr.DataArray:
+        del n_frame  # an image has one
+        return make_dead_leaves(*size, channel=self.channel, first=first)
+
+    def _draw_states(self, n_trial: int, n_frame: int, generator: np.random.Generator) -> States:
+        """What the animal does in trials that follow one another."""
+        del n_frame
+        return draw_states(n_trial, generator)
+
+    def _truth(self, true_rate: np.ndarray) -> dict[str, Any]:
+        """Variables of a recording that only a simulated one has."""
+        return {
+            "true_rate": (
+                ("image", "neuron"),
+                true_rate,
+                {"long_name": "true mean response", "units": "events per trial"},
+            ),
+            "true_filter": (
+                ("neuron", "channel", "y", "x"),
+                self._true_filter,
+                {"long_name": "true filter, of unit norm", "units": "1"},
+            ),
+        }
 
     def _respond(
-        self, images: np.ndarray, shown: np.ndarray, job: Job | None = None, **context: np.ndarray
+        self,
+        stimuli: np.ndarray,
+        shown: np.ndarray,
+        job: Job | None = None,
+        **context: np.ndarray,
     ) -> np.ndarray:
-        """Mean responses to the images `shown`, (trial, neuron), each in its own context."""
-        rate = np.empty((len(shown), self.n_neuron), np.float32)
+        """Mean responses to the stimuli `shown`, (trial, neuron, ...), each in its own context."""
+        frames = stimuli.shape[2:-2]
+        rate = np.empty((len(shown), self.n_neuron, *frames), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(shown), BATCH):
+            for start, stop in _portions(len(shown), int(np.prod(frames))):
                 if job:
                     job.report(start / len(shown), "recording")
-                part = slice(start, start + BATCH)
+                part = slice(start, stop)
                 rate[part] = self._twin(
-                    torch.as_tensor(images[shown[part]]).float(),
+                    torch.as_tensor(stimuli[shown[part]]).float(),
                     **{name: torch.as_tensor(value[part]) for name, value in context.items()},
                 ).numpy()
         return rate
@@ -337,39 +370,37 @@ class SimulatedCortex:
         shown = np.repeat(np.arange(len(images)), N_STATE)
         states = draw_states(len(shown), generator, persistence=0.0)
         drive = self._respond(images, shown, **states._asdict()).astype(float)
-        mean = drive.mean(0)
         drive = drive.reshape(len(images), N_STATE, self.n_neuron)
-        wander = drive.var(1, ddof=1).mean(0)  # by behaviour and gaze, within an image
-        signal = drive.mean(1).var(0, ddof=1) - wander / N_STATE  # between images
-        dispersion = NOISES[self.noise][1]
-        rank = generator.permutation((np.arange(self.n_neuron) + 0.5) / self.n_neuron)
+        return reliable_scale(drive, self.noise, self.reliability, generator)
 
-        def scale_for(target: float) -> np.ndarray:
-            spread = min(RELIABILITY_SPREAD, 0.5 * np.sqrt(target * (1 - target)))
-            pseudo_count = target * (1 - target) / spread**2 - 1
-            wanted = beta.ppf(rank, target * pseudo_count, (1 - target) * pseudo_count)
-            # Trial noise grows with the scale, signal and wandering with its square.
-            room = np.maximum(noise_to_signal(wanted, REPEATS) - wander / signal, 1e-9)
-            return np.minimum(dispersion * mean / (signal * room), LARGEST_MEAN / mean)
 
-        def reached(scale: np.ndarray) -> np.ndarray:
-            noise = wander / signal + dispersion * mean / (scale * signal)
-            return oracle_correlation(noise, REPEATS)
-
-        # Where behaviour keeps the best neurons below their target, the others make up for it.
-        best = reached(scale_for(0.95)).mean()
-        if best < self.reliability:
-            msg = (
-                f"`reliability` cannot be {self.reliability:g}: behaviour and gaze alone limit "
-                f"these neurons to {best:.2f}; lower it, or `running_gain`, `pupil_gain` and "
-                "`gaze_shift`."
-            )
-            raise InputError(msg)
-        target = brentq(
-            lambda t: reached(scale_for(t)).mean() - self.reliability, 0.5 * self.reliability, 0.95
+def _check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
+    """Total number of images (or videos), or `InputError` if they cannot be shown."""
+    total = sum(count.values())
+    if min(*count.values(), n_repeat - 1) < 0 or total < 1:
+        msg = (
+            f"A recording needs at least one {what}, no negative number of {what}s, and "
+            f"`n_repeat` >= 1, but got {dict(count)} and n_repeat = {n_repeat}."
         )
-        scale = scale_for(target)
-        return scale, reached(scale)
+        raise InputError(msg)
+    return total
+
+
+def _order_trials(
+    count: Mapping[str, int], n_repeat: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which stimulus each trial shows, at random, test stimuli repeatedly; split of each."""
+    split = np.repeat(list(count), list(count.values()))
+    shown = np.repeat(np.arange(len(split)), np.where(split == "test", n_repeat, 1))
+    shown = generator.permutation(shown)
+    return shown, split[shown]
+
+
+def _portions(n: int, n_frame: int) -> Iterator[tuple[int, int]]:
+    """Ranges of stimuli of so many frames that are dealt with between two reports."""
+    size = max(BATCH // n_frame, 1)
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
 
 
 def _check(settings: dict[str, Any]) -> None:

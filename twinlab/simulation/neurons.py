@@ -121,37 +121,57 @@ class SimulatedTwin(Twin):
         paired: bool = False,
     ) -> Tensor:
         """Mean response of each neuron to each image, in events per trial."""
-        asked = torch.arange(len(self.kind), device=self.kind.device) if neuron is None else neuron
         seen = (stimulus - self.spec.mean) / self.spec.std
         if pupil_center is not None:
             seen = shift_images(seen, self.gaze_shift * self._scaled("pupil_center", pupil_center))
-        seen = seen.flatten(1)
+        rate = self._rate(seen.flatten(1), neuron, paired)
+        scale, gain = self._own("scale", neuron, rate), self._own("gain", neuron, rate)
+        rate = rate * scale
+        if behavior is None:
+            return rate
+        state = self._scaled("behavior", behavior)
+        return rate * torch.exp((state * gain).sum(-1) if paired else state @ gain.T)
+
+    def _own(self, name: str, neuron: Tensor | None, like: Tensor) -> Tensor:
+        """What belongs to each neuron asked about."""
+        values = getattr(self, name).to(like.dtype)
+        return values if neuron is None else values[neuron]
+
+    def _rate(self, seen: Tensor, neuron: Tensor | None, paired: bool) -> Tensor:
+        """Rates before scale and state, (batch, neuron, ...), or (neuron, ...) if paired."""
+        kind = self.kind if neuron is None else self.kind[neuron]
         rates, places = [], []
         for code, (name, rate_of_kind) in enumerate(KINDS.items()):
-            place = torch.nonzero(self.kind[asked] == code)[:, 0]
-            filters = getattr(self, f"filters_{name}").to(seen.dtype)
-            if neuron is not None:
-                filters = filters[self.row[asked[place]]]
-            if paired:
-                drive = torch.einsum("np,nfp->nf", seen[place], filters)
-            else:
-                drive = nn.functional.linear(seen, filters.flatten(0, 1))
-                drive = drive.unflatten(1, filters.shape[:2])
+            place = torch.nonzero(kind == code)[:, 0]
+            which = place if neuron is None else neuron[place]
+            row = None if neuron is None else self.row[which]
+            drive = self._drive(name, seen[place] if paired else seen, row, which, paired)
             rates.append(rate_of_kind(drive))
             places.append(place)
-        rate = torch.cat(rates, -1)[..., torch.argsort(torch.cat(places))]
-        rate = rate * self.scale[asked].to(seen.dtype)
-        return rate if behavior is None else rate * self._state(behavior, asked, paired)
+        order = torch.argsort(torch.cat(places))
+        axis = 0 if paired else 1
+        return torch.cat(rates, axis).index_select(axis, order)
+
+    def _drive(
+        self, kind: str, seen: Tensor, row: Tensor | None, neuron: Tensor, paired: bool
+    ) -> Tensor:
+        """Products of pixels (last) and the filters of neurons of a kind, filters last.
+
+        `neuron` says which they are, `row` where in their kind, None if they are all of it.
+        """
+        del neuron  # what else differs between neurons of a kind is for subclasses
+        filters = getattr(self, f"filters_{kind}").to(seen.dtype)
+        if row is not None:
+            filters = filters[row]
+        if paired:
+            return torch.einsum("n...p,nfp->n...f", seen, filters)
+        drive = nn.functional.linear(seen, filters.flatten(0, 1))
+        return drive.unflatten(-1, filters.shape[:2])
 
     def _scaled(self, name: str, value: Tensor) -> Tensor:
         """Context in standard deviations from what is typical."""
         typical, spread = getattr(self, f"typical_{name}"), getattr(self, f"spread_{name}")
         return (value - typical.to(value.dtype)) / spread.to(value.dtype)
-
-    def _state(self, behavior: Tensor, asked: Tensor, paired: bool) -> Tensor:
-        """Gain of the behavioural state, 1 where it is typical."""
-        state, gain = self._scaled("behavior", behavior), self.gain[asked].to(behavior.dtype)
-        return torch.exp((state * gain).sum(-1) if paired else state @ gain.T)
 
 
 def shift_images(images: Tensor, shift: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ downwards from the centre of the first pixel. Orientations are those of the bars
 degrees counter-clockwise from horizontal as seen on the screen.
 """
 
-from twinlab.stimuli.dead_leaves import make_dead_leaves
+from twinlab.stimuli.dead_leaves import make_dead_leaves, make_dead_leaves_video
 from twinlab.stimuli.gratings import (
     gabor_patches,
     make_drifting_gratings,
@@ -25,5 +25,6 @@ __all__ = [
     "make_gratings",
     # random
     "make_dead_leaves",
+    "make_dead_leaves_video",
     "make_noise",
 ]

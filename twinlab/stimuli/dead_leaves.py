@@ -1,4 +1,4 @@
-"""Dead leaves: images with the statistics of natural scenes, made of occluding discs."""
+"""Dead leaves: images and videos with the statistics of natural scenes, of occluding discs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import xarray as xr
 
 from twinlab.schema import InputError
 
-__all__ = ["make_dead_leaves"]
+__all__ = ["make_dead_leaves", "make_dead_leaves_video"]
 
 
 def make_dead_leaves(
@@ -67,6 +67,113 @@ def make_dead_leaves(
     Lee, Mumford & Huang (2001), International Journal of Computer Vision 41: 35-59.
 
     """
+    radius = _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
+    images = np.empty((n, channel, 1, height, width), np.uint8)
+    _paint(images, np.uint64(seed), first, supersample, *radius, 0.0, 0.0)
+    return _label(images[:, :, 0], ("image", "channel", "y", "x"), "dead leaves", seed)
+
+
+def make_dead_leaves_video(
+    n: int,
+    height: int,
+    width: int,
+    seed: int,
+    *,
+    n_frame: int,
+    frame_rate_hz: float = 30.0,
+    scene_speed: float = 20.0,
+    leaf_speed: float = 15.0,
+    channel: int = 1,
+    first: int = 0,
+    radius_min: float = 1.0,
+    radius_max: float | None = None,
+    supersample: int = 2,
+) -> xr.DataArray:
+    """Videos of overlapping discs that move, an independent scene each.
+
+    Each scene drifts as a whole, as when the eye moves, and each disc moves on its own, as
+    things do; both velocities stay the same throughout a video. A disc that has left the
+    screen comes back on the other side, so that every frame has the statistics of
+    `make_dead_leaves`.
+
+    Video i depends on `seed`, i and the settings alone; its first frames are the same however
+    many there are.
+
+    Parameters
+    ----------
+    n : int
+        How many videos.
+    height, width, channel : int
+        Size of the frames.
+    seed : int
+        From 0 to 2 ** 64 - 1.
+    n_frame : int
+        Frames of each video.
+    frame_rate_hz : float
+    scene_speed, leaf_speed : float
+        Standard deviation across scenes, and across the discs of a scene, of the velocity
+        along each axis, in pixels per second. With both 0 nothing moves.
+    first : int
+        Number of the first video.
+    radius_min, radius_max, supersample
+        As in `make_dead_leaves`; discs smaller than a pixel would flicker as they move.
+
+    Returns
+    -------
+    xarray.DataArray
+        `stimulus` (video, channel, frame, y, x), uint8, with `time` in seconds along `frame`.
+
+    Raises
+    ------
+    InputError
+        As `make_dead_leaves`, or if there is no frame, the frame rate is not positive or a
+        speed is negative.
+
+    """
+    radius = _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
+    if n_frame < 1 or not frame_rate_hz > 0 or not min(scene_speed, leaf_speed) >= 0:
+        msg = (
+            "Moving dead leaves need `n_frame` of at least 1, a positive `frame_rate_hz` and "
+            f"speeds of at least 0, but got {n_frame}, {frame_rate_hz:g}, {scene_speed:g} and "
+            f"{leaf_speed:g}."
+        )
+        raise InputError(msg)
+    videos = np.empty((n, channel, n_frame, height, width), np.uint8)
+    per_frame = supersample / frame_rate_hz  # points, per pixel per second
+    _paint(
+        videos,
+        np.uint64(seed),
+        first,
+        supersample,
+        *radius,
+        scene_speed * per_frame,
+        leaf_speed * per_frame,
+    )
+    stimulus = _label(
+        videos, ("video", "channel", "frame", "y", "x"), "moving dead leaves", seed
+    ).assign_coords(
+        time=("frame", np.arange(n_frame) / frame_rate_hz, {"long_name": "time", "units": "s"})
+    )
+    stimulus.attrs |= {
+        "frame_rate_hz": float(frame_rate_hz),
+        "scene_speed": float(scene_speed),
+        "leaf_speed": float(leaf_speed),
+    }
+    return stimulus
+
+
+def _check(
+    n: int,
+    height: int,
+    width: int,
+    seed: int,
+    channel: int,
+    first: int,
+    radius_min: float,
+    radius_max: float | None,
+    supersample: int,
+) -> tuple[float, float]:
+    """Smallest and largest radius in points, or `InputError` naming what is out of range."""
     radius_max = 3.0 * height if radius_max is None else radius_max
     if min(n, height, width, channel, supersample) < 1 or first < 0:
         msg = (
@@ -84,17 +191,15 @@ def make_dead_leaves(
     if not 0 <= seed < 2**64:
         msg = f"`seed` must be from 0 to 2**64 - 1, but got {seed}."
         raise InputError(msg)
-    images = np.empty((n, channel, height, width), np.uint8)
     scale = float(supersample)  # the kernel counts in points, not pixels
-    _paint(images, np.uint64(seed), first, supersample, radius_min * scale, radius_max * scale)
-    stimulus = xr.DataArray(
-        images,
-        dims=("image", "channel", "y", "x"),
-        name="stimulus",
-        attrs={"long_name": "stimulus", "units": "grey level"},
-    )
-    stimulus.attrs |= {"kind": "dead leaves", "seed": str(seed)}  # NetCDF has no big integers
-    return stimulus
+    return radius_min * scale, radius_max * scale
+
+
+def _label(values: np.ndarray, dims: tuple[str, ...], kind: str, seed: int) -> xr.DataArray:
+    """Grey levels that say what they are."""
+    attrs = {"long_name": "stimulus", "units": "grey level", "kind": kind}
+    attrs["seed"] = str(seed)  # NetCDF has no big integers
+    return xr.DataArray(values, dims=dims, name="stimulus", attrs=attrs)
 
 
 @numba.njit(cache=True, inline="always")
@@ -127,12 +232,27 @@ def _radius(u: float, power: int, low: float, high: float) -> float:
     return (low**p + u * (high**p - low**p)) ** (1.0 / p)
 
 
+@numba.njit(cache=True, inline="always")
+def _normal_pair(state: np.ndarray) -> tuple[float, float]:
+    """Two independent standard normal numbers (Box and Muller)."""
+    size = np.sqrt(-2.0 * np.log(1.0 - _uniform(state)))
+    angle = 2.0 * np.pi * _uniform(state)
+    return size * np.cos(angle), size * np.sin(angle)
+
+
 @numba.njit(cache=True, nogil=True)
 def _paint(
-    images: np.ndarray, seed: np.uint64, first: int, points: int, low: float, high: float
+    videos: np.ndarray,
+    seed: np.uint64,
+    first: int,
+    points: int,
+    low: float,
+    high: float,
+    scene_speed: float,
+    leaf_speed: float,
 ) -> None:
-    """Fill `images`; lengths in points, of which a pixel has `points` along each side."""
-    n, n_channel, n_y, n_x = images.shape
+    """Fill `videos`; lengths in points, of which a pixel has `points` along each side."""
+    n, n_channel, n_frame, n_y, n_x = videos.shape
     height, width = n_y * points, n_x * points
     # Discs are laid front to back, so each point is painted once. Of all discs of radius r in
     # the plane only those with a centre within r of the image can show: a share proportional
@@ -148,8 +268,14 @@ def _paint(
     bare = np.empty((height, width), np.bool_)
     bare_in_row = np.empty(height, np.int64)
     grey = np.empty(n_channel)
-    for i in range(n):
+    moving = scene_speed > 0 or leaf_speed > 0
+    scene_x = scene_y = leaf_x = leaf_y = 0.0
+    for i_frame in range(n * n_frame):
+        i, frame = i_frame // n_frame, i_frame % n_frame
+        # Every frame lays the same leaves anew, as many as it needs, each moved on.
         state[0] = _mix(_mix(seed + np.uint64(1)) + np.uint64(first + i))
+        if moving:
+            scene_x, scene_y = _normal_pair(state)
         bare[:] = True
         bare_in_row[:] = width
         n_bare = height * width
@@ -166,6 +292,13 @@ def _paint(
             # Shading: a linear ramp of up to 25 grey levels from the centre to the rim.
             slope_x = 50 * (_uniform(state) - 0.5) / r
             slope_y = 50 * (_uniform(state) - 0.5) / r
+            if moving:
+                leaf_x, leaf_y = _normal_pair(state)
+                # Round the screen: where a disc vanishes and where it comes back it is unseen.
+                moved_x = cx + frame * (scene_speed * scene_x + leaf_speed * leaf_x)
+                moved_y = cy + frame * (scene_speed * scene_y + leaf_speed * leaf_y)
+                cx = (moved_x + r + 0.5) % (width + 2 * r) - r - 0.5
+                cy = (moved_y + r + 0.5) % (height + 2 * r) - r - 0.5
             for y in range(
                 max(0, int(np.ceil(cy - r))), min(height - 1, int(np.floor(cy + r))) + 1
             ):
@@ -189,4 +322,4 @@ def _paint(
                     for a in range(points):
                         for b in range(points):
                             total += canvas[c, y * points + a, x * points + b]
-                    images[i, c, y, x] = np.uint8(total / points**2 + 0.5)
+                    videos[i, c, frame, y, x] = np.uint8(total / points**2 + 0.5)
