@@ -54,24 +54,22 @@ class Readout(nn.Module):
     ----------
     features : Tensor of shape (n_neuron, n_feature)
         Weights of the features each neuron finds.
-    bias : Parameter of shape (n_neuron,)
-        Drive of each neuron where it finds nothing; the twin starts it from the mean response.
+    bias : nn.Parameter of shape (n_neuron,)
+        Drive of each neuron where it finds nothing; the twin starts it at the mean response.
     generator : torch.Generator, optional
         Draws whatever is random in training, so that a resumed fit draws the same.
-    bias : nn.Parameter of shape (n_neuron,)
-        Drive without any feature; set to where the mean response is.
 
     """
 
     features: Tensor
     bias: nn.Parameter
     generator: torch.Generator | None = None
-    bias: nn.Parameter
 
     @property
     def position(self) -> Tensor:
         """Where each neuron looks (neuron, 2): x and y, -1 to 1 across the map."""
-        raise NotImplementedError
+        msg = f"A {type(self).__name__} tells no position of a neuron; use another `readout`."
+        raise InputError(msg)
 
     def forward(
         self,
@@ -304,7 +302,11 @@ class _SharedFeatures(nn.Module):
         return scale[:, None] * vectors[self.group]
 
     def right_inverse(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return features[self.first], torch.ones_like(features[:, 0])
+        vectors = features[self.first]
+        own = vectors[self.group]
+        size = (own**2).sum(1)
+        scale = (features * own).sum(1) / size.clamp(min=1e-30)
+        return vectors, torch.where(size > 0, scale, torch.ones_like(scale))
 
 
 AnyReadout = TypeVar("AnyReadout", bound=Readout)
@@ -318,7 +320,8 @@ def share_features(readout: AnyReadout, value: np.ndarray) -> AnyReadout:
     readout : Readout
         Changed in place: its `features` (n_neuron, n_feature) are then computed from
         ``parametrizations.features.original0`` (n_group, n_feature), in the order of the
-        sorted values, and ``original1`` (n_neuron,), the scales, which start at 1.
+        sorted values, and ``original1`` (n_neuron,), the scales, which are 1 for the first
+        of each group and for those with equal features.
     value : array of shape (n_neuron,)
         E.g. the identity of a cell that several sessions recorded.
 
