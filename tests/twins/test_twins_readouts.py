@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from twinlab.schema import InputError
 from twinlab.twins import Architecture, check_twin, import_peer, load_twin, save_twin
-from twinlab.twins.attention import AttentionReadout, build_attention
+from twinlab.twins.attention import build_attention
 from twinlab.twins.factorized import FactorizedReadout, build_factorized
 from twinlab.twins.pooled import PointPooledReadout, build_point_pooled
 from twinlab.twins.readouts import PULL, GaussianReadout, PositionNetwork, build_gaussian
