@@ -9,9 +9,11 @@ from twinlab.simulation import SimulatedCortex
 from twinlab.twins.context import Modulator, Shifter
 
 
-def test_the_first_shift_is_exactly_none():
+def test_the_typical_pupil_starts_at_exactly_no_shift_and_others_near_it():
     torch.manual_seed(0)
-    assert torch.equal(Shifter()(torch.randn(50, 2) * 10), torch.zeros(50, 2))
+    shifter = Shifter()
+    assert torch.equal(shifter(torch.zeros(3, 2)), torch.zeros(3, 2))
+    assert 0 < shifter(torch.randn(200, 2)).abs().max() < 0.1  # map halves
 
 
 def test_the_start_of_the_shifter_is_drawn_and_lets_every_layer_learn():
@@ -20,15 +22,9 @@ def test_the_start_of_the_shifter_is_drawn_and_lets_every_layer_learn():
         torch.manual_seed(seed)
         shifter = Shifter()
         weights.append(shifter.network[0].weight.detach().clone())
-        optimizer = torch.optim.Adam(shifter.parameters(), lr=0.01)
-        for step in range(2):
-            optimizer.zero_grad()
-            pupil = torch.randn(64, 2)
-            ((shifter(pupil) - 0.1 * pupil) ** 2).sum().backward()
-            moved = [parameter.grad.abs().max() > 0 for parameter in shifter.parameters()]
-            assert all(moved[-2:])  # the last layer at once
-            assert all(moved) == (step == 1)  # then the others, through it
-            optimizer.step()
+        pupil = torch.randn(64, 2)
+        ((shifter(pupil) - 0.1 * pupil - 0.1) ** 2).sum().backward()
+        assert all(parameter.grad.abs().max() > 0 for parameter in shifter.parameters())
     assert (weights[0] - weights[1]).abs().min() > 0
 
 

@@ -11,9 +11,9 @@ __all__ = ["Modulator", "Shifter"]
 class Shifter(nn.Module):
     """Shift of the readout positions, from the pupil's position (z units).
 
-    Three layers, each followed by a tanh. The last layer starts at zero: whatever the pupil
-    does, the first shift is exactly none, and the hidden layers, drawn for the tanh (Glorot
-    and Bengio 2010), give the last one something to learn from in the first step already.
+    Three layers, each followed by a tanh, without biases at the start: the typical pupil (0)
+    is exactly no shift. The hidden layers are drawn for the tanh (Glorot and Bengio 2010), the
+    last one small, so that all layers learn from the first step and no pupil yet moves much.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Shifter(nn.Module):
         first, second, last = nn.Linear(2, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)
         for layer in (first, second):
             nn.init.xavier_uniform_(layer.weight, gain=nn.init.calculate_gain("tanh"))
+        nn.init.normal_(last.weight, std=1e-2)
+        for layer in (first, second, last):
             nn.init.zeros_(layer.bias)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
         self.network = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), last, nn.Tanh())
 
     def forward(self, pupil_center: Tensor) -> Tensor:
