@@ -14,11 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twinlab.schema import InputError
+from twinlab.twins.attention import build_attention
+from twinlab.twins.context import Modulator, Shifter
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import Core, StackedCore, VideoCore
 from twinlab.twins.cropping import features_at, window_size
+from twinlab.twins.factorized import build_factorized
 from twinlab.twins.likelihoods import LIKELIHOODS
-from twinlab.twins.readouts import GaussianReadout, PositionNetwork, Readout
+from twinlab.twins.pooled import build_point_pooled
+from twinlab.twins.readouts import (
+    COVARIANCES,
+    POSITIONS,
+    GaussianReadout,
+    Readout,
+    build_gaussian,
+)
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -103,10 +113,10 @@ class Architecture:
         choices: dict[str, Sequence[str]] = {
             "core": list(CORES),
             "readout": list(READOUTS),
-            "positions": ["free", "cortical", "both"],
+            "positions": POSITIONS,
             "behavior": ["none", "channels", "gain", "core"],
             "likelihood": list(LIKELIHOODS),
-            "covariance": ["full", "uncorrelated", "isotropic"],
+            "covariance": list(COVARIANCES),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -138,46 +148,6 @@ class Architecture:
             raise InputError(msg)
 
 
-class Shifter(nn.Module):
-    """Shift of the readout positions, from the pupil's position (z units); starts near zero."""
-
-    def __init__(self, hidden: int = 5) -> None:
-        super().__init__()
-        last = nn.Linear(hidden, 2)
-        nn.init.normal_(last.weight, std=1e-2)
-        nn.init.zeros_(last.bias)
-        self.network = nn.Sequential(
-            nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), last, nn.Tanh()
-        )
-
-    def forward(self, pupil_center: Tensor) -> Tensor:
-        """Shift (batch, 2) in map halves."""
-        return self.network(pupil_center)
-
-
-class Modulator(nn.Module):
-    """Gain of each neuron from behaviour (z units): a few shared states, weighed by neuron.
-
-    The gain is the exponential of the weighed states, so that it starts at 1 and can fall
-    below it: neurons that locomotion suppresses exist.
-    """
-
-    def __init__(self, channel: int, n_neuron: int, hidden: int = 8) -> None:
-        super().__init__()
-        self.states = nn.Sequential(nn.Linear(channel, hidden), nn.Tanh())
-        self.of_behavior = nn.Parameter(torch.zeros(n_neuron, channel))
-        self.of_state = nn.Parameter(torch.zeros(n_neuron, hidden))
-
-    def forward(self, behavior: Tensor, neuron: Tensor | None, paired: bool) -> Tensor:
-        """Gain (batch, neuron), or (batch,) if paired."""
-        chosen = slice(None) if neuron is None else neuron
-        of_behavior, of_state = self.of_behavior[chosen], self.of_state[chosen]
-        states = self.states(behavior)
-        if paired:
-            return ((behavior * of_behavior).sum(1) + (states * of_state).sum(1)).exp()
-        return (behavior @ of_behavior.T + states @ of_state.T).exp()
-
-
 def _stacked(
     architecture: Architecture, channel: int, height: int, width: int, n_behavior: int
 ) -> Core:
@@ -187,32 +157,13 @@ def _stacked(
     return StackedCore(channel, **settings)
 
 
-def _gaussian(
-    architecture: Architecture,
-    channel: int,
-    map_shape: tuple[int, int],
-    position: Tensor,
-    neurons: xr.Dataset,
-    generator: torch.Generator,
-) -> Readout:
-    network = None
-    if architecture.positions != "free":
-        missing = [name for name in ("x_um", "y_um") if name not in neurons.coords]
-        if missing:
-            msg = (
-                f"`positions={architecture.positions}` needs neuron coordinates x_um and y_um; "
-                f"missing {missing}."
-            )
-            raise InputError(msg)
-        network = PositionNetwork(np.stack([neurons.x_um.values, neurons.y_um.values], axis=1))
-        network.fit(position)
-    return GaussianReadout(
-        channel, position, sigma=architecture.sigma, network=network, generator=generator
-    )
-
-
 CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked}
-READOUTS: dict[str, Callable[..., Readout]] = {"gaussian": _gaussian}
+READOUTS: dict[str, Callable[..., Readout]] = {
+    "gaussian": build_gaussian,
+    "factorized": build_factorized,
+    "attention": build_attention,
+    "point_pooled": build_point_pooled,
+}
 
 
 class DeepTwin(Twin):
@@ -316,9 +267,6 @@ class DeepTwin(Twin):
     @property
     def position(self) -> np.ndarray:
         """Where each neuron looks, (neuron, 2): x and y in pixels of the image."""
-        if not isinstance(self.readout, GaussianReadout):
-            msg = f"A {self.architecture.readout} readout has no single position a neuron."
-            raise InputError(msg)
         grid = self.readout.position.detach().cpu().numpy()
         size = np.array(self.map_shape[::-1])
         border = (np.array([self.spec.width, self.spec.height]) - size) / 2
