@@ -10,9 +10,12 @@ from twinlab.twins.contract import (
 )
 from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
+from twinlab.twins.equivariant import load_peer_rotation_equivariant
+from twinlab.twins.features import BACKBONES, FeatureCore, load_backbone, timm_backbone
 from twinlab.twins.linear import LinearNonlinearTwin
 from twinlab.twins.peers import import_peer, load_peer_core, load_peer_readout
 from twinlab.twins.sessions import SessionsTwin
+from twinlab.twins.squeeze import load_peer_squeeze_excitation
 from twinlab.twins.storing import KINDS, check_twin_target, load_twin, save_twin
 
 __all__ = [
@@ -32,10 +35,17 @@ __all__ = [
     "EnsembleTwin",
     "LinearNonlinearTwin",
     "SessionsTwin",
+    # networks to read features from
+    "BACKBONES",
+    "FeatureCore",
+    "load_backbone",
+    "timm_backbone",
     # neuralpredictors' parts
     "import_peer",
     "load_peer_core",
     "load_peer_readout",
+    "load_peer_rotation_equivariant",
+    "load_peer_squeeze_excitation",
     # on disk
     "check_twin_target",
     "load_twin",

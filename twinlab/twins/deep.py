@@ -17,8 +17,12 @@ from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import Core, StackedCore, VideoCore
 from twinlab.twins.cropping import features_at, window_size
+from twinlab.twins.equivariant import build_rotation_equivariant
+from twinlab.twins.features import build_features
 from twinlab.twins.likelihoods import LIKELIHOODS
 from twinlab.twins.readouts import GaussianReadout, PositionNetwork, Readout
+from twinlab.twins.squeeze import build_squeeze_excitation
+from twinlab.twins.transformer import build_vision_transformer
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -55,8 +59,9 @@ class Architecture:
         Of the filters of a rotation-equivariant core.
     reduction : int
         By which a squeeze-and-excitation block narrows the channels.
-    patch, heads : int
-        Side of the patches of a transformer, in pixels, and its attention heads.
+    patch, patch_stride, heads : int
+        Side of the patches of a transformer and distance between neighbours, in pixels, and its
+        attention heads.
     dropout : float
         Share of a transformer's units that are silenced while learning.
     temporal_kernel, input_temporal_kernel : int
@@ -67,6 +72,8 @@ class Architecture:
         Name of a neuron coordinate; neurons in which it is equal share their features.
     backbone, backbone_layer : str
         Name in `BACKBONES` and of the layer in it that is read out, for a `features` core.
+    backbone_trainable : bool
+        Let the backbone learn; if not, it stays as it is.
 
     References
     ----------
@@ -90,6 +97,7 @@ class Architecture:
     rotations: int = 8
     reduction: int = 16
     patch: int = 8
+    patch_stride: int = 4
     heads: int = 4
     dropout: float = 0.0
     temporal_kernel: int = 5
@@ -98,6 +106,7 @@ class Architecture:
     share_features: str = ""
     backbone: str = ""
     backbone_layer: str = ""
+    backbone_trainable: bool = False
 
     def __post_init__(self) -> None:
         choices: dict[str, Sequence[str]] = {
@@ -211,7 +220,13 @@ def _gaussian(
     )
 
 
-CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked}
+CORES: dict[str, Callable[..., Core]] = {
+    "stacked": _stacked,
+    "rotation_equivariant": build_rotation_equivariant,
+    "squeeze_excitation": build_squeeze_excitation,
+    "vision_transformer": build_vision_transformer,
+    "features": build_features,
+}
 READOUTS: dict[str, Callable[..., Readout]] = {"gaussian": _gaussian}
 
 

@@ -165,7 +165,8 @@ class FeatureCore(Core):
         try:
             self.backbone(image)
         except _Reached as reached:
-            return _as_map(reached.value, self.layer, height, width)
+            maps = _as_map(reached.value, self.layer, height, width)
+            return maps.contiguous(memory_format=torch.channels_last)
         msg = f"The backbone does not come by its layer {self.layer!r} when it is run."
         raise InputError(msg)
 

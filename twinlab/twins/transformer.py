@@ -53,6 +53,12 @@ class TransformerBlock(nn.Module):
             nn.Linear(4 * channel, channel), nn.Dropout(dropout),
         )  # fmt: skip
 
+        # Small, so that a block begins by changing little; behaviour is heard from the start.
+        for linear in (self.to_qkv, self.from_heads, self.network[1], self.network[4]):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
     def attend(self, tokens: Tensor) -> Tensor:
         """What each token takes from all, (batch, token, channel) as given."""
         qkv = self.to_qkv(self.attention_norm(tokens)).unflatten(2, (3, self.heads, -1))
@@ -142,11 +148,6 @@ class VisionTransformerCore(Core):
         )
         self.norm = nn.LayerNorm(hidden)
         nn.init.trunc_normal_(self.place, std=0.02)
-        for module in self.blocks.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
     def map_shape(self, height: int, width: int) -> tuple[int, int]:
         """Patches (y, x) that cover an image of this size."""
