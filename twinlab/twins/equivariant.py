@@ -161,7 +161,8 @@ class RotationEquivariantCore(Core):
     Turning the image by one step turns the maps and moves the orientations round by one:
     exactly for quarter turns, up to the sampling of pixels for others (with random filters, the
     roughest there are, an eighth of a turn is off by about 1 % of the variance a layer). Filters
-    are sums of Hermite functions. The first layer is not padded, the others keep the size of the map.
+    are sums of Hermite functions. The first layer is not padded, the others keep the size of
+    the map.
 
     Parameters
     ----------
