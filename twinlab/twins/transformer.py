@@ -54,10 +54,11 @@ class TransformerBlock(nn.Module):
         )  # fmt: skip
 
         # Small, so that a block begins by changing little; behaviour is heard from the start.
-        for linear in (self.to_qkv, self.from_heads, self.network[1], self.network[4]):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        for part in (self.to_qkv, self.from_heads, *self.network):
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
 
     def attend(self, tokens: Tensor) -> Tensor:
         """What each token takes from all, (batch, token, channel) as given."""
