@@ -98,6 +98,28 @@ def test_every_core_follows_its_seed_and_is_read_back(twin, make_twin, tmp_path)
     assert torch.equal(loaded.condition()(x), twin.condition()(x))
 
 
+def test_a_neuron_looks_where_its_position_says(twin, spec):
+    """Positions are pixels of the image, however far apart the points of the map are."""
+    asked = np.random.default_rng(1).uniform(6, 18, (7, 2))
+    np.testing.assert_allclose(twin.position, asked, atol=0.2)  # clipped just inside the map
+    twin.readout.features.data.normal_()
+    grow(twin.core)
+    quiet = twin.condition()
+    ys, xs = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+    found = []
+    for neuron in range(7):
+        x = (110 + 60 * torch.randn(16, *spec.shape)).requires_grad_()
+        rate = quiet.neurons([neuron])(x)
+        (gradient,) = torch.autograd.grad(rate.sum(), x)
+        energy = gradient.square().mean((0, 1))
+        found.append([float((energy * at).sum() / energy.sum()) for at in (xs, ys)])
+    found = np.array(found)
+    # what sees the whole image pulls the centre of mass to its middle
+    assert np.abs(found - asked).max() < 5
+    deviations = (np.ravel(value - value.mean(0)) for value in (found, asked))
+    assert np.corrcoef(*deviations)[0, 1] > 0.9
+
+
 # rotation-equivariant
 
 

@@ -299,7 +299,9 @@ class DeepTwin(Twin):
                     f"{spec.height} x {spec.width} pixels."
                 )
                 raise InputError(msg)
-            start = _map_position(position, spec, self.map_shape, n_neuron)
+            # (first and last map point, x and y)
+            self.corners = np.array(self.core.map_corners(spec.height, spec.width))[:, ::-1]
+            start = _map_position(position, self.corners, n_neuron)
             self.readout = READOUTS[architecture.readout](
                 architecture, self.core.out_channel, self.map_shape, start, neurons, generator
             )
@@ -335,9 +337,8 @@ class DeepTwin(Twin):
             msg = f"A {self.architecture.readout} readout has no single position a neuron."
             raise InputError(msg)
         grid = self.readout.position.detach().cpu().numpy()
-        size = np.array(self.map_shape[::-1])
-        border = (np.array([self.spec.width, self.spec.height]) - size) / 2
-        return (grid + 1) / 2 * (size - 1) + border
+        first, last = self.corners
+        return (grid + 1) / 2 * (last - first) + first
 
     def forward(
         self,
@@ -534,13 +535,10 @@ def _used(
     return {name: context[name] for name, wants in wanted.items() if wants}
 
 
-def _map_position(
-    position: np.ndarray | None, spec: StimulusSpec, map_shape: tuple[int, int], n_neuron: int
-) -> Tensor:
+def _map_position(position: np.ndarray | None, corners: np.ndarray, n_neuron: int) -> Tensor:
     """Pixels of the image -> -1 to 1 between the centres of the outermost map points."""
     if position is None:
         return torch.zeros(n_neuron, 2)
-    size = np.array(map_shape[::-1])
-    border = (np.array([spec.width, spec.height]) - size) / 2
-    scaled = 2 * (position - border) / np.maximum(size - 1, 1) - 1
+    first, last = corners
+    scaled = 2 * (position - first) / np.maximum(last - first, 1) - 1
     return torch.as_tensor(scaled.clip(-0.98, 0.98), dtype=torch.float32)
