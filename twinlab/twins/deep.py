@@ -56,7 +56,8 @@ class Architecture:
     likelihood : str
         How single responses vary around the rate; see `LIKELIHOODS`.
     rotations : int
-        Of the filters of a rotation-equivariant core.
+        Of the filters of a rotation-equivariant core, each layer of which has this many times
+        `hidden` channels.
     reduction : int
         By which a squeeze-and-excitation block narrows the channels.
     patch, patch_stride, heads : int

@@ -182,8 +182,9 @@ class RotationEquivariantCore(Core):
 
     Notes
     -----
-    Layers are dense: with 64 channels a layer costs some 30 times what a depth-separable one
-    does. The 2023 video baseline has 8 rotations of 8 features.
+    Layers are dense, and their cost grows with the square of ``rotations * hidden``: with the 8
+    rotations of 8 features of the 2023 video baseline, a training step on a CPU takes four
+    times that of the stacked core of 64 channels.
 
     References
     ----------
