@@ -16,11 +16,14 @@ from twinlab.twins.distributions import (
     response_distribution,
 )
 from twinlab.twins.ensemble import EnsembleTwin
+from twinlab.twins.equivariant import load_peer_rotation_equivariant
 from twinlab.twins.familiarity import Familiarity, fit_familiarity
+from twinlab.twins.features import BACKBONES, FeatureCore, load_backbone, timm_backbone
 from twinlab.twins.likelihoods import LIKELIHOODS, Likelihood
 from twinlab.twins.linear import LinearNonlinearTwin
 from twinlab.twins.peers import import_peer, load_peer_core, load_peer_readout
 from twinlab.twins.sessions import SessionsTwin
+from twinlab.twins.squeeze import load_peer_squeeze_excitation
 from twinlab.twins.storing import KINDS, check_twin_target, load_twin, save_twin
 
 __all__ = [
@@ -51,10 +54,17 @@ __all__ = [
     # what parts of a deep twin must offer
     "Core",
     "VideoCore",
+    # networks to read features from
+    "BACKBONES",
+    "FeatureCore",
+    "load_backbone",
+    "timm_backbone",
     # neuralpredictors' parts
     "import_peer",
     "load_peer_core",
     "load_peer_readout",
+    "load_peer_rotation_equivariant",
+    "load_peer_squeeze_excitation",
     # on disk
     "check_twin_target",
     "load_twin",

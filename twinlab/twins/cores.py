@@ -33,6 +33,15 @@ class Core(nn.Module):
         """Size (y, x) of the map made from an image of this size."""
         raise NotImplementedError
 
+    def map_corners(self, height: int, width: int) -> tuple[tuple[float, float], ...]:
+        """Centres of the first and last map point, (y, x) in pixels of the image.
+
+        By default a map lies in the middle of the image, point for pixel.
+        """
+        rows, columns = self.map_shape(height, width)
+        first = ((height - rows) / 2, (width - columns) / 2)
+        return first, (height - 1 - first[0], width - 1 - first[1])
+
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters, a scalar."""
         raise NotImplementedError

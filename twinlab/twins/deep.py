@@ -19,7 +19,9 @@ from twinlab.twins.context import Modulator, Shifter
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import Core, StackedCore, VideoCore
 from twinlab.twins.cropping import features_at, window_size
+from twinlab.twins.equivariant import build_rotation_equivariant
 from twinlab.twins.factorized import build_factorized
+from twinlab.twins.features import build_features
 from twinlab.twins.likelihoods import LIKELIHOODS
 from twinlab.twins.pooled import build_point_pooled
 from twinlab.twins.readouts import (
@@ -29,6 +31,8 @@ from twinlab.twins.readouts import (
     Readout,
     build_gaussian,
 )
+from twinlab.twins.squeeze import build_squeeze_excitation
+from twinlab.twins.transformer import build_vision_transformer
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -62,11 +66,13 @@ class Architecture:
     likelihood : str
         How single responses vary around the rate; see `LIKELIHOODS`.
     rotations : int
-        Of the filters of a rotation-equivariant core.
+        Of the filters of a rotation-equivariant core, each layer of which has this many times
+        `hidden` channels.
     reduction : int
         By which a squeeze-and-excitation block narrows the channels.
-    patch, heads : int
-        Side of the patches of a transformer, in pixels, and its attention heads.
+    patch, patch_stride, heads : int
+        Side of the patches of a transformer and distance between neighbours, in pixels, and its
+        attention heads.
     dropout : float
         Share of a transformer's units that are silenced while learning.
     temporal_kernel, input_temporal_kernel : int
@@ -77,6 +83,8 @@ class Architecture:
         Name of a neuron coordinate; neurons in which it is equal share their features.
     backbone, backbone_layer : str
         Name in `BACKBONES` and of the layer in it that is read out, for a `features` core.
+    backbone_trainable : bool
+        Let the backbone learn; if not, it stays as it is.
 
     References
     ----------
@@ -100,6 +108,7 @@ class Architecture:
     rotations: int = 8
     reduction: int = 16
     patch: int = 8
+    patch_stride: int = 4
     heads: int = 4
     dropout: float = 0.0
     temporal_kernel: int = 5
@@ -108,6 +117,7 @@ class Architecture:
     share_features: str = ""
     backbone: str = ""
     backbone_layer: str = ""
+    backbone_trainable: bool = False
 
     def __post_init__(self) -> None:
         choices: dict[str, Sequence[str]] = {
@@ -157,7 +167,13 @@ def _stacked(
     return StackedCore(channel, **settings)
 
 
-CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked}
+CORES: dict[str, Callable[..., Core]] = {
+    "stacked": _stacked,
+    "rotation_equivariant": build_rotation_equivariant,
+    "squeeze_excitation": build_squeeze_excitation,
+    "vision_transformer": build_vision_transformer,
+    "features": build_features,
+}
 READOUTS: dict[str, Callable[..., Readout]] = {
     "gaussian": build_gaussian,
     "factorized": build_factorized,
@@ -235,7 +251,9 @@ class DeepTwin(Twin):
                     f"{spec.height} x {spec.width} pixels."
                 )
                 raise InputError(msg)
-            start = _map_position(position, spec, self.map_shape, n_neuron)
+            # (first and last map point, x and y)
+            self.corners = np.array(self.core.map_corners(spec.height, spec.width))[:, ::-1]
+            start = _map_position(position, self.corners, n_neuron)
             self.readout = READOUTS[architecture.readout](
                 architecture, self.core.out_channel, self.map_shape, start, neurons, generator
             )
@@ -268,9 +286,8 @@ class DeepTwin(Twin):
     def position(self) -> np.ndarray:
         """Where each neuron looks, (neuron, 2): x and y in pixels of the image."""
         grid = self.readout.position.detach().cpu().numpy()
-        size = np.array(self.map_shape[::-1])
-        border = (np.array([self.spec.width, self.spec.height]) - size) / 2
-        return (grid + 1) / 2 * (size - 1) + border
+        first, last = self.corners
+        return (grid + 1) / 2 * (last - first) + first
 
     def forward(
         self,
@@ -448,7 +465,7 @@ def _check_core(core: Core, architecture: Architecture, spec: StimulusSpec) -> N
     if architecture.behavior == "core" and not core.takes_behavior:
         msg = (
             f"`behavior=core` needs a core that takes behaviour, and `{architecture.core}` takes "
-            "none; use `behavior=gain` or `behavior=channels`."
+            "none; use `behavior=gain`."
         )
         raise InputError(msg)
 
@@ -468,13 +485,10 @@ def _used(
     return {name: context[name] for name, wants in wanted.items() if wants}
 
 
-def _map_position(
-    position: np.ndarray | None, spec: StimulusSpec, map_shape: tuple[int, int], n_neuron: int
-) -> Tensor:
+def _map_position(position: np.ndarray | None, corners: np.ndarray, n_neuron: int) -> Tensor:
     """Pixels of the image -> -1 to 1 between the centres of the outermost map points."""
     if position is None:
         return torch.zeros(n_neuron, 2)
-    size = np.array(map_shape[::-1])
-    border = (np.array([spec.width, spec.height]) - size) / 2
-    scaled = 2 * (position - border) / np.maximum(size - 1, 1) - 1
+    first, last = corners
+    scaled = 2 * (position - first) / np.maximum(last - first, 1) - 1
     return torch.as_tensor(scaled.clip(-0.98, 0.98), dtype=torch.float32)
