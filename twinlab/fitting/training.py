@@ -382,7 +382,7 @@ def _learns(core: nn.Module) -> bool:
 
 def _finish(twin: DeepTwin) -> DeepTwin:
     twin.core_dtype = torch.float32
-    return twin.cpu().eval().requires_grad_(True)
+    return twin.cpu().eval()
 
 
 def _clone(module: nn.Module) -> dict[str, Tensor]:

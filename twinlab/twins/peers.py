@@ -14,7 +14,7 @@ import importlib
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,7 +108,7 @@ class PeerReadout(Readout):
         return self.readout.feature_l1(reduction="sum")  # type: ignore[operator]
 
 
-def _core(name: str, **fixed: Any) -> Any:
+def _core(name: str, own: Callable[[deep.Architecture], dict[str, Any]]) -> Any:
     def build(
         architecture: deep.Architecture, channel: int, height: int, width: int, n_behavior: int
     ) -> Core:
@@ -128,7 +128,7 @@ def _core(name: str, **fixed: Any) -> Any:
                 stack=-1,
                 input_regularizer="LaplaceL2norm",
                 use_avg_reg=False,
-                **fixed,
+                **own(architecture),
             )
         return PeerCore(core, architecture.hidden, architecture.input_kernel - 1)
 
@@ -168,8 +168,11 @@ def _readout(name: str) -> Any:
 
 
 PEER_CORES = {
-    "neuralpredictors_stacked": _core("Stacked2dCore", depth_separable=True),
-    "neuralpredictors_squeeze_excitation": _core("SE2dCore"),
+    "neuralpredictors_stacked": _core("Stacked2dCore", lambda _: {"depth_separable": True}),
+    "neuralpredictors_squeeze_excitation": _core(
+        "SE2dCore",
+        lambda a: {"n_se_blocks": a.layers - 1, "se_reduction": a.reduction},
+    ),
 }
 PEER_READOUTS = {
     "neuralpredictors_gaussian": _readout("FullGaussian2d"),
