@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from twinlab.twins.sampling import FAST, in_chunks
+from twinlab.twins.sampling import in_chunks
 from twinlab.twins.vectors import (
+    FAST,
     WIDTH,
     add,
     along_channel,
@@ -34,10 +35,10 @@ from twinlab.twins.vectors import (
     fma,
     load,
     multiply,
+    slope,
     store,
     subtract,
     times,
-    zero,
 )
 
 __all__ = ["can_run", "infer", "learn"]
@@ -311,7 +312,7 @@ def _run_layer_back(
     sums = torch.empty(len(maps), 2, channel)
     room = (
         _room(2, padded),
-        _room(5, width * channel),
+        _room(4 + kernel, width * channel),
         _pairs(2, width, channel, kind),
     )
     in_chunks(
@@ -366,20 +367,18 @@ def _through(maps, given, at, norm, through, out, points, channels, linear):  # 
 
 
 @numba.njit(nogil=True)
-def _collect(maps, given, at, given_at, norm, sums, sums_at, points, channels, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, channels, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Add a row's part of the gradient to a norm's shift and scale."""
     for channel in range(0, channels, WIDTH):
-        scale, shift = load(norm, channel), load(norm, channels + channel)
         unit, centre = load(norm, 2 * channels + channel), load(norm, 3 * channels + channel)
         to_shift = load(sums, sums_at + channel)
         to_scale = load(sums, sums_at + channels + channel)
         for place in range(channel, points * channels, channels):
-            value = load(maps, at + place)
             gradient = load(given, given_at + place)
             if not linear:
-                gradient = times(gradient, decay(fma(value, scale, shift)))
+                gradient = times(gradient, slope(load(active, place)))
             to_shift = add(to_shift, gradient)
-            to_scale = fma(gradient, fma(value, unit, centre), to_scale)
+            to_scale = fma(gradient, fma(load(maps, at + place), unit, centre), to_scale)
         store(sums, sums_at + channel, to_shift)
         store(sums, sums_at + channels + channel, to_scale)
 
@@ -424,12 +423,14 @@ def _activation(chunk, start, stop, maps, norm, out, linear):  # type: ignore[no
 
 @numba.njit(nogil=True, cache=True)
 def _sums(chunk, start, stop, given, maps, norm, sums, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Gradients to the last norm; those to the others are collected on the way down."""
     height, width, channels = maps.shape[1:]
+    row = np.empty(width * channels, np.float32)
     sums[start:stop] = 0
-    for row in range(start * height, stop * height):
-        at = row * width * channels
-        sums_at = row // height * 2 * channels
-        _collect(maps.reshape(-1), given.reshape(-1), at, at, norm.reshape(-1), sums.reshape(-1), sums_at, width, channels, linear)  # noqa: E501
+    for number in range(start * height, stop * height):
+        at = number * width * channels
+        _activate(maps.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)
+        _collect(maps.reshape(-1), given.reshape(-1), at, at, row, norm.reshape(-1), sums.reshape(-1), number // height * 2 * channels, width, channels, linear)  # noqa: E501
 
 
 @numba.njit(nogil=True)
@@ -509,7 +510,8 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
     def backward(chunk, start, stop, below, norm_below, maps, norm, through, given, own, into, taps, into_turned, taps_turned, out_turned, to_into, to_taps, to_out, sums, padded, rows, pairs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
         height, width, channels = maps.shape[1:]
         mixed, gradient = padded[chunk, 0], padded[chunk, 1]
-        active, filtered, to_mixed, to_filtered, to_active = rows[chunk]
+        filtered, to_mixed, to_filtered, to_active = rows[chunk, :4]
+        actives = rows[chunk, 4:]  # as many rows as are looked back
         pairs, more = pairs[chunk]
         line = (width + 2 * padding) * channels
         sums[start:stop] = 0
@@ -519,6 +521,7 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
                 if step < height:
                     at = (image * height + step) * width * channels
                     inside = (step + padding) * line + padding * channels
+                    active = actives[step % len(actives)]
                     _activate(below.reshape(-1), at, norm_below.reshape(-1), active, 0, width, channels, linear)  # noqa: E501
                     _mix(active, into, mixed, inside, width, channels, pairs)
                 y = step - padding
@@ -534,10 +537,10 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
                 if y >= 0:
                     at = (image * height + y) * width * channels
                     filter_row(kernel, gradient, y * line, line, taps_turned.reshape(-1), to_mixed, 0, width, channels)  # noqa: E501
-                    _activate(below.reshape(-1), at, norm_below.reshape(-1), active, 0, width, channels, linear)  # noqa: E501
+                    active = actives[y % len(actives)]
                     _learn_mix(active, to_mixed, to_into[chunk], width, channels, pairs, more)
                     _mix(to_mixed, into_turned, to_active, 0, width, channels, pairs)
-                    _collect(below.reshape(-1), to_active, at, 0, norm_below.reshape(-1), sums.reshape(-1), image * 2 * channels, width, channels, linear)  # noqa: E501
+                    _collect(below.reshape(-1), to_active, at, 0, active, norm_below.reshape(-1), sums.reshape(-1), image * 2 * channels, width, channels, linear)  # noqa: E501
                     for place in range(0, width * channels, WIDTH):
                         store(own.reshape(-1), at + place, load(to_active, place))
 

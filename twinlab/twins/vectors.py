@@ -18,12 +18,15 @@ from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, overload, register_model
 
-from twinlab.twins.sampling import FAST
-
 __all__ = [
-    "WIDTH", "add", "along_channel", "along_pixel", "correlate", "decay", "elu", "filter_row", "fma",
-    "load", "multiply", "store", "subtract", "times", "zero",
+    "FAST", "WIDTH", "add", "along_channel", "along_pixel", "correlate", "decay", "elu",
+    "filter_row", "fma", "load", "multiply", "slope", "spread", "store", "subtract", "times",
+    "total", "zero",
 ]  # fmt: skip
+
+# Sums may be reordered and fused, which lets them run on vector units; NaN and infinity keep
+# their meaning, so a failing fit is seen.
+FAST = {"contract", "reassoc", "arcp", "nsz"}
 
 WIDTH = 16  # numbers in a vector; narrower processors take several steps for one
 
@@ -90,20 +93,37 @@ def _read_floats(builder: Any, place: Any) -> Any:
     return builder.bitcast(builder.shl(whole, _constant(_INTS, 16)), _FLOATS)
 
 
-def _rounded(builder: Any, value: Any) -> Any:
-    """Bits of a vector of floats, whose upper halves are the nearest bfloat16, ties to even."""
+class _BFloat(ir.Type):
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+def _halves(builder: Any, value: Any) -> Any:
+    """Bits of the nearest bfloat16 numbers, ties to even."""
+    if _PAIRS:
+        kind = ir.FunctionType(ir.VectorType(_BFloat(), WIDTH), [_FLOATS])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        )
+        return builder.bitcast(builder.call(function, [value]), _SHORTS)
     bits = builder.bitcast(value, _INTS)
     odd = builder.and_(builder.lshr(bits, _constant(_INTS, 16)), _constant(_INTS, 1))
-    return builder.add(bits, builder.add(odd, _constant(_INTS, 0x7FFF)))
+    rounded = builder.add(bits, builder.add(odd, _constant(_INTS, 0x7FFF)))
+    return builder.trunc(builder.lshr(rounded, _constant(_INTS, 16)), _SHORTS)
 
 
 def _write(builder: Any, place: Any, value: Any) -> None:
     if place.type.pointee == ir.FloatType():
         builder.store(value, builder.bitcast(place, _FLOATS.as_pointer()), align=4)
         return
-    upper = builder.lshr(_rounded(builder, value), _constant(_INTS, 16))
-    short = builder.trunc(upper, _SHORTS)
-    builder.store(short, builder.bitcast(place, _SHORTS.as_pointer()), align=2)
+    target = builder.bitcast(place, _SHORTS.as_pointer())
+    builder.store(_halves(builder, value), target, align=2)
 
 
 @intrinsic
@@ -131,8 +151,8 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
 def _store_pairs(typing: Any, array: Any, at: Any, even: Any, odd: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         place = _place(context, builder, signature.args[0], *values[:2])
-        low = builder.lshr(_rounded(builder, values[2]), _constant(_INTS, 16))
-        high = builder.and_(_rounded(builder, values[3]), _constant(_INTS, 0xFFFF0000))
+        low, high = (builder.zext(_halves(builder, value), _INTS) for value in values[2:])
+        high = builder.shl(high, _constant(_INTS, 16))
         target = builder.bitcast(place, _INTS.as_pointer())
         builder.store(builder.or_(low, high), target, align=4)
         return context.get_dummy_value()
@@ -192,6 +212,12 @@ def _build_elu(builder: Any, value: Any) -> Any:
     return builder.select(above, value, below)
 
 
+def _build_slope(builder: Any, value: Any) -> Any:
+    above = builder.fcmp_ordered(">", value, _constant(_FLOATS, 0.0))
+    one = _constant(_FLOATS, 1.0)
+    return builder.select(above, one, builder.fadd(value, one))
+
+
 add = _elementwise(2, lambda builder, a, b: builder.fadd(a, b))
 subtract = _elementwise(2, lambda builder, a, b: builder.fsub(a, b))
 times = _elementwise(2, lambda builder, a, b: builder.fmul(a, b))
@@ -199,22 +225,37 @@ fma = _elementwise(3, _fused)  # a * b + c
 elu = _elementwise(1, _build_elu)  # x above 0, exp(x) - 1 below
 decay = _elementwise(1, _build_decay)  # exp(x) where x is below 0, and 1 above
 
+slope = _elementwise(1, _build_slope)  # of an ELU, from its result
+
+
+@intrinsic
+def spread(typing: Any, number: Any) -> Any:
+    """Vector of one number."""
+
+    def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return _spread(builder, values[0])
+
+    return _vector(types.float32), build
+
+
+@intrinsic
+def total(typing: Any, vector: Any) -> Any:
+    """Sum of a vector."""
+
+    def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _FLOATS])
+        name = f"llvm.vector.reduce.fadd.v{WIDTH}f32"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        start = ir.Constant(ir.FloatType(), -0.0)
+        return builder.call(function, [start, *values], fastmath=("reassoc",))
+
+    return types.float32(vector), build
+
 
 @intrinsic
 def zero(typing: Any) -> Any:
     """Vector of zeros."""
     return _vector(), lambda context, builder, signature, values: _constant(_FLOATS, 0.0)
-
-
-class _BFloat(ir.Type):
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
 
 
 def _multiply_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
