@@ -6,6 +6,10 @@ the four map points around each position are touched and nothing in between is s
 other devices than the CPU the generic way is taken.
 """
 
+# Compiled functions have no written types: numba infers them. Their calls stay in one line.
+# ruff: noqa: ANN001, ANN202, E501
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +26,7 @@ from torch.nn import functional as F
 from twinlab.twins.vectors import FAST, WIDTH, fma, load, spread, store, times, total, zero
 
 __all__ = ["FAST", "in_chunks", "sample_points", "weigh_points"]
+
 
 def weigh_points(maps: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     """Weighted features of each neuron at its position in each image.
@@ -120,7 +125,7 @@ def in_chunks(kernel: Any, n_image: int, *arrays: Any) -> None:
 
 
 @numba.njit(nogil=True, inline="always")
-def _axis(position, size):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _axis(position, size):
     """Two neighbouring points around a position, their shares, and which of them exist (1, 0).
 
     A point that does not exist is moved to one that does, where its share of 0 does no harm.
@@ -137,8 +142,9 @@ def _axis(position, size):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN20
     return near, far, first * (np.float32(1) - upper_share), second * upper_share, first, second
 
 
+# fmt: off
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _forward_kernel(chunk, start, stop, points, position, weight, result):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _forward_kernel(chunk, start, stop, points, position, weight, result):
     height, width, channels = points.shape[1:]
     source, weights = points.reshape(-1), weight.reshape(-1)
     for image in range(start, stop):
@@ -162,7 +168,7 @@ def _forward_kernel(chunk, start, stop, points, position, weight, result):  # ty
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _backward_kernel(chunk, start, stop, points, position, weight, gradient, to_points, to_position, to_weight, wants_points):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
+def _backward_kernel(chunk, start, stop, points, position, weight, gradient, to_points, to_position, to_weight, wants_points):
     height, width, channels = points.shape[1:]
     source, weights, into = points.reshape(-1), weight.reshape(-1), to_points.reshape(-1)
     learned = to_weight[chunk].reshape(-1)

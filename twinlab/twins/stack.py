@@ -10,6 +10,10 @@ with products in bfloat16 and everything else in float32).
 What is computed is what `StackedCore` computes otherwise, to rounding.
 """
 
+# Compiled functions have no written types: numba infers them. Their calls stay in one line.
+# ruff: noqa: ANN001, ANN201, ANN202, E501
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from functools import cache
@@ -63,8 +67,10 @@ def can_run(core: Any, image: Tensor) -> bool:
         and (core.training or not learning)
         and not (learning and image.requires_grad)
         and all(
-            isinstance(norm, nn.Identity) and not core.training
-            or isinstance(norm, nn.BatchNorm2d) and norm.training == core.training
+            isinstance(norm, nn.Identity)
+            and not core.training
+            or isinstance(norm, nn.BatchNorm2d)
+            and norm.training == core.training
             for norm in norms
         )
     )
@@ -84,9 +90,7 @@ def infer(core: Any, image: Tensor) -> Tensor:
     """Map (batch, hidden, y, x) in evaluation mode, without a gradient; norms may be folded."""
     layers = list(core.features)
     kind = _operand_dtype()
-    weights = [
-        _operands(_weights(layer, number), kind) for number, layer in enumerate(layers)
-    ]
+    weights = [_operands(_weights(layer, number), kind) for number, layer in enumerate(layers)]
     norms = [_running_norm(layer, number) for number, layer in enumerate(layers)]
     height, width = core.map_shape(*image.shape[2:])
     out = torch.empty(len(image), height, width, core.out_channel)
@@ -205,21 +209,19 @@ def _running_norm(layer: Any, number: int) -> Tensor:
     return _norm(norm, norm.running_mean, norm.running_var)
 
 
-def _batch_norm(norm: nn.BatchNorm2d, moments: Tensor, n_point: int) -> Tensor:
+def _batch_norm(norm: Any, moments: Tensor, n_point: int) -> Tensor:
     """Norm by the moments (image, 2, channel) of a batch: means, sums of squared differences."""
     means, squares = moments.double().unbind(1)
     mean = means.mean(0)
     total = squares.sum(0) + n_point * (means - mean).square().sum(0)
     count = n_point * len(means)
-    if norm.track_running_stats:
-        share = norm.momentum
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean.float(), share)
-        norm.running_var.lerp_((total / max(count - 1, 1)).float(), share)
+    norm.num_batches_tracked += 1
+    norm.running_mean.lerp_(mean.float(), norm.momentum)
+    norm.running_var.lerp_((total / max(count - 1, 1)).float(), norm.momentum)
     return _norm(norm, mean, total / count)
 
 
-def _norm(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> Tensor:
+def _norm(norm: Any, mean: Tensor, variance: Tensor) -> Tensor:
     mean = mean.double()
     inverse = (variance.double() + norm.eps).rsqrt()
     scale = norm.weight.detach() * inverse
@@ -237,9 +239,7 @@ def _through_norm(norm: Tensor, sums: Tensor, count: int) -> Tensor:
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     """The same memory as arrays; bfloat16 as its bits."""
-    return [
-        (t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors
-    ]
+    return [(t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors]
 
 
 def _room(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
@@ -339,11 +339,12 @@ def _run_sums(given: Tensor, maps: Tensor, norm: Tensor, linear: bool) -> Tensor
     return sums
 
 
+# fmt: off
 # Steps on one row of a map, (point, channel) in a flat array.
 
 
 @numba.njit(nogil=True)
-def _activate(maps, at, norm, out, out_at, points, channels, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _activate(maps, at, norm, out, out_at, points, channels, linear): # noqa: ANN001, ANN202
     """Normalise, and bend below zero."""
     for channel in range(0, channels, WIDTH):
         scale, shift = load(norm, channel), load(norm, channels + channel)
@@ -353,7 +354,7 @@ def _activate(maps, at, norm, out, out_at, points, channels, linear):  # type: i
 
 
 @numba.njit(nogil=True)
-def _through(maps, given, at, norm, through, out, points, channels, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _through(maps, given, at, norm, through, out, points, channels, linear): # noqa: ANN001, ANN202
     """Gradient to a layer's sums from the gradient to what they are normalised and bent to."""
     for channel in range(0, channels, WIDTH):
         scale, shift = load(norm, channel), load(norm, channels + channel)
@@ -367,7 +368,7 @@ def _through(maps, given, at, norm, through, out, points, channels, linear):  # 
 
 
 @numba.njit(nogil=True)
-def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, channels, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, channels, linear): # noqa: ANN001, ANN202
     """Add a row's part of the gradient to a norm's shift and scale."""
     for channel in range(0, channels, WIDTH):
         unit, centre = load(norm, 2 * channels + channel), load(norm, 3 * channels + channel)
@@ -384,7 +385,7 @@ def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, cha
 
 
 @numba.njit(nogil=True)
-def _write_row(row, out, at, first, moments, moments_at, points, channels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _write_row(row, out, at, first, moments, moments_at, points, channels): # noqa: ANN001, ANN202
     """Copy a row out, and add to the sums of differences from the image's first point."""
     for channel in range(0, channels, WIDTH):
         pivot = load(first, channel)
@@ -401,7 +402,7 @@ def _write_row(row, out, at, first, moments, moments_at, points, channels):  # t
 
 
 @numba.njit(nogil=True, fastmath=FAST)
-def _finish_moments(first, moments, image, points):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _finish_moments(first, moments, image, points): # noqa: ANN001, ANN202
     """Sums of differences, and of their squares -> mean, and squared differences from it."""
     for channel in range(moments.shape[2]):
         total = moments[image, 0, channel]
@@ -413,16 +414,16 @@ def _finish_moments(first, moments, image, points):  # type: ignore[no-untyped-d
 
 
 @numba.njit(nogil=True, cache=True)
-def _activation(chunk, start, stop, maps, norm, out, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _activation(chunk, start, stop, maps, norm, out, linear): # noqa: ANN001, ANN202
     height, width, channels = maps.shape[1:]
     points = height * width
     for image in range(start, stop):
         at = image * points * channels
-        _activate(maps.reshape(-1), at, norm.reshape(-1), out.reshape(-1), at, points, channels, linear)  # noqa: E501
+        _activate(maps.reshape(-1), at, norm.reshape(-1), out.reshape(-1), at, points, channels, linear)
 
 
 @numba.njit(nogil=True, cache=True)
-def _sums(chunk, start, stop, given, maps, norm, sums, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _sums(chunk, start, stop, given, maps, norm, sums, linear): # noqa: ANN001, ANN202
     """Gradients to the last norm; those to the others are collected on the way down."""
     height, width, channels = maps.shape[1:]
     row = np.empty(width * channels, np.float32)
@@ -430,11 +431,11 @@ def _sums(chunk, start, stop, given, maps, norm, sums, linear):  # type: ignore[
     for number in range(start * height, stop * height):
         at = number * width * channels
         _activate(maps.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)
-        _collect(maps.reshape(-1), given.reshape(-1), at, at, row, norm.reshape(-1), sums.reshape(-1), number // height * 2 * channels, width, channels, linear)  # noqa: E501
+        _collect(maps.reshape(-1), given.reshape(-1), at, at, row, norm.reshape(-1), sums.reshape(-1), number // height * 2 * channels, width, channels, linear)
 
 
 @numba.njit(nogil=True)
-def _unfold(image, number, y, kernel, patches, width):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _unfold(image, number, y, kernel, patches, width): # noqa: ANN001, ANN202
     """What the points of one row see: (pixel of the kernel, point)."""
     at = 0
     for channel in range(image.shape[1]):
@@ -447,7 +448,7 @@ def _unfold(image, number, y, kernel, patches, width):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _first(chunk, start, stop, image, weight, maps, moments, patches, row, kernel):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _first(chunk, start, stop, image, weight, maps, moments, patches, row, kernel): # noqa: ANN001, ANN202
     height, width, channels = maps.shape[1:]
     patches, row, first = patches[chunk], row[chunk], np.empty(channels, np.float32)
     size = len(weight)
@@ -455,16 +456,16 @@ def _first(chunk, start, stop, image, weight, maps, moments, patches, row, kerne
     for number in range(start, stop):
         for y in range(height):
             _unfold(image, number, y, kernel, patches, width)
-            multiply(0, patches, 0, 1, width, weight.reshape(-1), 0, channels, row, 0, channels, width, channels, size)  # noqa: E501
+            multiply(0, patches, 0, 1, width, weight.reshape(-1), 0, channels, row, 0, channels, width, channels, size)
             if y == 0:
                 first[:] = row[:channels]
             at = (number * height + y) * width * channels
-            _write_row(row, maps.reshape(-1), at, first, moments.reshape(-1), number * 2 * channels, width, channels)  # noqa: E501
+            _write_row(row, maps.reshape(-1), at, first, moments.reshape(-1), number * 2 * channels, width, channels)
         _finish_moments(first, moments, number, height * width)
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_back(chunk, start, stop, image, maps, norm, through, given, to_weight, patches, row, kernel, linear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
+def _first_back(chunk, start, stop, image, maps, norm, through, given, to_weight, patches, row, kernel, linear): # noqa: ANN001, ANN202, E501
     height, width, channels = maps.shape[1:]
     patches, row, to_weight = patches[chunk], row[chunk], to_weight[chunk]
     size = len(to_weight)
@@ -472,8 +473,8 @@ def _first_back(chunk, start, stop, image, maps, norm, through, given, to_weight
         for y in range(height):
             at = (number * height + y) * width * channels
             _unfold(image, number, y, kernel, patches, width)
-            _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), row, width, channels, linear)  # noqa: E501
-            multiply(1, patches, 0, width, 1, row, 0, channels, to_weight.reshape(-1), 0, channels, size, channels, width)  # noqa: E501
+            _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), row, width, channels, linear)
+            multiply(1, patches, 0, width, 1, row, 0, channels, to_weight.reshape(-1), 0, channels, size, channels, width)
 
 
 @cache
@@ -482,7 +483,7 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
     padding = kernel // 2
 
     @numba.njit(nogil=True, cache=True)
-    def forward(chunk, start, stop, below, norm, into, taps, out, maps, moments, padded, rows, pairs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
+    def forward(chunk, start, stop, below, norm, into, taps, out, maps, moments, padded, rows, pairs): # noqa: ANN001, ANN202, E501
         height, width, channels = maps.shape[1:]
         padded, pairs = padded[chunk], pairs[chunk]
         row, mixed = rows[chunk, 0], rows[chunk, 1]
@@ -494,20 +495,20 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
                 if step < height:
                     at = (image * height + step) * width * channels
                     inside = (step + padding) * line + padding * channels
-                    _activate(below.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)  # noqa: E501
+                    _activate(below.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)
                     _mix(row, into, padded, inside, width, channels, pairs)
                 y = step - padding
                 if y >= 0:
-                    filter_row(kernel, padded, y * line, line, taps.reshape(-1), row, 0, width, channels)  # noqa: E501
+                    filter_row(kernel, padded, y * line, line, taps.reshape(-1), row, 0, width, channels)
                     _mix(row, out, mixed, 0, width, channels, pairs)
                     if y == 0:
                         first[:] = mixed[:channels]
                     at = (image * height + y) * width * channels
-                    _write_row(mixed, maps.reshape(-1), at, first, moments.reshape(-1), image * 2 * channels, width, channels)  # noqa: E501
+                    _write_row(mixed, maps.reshape(-1), at, first, moments.reshape(-1), image * 2 * channels, width, channels)
             _finish_moments(first, moments, image, height * width)
 
     @numba.njit(nogil=True, cache=True)
-    def backward(chunk, start, stop, below, norm_below, maps, norm, through, given, own, into, taps, into_turned, taps_turned, out_turned, to_into, to_taps, to_out, sums, padded, rows, pairs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
+    def backward(chunk, start, stop, below, norm_below, maps, norm, through, given, own, into, taps, into_turned, taps_turned, out_turned, to_into, to_taps, to_out, sums, padded, rows, pairs): # noqa: ANN001, ANN202, E501
         height, width, channels = maps.shape[1:]
         mixed, gradient = padded[chunk, 0], padded[chunk, 1]
         filtered, to_mixed, to_filtered, to_active = rows[chunk, :4]
@@ -522,25 +523,25 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
                     at = (image * height + step) * width * channels
                     inside = (step + padding) * line + padding * channels
                     active = actives[step % len(actives)]
-                    _activate(below.reshape(-1), at, norm_below.reshape(-1), active, 0, width, channels, linear)  # noqa: E501
+                    _activate(below.reshape(-1), at, norm_below.reshape(-1), active, 0, width, channels, linear)
                     _mix(active, into, mixed, inside, width, channels, pairs)
                 y = step - padding
                 if 0 <= y < height:
                     at = (image * height + y) * width * channels
                     inside = (y + padding) * line + padding * channels
-                    filter_row(kernel, mixed, y * line, line, taps.reshape(-1), filtered, 0, width, channels)  # noqa: E501
-                    _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), to_filtered, width, channels, linear)  # noqa: E501
+                    filter_row(kernel, mixed, y * line, line, taps.reshape(-1), filtered, 0, width, channels)
+                    _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), to_filtered, width, channels, linear)
                     _learn_mix(filtered, to_filtered, to_out[chunk], width, channels, pairs, more)
                     _mix(to_filtered, out_turned, gradient, inside, width, channels, pairs)
-                    correlate(kernel, mixed, y * line, line, gradient, inside, to_taps[chunk].reshape(-1), width, channels)  # noqa: E501
+                    correlate(kernel, mixed, y * line, line, gradient, inside, to_taps[chunk].reshape(-1), width, channels)
                 y = step - 2 * padding
                 if y >= 0:
                     at = (image * height + y) * width * channels
-                    filter_row(kernel, gradient, y * line, line, taps_turned.reshape(-1), to_mixed, 0, width, channels)  # noqa: E501
+                    filter_row(kernel, gradient, y * line, line, taps_turned.reshape(-1), to_mixed, 0, width, channels)
                     active = actives[y % len(actives)]
                     _learn_mix(active, to_mixed, to_into[chunk], width, channels, pairs, more)
                     _mix(to_mixed, into_turned, to_active, 0, width, channels, pairs)
-                    _collect(below.reshape(-1), to_active, at, 0, active, norm_below.reshape(-1), sums.reshape(-1), image * 2 * channels, width, channels, linear)  # noqa: E501
+                    _collect(below.reshape(-1), to_active, at, 0, active, norm_below.reshape(-1), sums.reshape(-1), image * 2 * channels, width, channels, linear)
                     for place in range(0, width * channels, WIDTH):
                         store(own.reshape(-1), at + place, load(to_active, place))
 
@@ -548,17 +549,17 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
 
 
 @numba.njit(nogil=True)
-def _mix(row, weight, out, out_at, points, channels, pairs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _mix(row, weight, out, out_at, points, channels, pairs): # noqa: ANN001, ANN202
     """Pointwise convolution of a row."""
     left = along_channel(row, points, channels, pairs)
     steps = len(weight)
-    multiply(0, left, 0, steps, 1, weight.reshape(-1), 0, channels, out, out_at, channels, points, channels, steps)  # noqa: E501
+    multiply(0, left, 0, steps, 1, weight.reshape(-1), 0, channels, out, out_at, channels, points, channels, steps)
 
 
 @numba.njit(nogil=True)
-def _learn_mix(row, gradient, to_weight, points, channels, pairs, more):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _learn_mix(row, gradient, to_weight, points, channels, pairs, more): # noqa: ANN001, ANN202
     """Add a row's part of the gradient to the weights (in, out) of a pointwise convolution."""
     left = along_pixel(row, points, channels, pairs)
     right = along_pixel(gradient, points, channels, more)
     steps = points if len(pairs) == 0 else (points + 1) // 2
-    multiply(1, left, 0, 1, channels, right, 0, channels, to_weight.reshape(-1), 0, channels, channels, channels, steps)  # noqa: E501
+    multiply(1, left, 0, 1, channels, right, 0, channels, to_weight.reshape(-1), 0, channels, channels, channels, steps)

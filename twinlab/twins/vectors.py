@@ -7,14 +7,18 @@ bfloat16 (the upper half of a float32) and is widened and rounded on the way; pr
 numbers are taken two at a time, in the processor's own instruction where it has one.
 """
 
+# Compiled functions have no written types: numba infers them. Their calls stay in one line.
+# ruff: noqa: ANN001, ANN201, ANN202, E501
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
+from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite.binding import get_host_cpu_features  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -336,8 +340,9 @@ def _multiply_block(
     ), build
 
 
+# fmt: off
 @numba.njit(nogil=True, fastmath=FAST)
-def multiply(adds, left, left_at, left_row, left_step, right, right_at, right_step, out, out_at, out_row, rows, columns, steps):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501
+def multiply(adds, left, left_at, left_row, left_step, right, right_at, right_step, out, out_at, out_row, rows, columns, steps): # noqa: ANN001, ANN202, E501
     """Matrix product into `out` (rows, columns), or added to it; `columns` in whole vectors.
 
     ``out[i, j] = sum_k left[i, k] * right[k, j]``; `left` has any two strides, the columns of
@@ -354,15 +359,16 @@ def multiply(adds, left, left_at, left_row, left_step, right, right_at, right_st
             b = right_at + column
             c = out_at + row * out_row + column
             if wide and many:
-                _multiply_block(_ROWS, _VECTORS, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)  # noqa: E501
+                _multiply_block(_ROWS, _VECTORS, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)
             elif wide:
-                _multiply_block(1, _VECTORS, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)  # noqa: E501
+                _multiply_block(1, _VECTORS, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)
             elif many:
-                _multiply_block(_ROWS, 1, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)  # noqa: E501
+                _multiply_block(_ROWS, 1, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)
             else:
-                _multiply_block(1, 1, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)  # noqa: E501
+                _multiply_block(1, 1, adds, left, a, left_row, left_step, right, b, right_step, out, c, out_row, steps)
             row += _ROWS if many else 1
         column += _VECTORS * WIDTH if wide else WIDTH
+# fmt: on
 
 
 @intrinsic(prefer_literal=True)
@@ -444,9 +450,7 @@ def _correlate_block(
                 for right in range(size):
                     if 0 <= place - right < n_point:
                         total = sums[right]
-                        product = _fused(
-                            builder, value, point[place - right], builder.load(total)
-                        )
+                        product = _fused(builder, value, point[place - right], builder.load(total))
                         builder.store(product, total)
         for right, total in enumerate(sums):
             _write(builder, step(target, right), builder.load(total))
@@ -459,8 +463,9 @@ def _correlate_block(
     ), build  # fmt: skip
 
 
+# fmt: off
 @numba.njit(nogil=True, fastmath=FAST)
-def filter_row(kernel, source, at, source_row, weight, out, out_at, points, channels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def filter_row(kernel, source, at, source_row, weight, out, out_at, points, channels): # noqa: ANN001, ANN202
     """One row of a depthwise convolution: `points` points of all channels, channels innermost.
 
     `at` is the upper left of the first point's window in a padded map whose rows lie
@@ -473,14 +478,14 @@ def filter_row(kernel, source, at, source_row, weight, out, out_at, points, chan
             a = at + point * channels + channel
             c = out_at + point * channels + channel
             if many:
-                _filter_block(kernel, _POINTS, source, a, source_row, weight, channel, out, c, channels)  # noqa: E501
+                _filter_block(kernel, _POINTS, source, a, source_row, weight, channel, out, c, channels)
             else:
                 _filter_block(kernel, 1, source, a, source_row, weight, channel, out, c, channels)
         point += _POINTS if many else 1
 
 
 @numba.njit(nogil=True, fastmath=FAST)
-def correlate(kernel, source, at, source_row, gradient, gradient_at, out, points, channels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def correlate(kernel, source, at, source_row, gradient, gradient_at, out, points, channels): # noqa: ANN001, ANN202
     """Add one row's part of the gradient of depthwise weights (y, x, channel) to `out`.
 
     `at` and `source_row` as in `filter_row`; `gradient` (point, channel) is that of the row.
@@ -494,25 +499,26 @@ def correlate(kernel, source, at, source_row, gradient, gradient_at, out, points
             _correlate_block(kernel, 4, source, a, gradient, g, out, c, channels, whole)
             a += 4 * whole * channels
             g += 4 * whole * channels
-            _correlate_block(kernel, 1, source, a, gradient, g, out, c, channels, points - 4 * whole)  # noqa: E501
+            _correlate_block(kernel, 1, source, a, gradient, g, out, c, channels, points - 4 * whole)
+# fmt: on
 
 
-def along_channel(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def along_channel(values, points, channels, room):  # noqa: ANN001, ANN201
     """Rows (point, channel) as an operand of `multiply` that is summed over channels."""
     raise NotImplementedError
 
 
-def along_pixel(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def along_pixel(values, points, channels, room):  # noqa: ANN001, ANN201
     """Rows (point, channel) as an operand of `multiply` that is summed over points."""
     raise NotImplementedError
 
 
 @overload(along_channel, inline="never")
-def _along_channel(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _along_channel(values, points, channels, room):  # noqa: ANN001, ANN202
     if room.dtype == types.float32:
         return lambda values, points, channels, room: values
 
-    def rounded(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def rounded(values, points, channels, room):  # noqa: ANN001, ANN202
         halves = room.view(np.uint16)
         for at in range(0, points * channels, WIDTH):
             store(halves, at, load(values, at))
@@ -522,11 +528,11 @@ def _along_channel(values, points, channels, room):  # type: ignore[no-untyped-d
 
 
 @overload(along_pixel, inline="never")
-def _along_pixel(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _along_pixel(values, points, channels, room):  # noqa: ANN001, ANN202
     if room.dtype == types.float32:
         return lambda values, points, channels, room: values
 
-    def rounded(values, points, channels, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def rounded(values, points, channels, room):  # noqa: ANN001, ANN202
         for pair in range((points + 1) // 2):
             for channel in range(0, channels, WIDTH):
                 at = 2 * pair * channels + channel
