@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twinlab.twins import stack
 from twinlab.twins.depthwise import DepthwiseConv2d
 
 __all__ = ["Core", "StackedCore", "VideoCore", "laplace_roughness"]
@@ -147,6 +148,8 @@ class StackedCore(Core):
         crop that reaches over the border of the map: each layer sees zeros there, as its
         padding would give.
         """
+        if mask is None and stack.can_run(self, image):
+            return stack.learn(self, image) if self.training else stack.infer(self, image)
         value = image
         for number, layer in enumerate(self.features):
             if mask is not None and number:

@@ -6,6 +6,10 @@ the four map points around each position are touched and nothing in between is s
 other devices than the CPU the generic way is taken.
 """
 
+# Compiled functions have no written types: numba infers them. Their calls stay in one line.
+# ruff: noqa: ANN001, ANN202, E501
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +23,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["FAST", "in_chunks", "sample_points", "weigh_points"]
+from twinlab.twins.vectors import FAST, WIDTH, fma, load, spread, store, times, total, zero
 
-# Sums may be reordered and fused, which lets them run on vector units; NaN and infinity keep
-# their meaning, so a failing fit is seen.
-FAST = {"contract", "reassoc", "arcp", "nsz"}
+__all__ = ["FAST", "in_chunks", "sample_points", "weigh_points"]
 
 
 def weigh_points(maps: Tensor, position: Tensor, weight: Tensor) -> Tensor:
@@ -42,13 +44,15 @@ def weigh_points(maps: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     Tensor of shape (batch, neuron)
 
     """
-    if maps.device.type != "cpu":
+    if maps.device.type != "cpu" or weight.dtype != torch.float32:
         # grid_sample wants (batch, neuron, 1, 2) and gives (batch, channel, neuron, 1)
         sampled = F.grid_sample(maps, position[:, :, None], align_corners=True)
         return torch.einsum("bcn,nc->bn", sampled[..., 0], weight)
-    dtype = weight.dtype
-    points = maps.permute(0, 2, 3, 1).to(dtype).contiguous()
-    return _WeighPoints.apply(points, position.to(dtype).contiguous(), weight.contiguous())
+    points = maps.permute(0, 2, 3, 1).to(weight.dtype).contiguous()
+    missing = -points.shape[3] % WIDTH  # zeros fill up the last vector of channels
+    if missing:
+        points, weight = F.pad(points, (0, missing)), F.pad(weight, (0, missing))
+    return _WeighPoints.apply(points, position.to(weight.dtype).contiguous(), weight.contiguous())
 
 
 def sample_points(maps: Tensor, position: Tensor) -> Tensor:
@@ -80,23 +84,15 @@ class _WeighPoints(torch.autograd.Function):
         points, position, weight = ctx.saved_tensors
         wants_points, wants_position, wants_weight = ctx.needs_input_grad
         chunks = torch.get_num_threads()
-        to_points = torch.zeros_like(points) if wants_points else points.new_zeros(0, 0, 0, 0)
-        to_position = torch.zeros_like(position)
+        to_points = torch.empty_like(points) if wants_points else points.new_empty(0, 0, 0, 0)
+        to_position = torch.empty_like(position)
         # one copy a thread, added afterwards: neurons are shared by all images
         to_weight = weight.new_zeros(chunks, *weight.shape)
         arrays = [
             t.detach().numpy()
             for t in (points, position, weight, gradient.contiguous(), to_points, to_position)
         ]
-        wants_rest = bool(wants_position or wants_weight)
-        in_chunks(
-            _backward_kernel,
-            len(points),
-            *arrays,
-            to_weight.numpy(),
-            bool(wants_points),
-            wants_rest,
-        )
+        in_chunks(_backward_kernel, len(points), *arrays, to_weight.numpy(), bool(wants_points))
         return (
             to_points if wants_points else None,
             to_position if wants_position else None,
@@ -128,80 +124,99 @@ def in_chunks(kernel: Any, n_image: int, *arrays: Any) -> None:
         done.result()
 
 
-@numba.njit(nogil=True, cache=True, fastmath=FAST, inline="always")
-def _corner(position: float, size: int) -> tuple[int, float]:  # pragma: no cover - compiled
-    """Lower map index and the share of the upper one; far outside is moved to just outside."""
-    place = (position + 1) * 0.5 * (size - 1)
-    place = min(max(place, -2.0), size + 1.0)
+@numba.njit(nogil=True, inline="always")
+def _axis(position, size):
+    """Two neighbouring points around a position, their shares, and which of them exist (1, 0).
+
+    A point that does not exist is moved to one that does, where its share of 0 does no harm.
+    """
+    place = (position + np.float32(1)) * np.float32(0.5) * np.float32(size - 1)
+    # far outside, where all is zero, is as good as just outside
+    place = min(max(place, np.float32(-2)), np.float32(size + 1))
     lower = int(np.floor(place))
-    return lower, place - lower
+    upper_share = place - np.float32(lower)
+    first = np.float32(0 <= lower < size)
+    second = np.float32(0 <= lower + 1 < size)
+    near = min(max(lower, 0), size - 1)
+    far = min(max(lower + 1, 0), size - 1)
+    return near, far, first * (np.float32(1) - upper_share), second * upper_share, first, second
 
 
+# fmt: off
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _forward_kernel(chunk, start, stop, points, position, weight, result):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    height, width, channel = points.shape[1:]
+def _forward_kernel(chunk, start, stop, points, position, weight, result):
+    height, width, channels = points.shape[1:]
+    source, weights = points.reshape(-1), weight.reshape(-1)
     for image in range(start, stop):
+        base = image * height * width
         for neuron in range(position.shape[1]):
-            left, right_share = _corner(position[image, neuron, 0], width)
-            top, bottom_share = _corner(position[image, neuron, 1], height)
-            total = weight[neuron, 0] * 0
-            for down in range(2):
-                for right in range(2):
-                    y, x = top + down, left + right
-                    if y < 0 or y >= height or x < 0 or x >= width:
-                        continue
-                    share = (bottom_share if down else 1 - bottom_share) * (
-                        right_share if right else 1 - right_share
-                    )
-                    value = weight[neuron, 0] * 0
-                    for c in range(channel):
-                        value += points[image, y, x, c] * weight[neuron, c]
-                    total += share * value
-            result[image, neuron] = total
+            left, right, at_left, at_right, _, _ = _axis(position[image, neuron, 0], width)
+            top, bottom, at_top, at_bottom, _, _ = _axis(position[image, neuron, 1], height)
+            a, b = (base + top * width + left) * channels, (base + top * width + right) * channels
+            c = (base + bottom * width + left) * channels
+            d = (base + bottom * width + right) * channels
+            in_a, in_b = spread(at_top * at_left), spread(at_top * at_right)
+            in_c, in_d = spread(at_bottom * at_left), spread(at_bottom * at_right)
+            found = zero()
+            for channel in range(0, channels, WIDTH):
+                value = times(in_a, load(source, a + channel))
+                value = fma(in_b, load(source, b + channel), value)
+                value = fma(in_c, load(source, c + channel), value)
+                value = fma(in_d, load(source, d + channel), value)
+                found = fma(value, load(weights, neuron * channels + channel), found)
+            result[image, neuron] = total(found)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _backward_kernel(  # type: ignore[no-untyped-def] # noqa: ANN202
-    chunk,  # noqa: ANN001
-    start,  # noqa: ANN001
-    stop,  # noqa: ANN001
-    points,  # noqa: ANN001
-    position,  # noqa: ANN001
-    weight,  # noqa: ANN001
-    gradient,  # noqa: ANN001
-    to_points,  # noqa: ANN001
-    to_position,  # noqa: ANN001
-    to_weight,  # noqa: ANN001
-    wants_points,  # noqa: ANN001
-    wants_rest,  # noqa: ANN001
-):
-    height, width, channel = points.shape[1:]
+def _backward_kernel(chunk, start, stop, points, position, weight, gradient, to_points, to_position, to_weight, wants_points):
+    height, width, channels = points.shape[1:]
+    source, weights, into = points.reshape(-1), weight.reshape(-1), to_points.reshape(-1)
+    learned = to_weight[chunk].reshape(-1)
+    half_x, half_y = np.float32(0.5 * (width - 1)), np.float32(0.5 * (height - 1))
     for image in range(start, stop):
+        base = image * height * width
+        if wants_points:
+            to_points[image] = 0
         for neuron in range(position.shape[1]):
             given = gradient[image, neuron]
-            if given == 0:
-                continue
-            left, right_share = _corner(position[image, neuron, 0], width)
-            top, bottom_share = _corner(position[image, neuron, 1], height)
-            to_x = given * 0
-            to_y = given * 0
-            for down in range(2):
-                for right in range(2):
-                    y, x = top + down, left + right
-                    if y < 0 or y >= height or x < 0 or x >= width:
-                        continue
-                    share_y = bottom_share if down else 1 - bottom_share
-                    share_x = right_share if right else 1 - right_share
-                    scaled = given * share_y * share_x
-                    if wants_points:
-                        for c in range(channel):
-                            to_points[image, y, x, c] += scaled * weight[neuron, c]
-                    if wants_rest:
-                        value = given * 0
-                        for c in range(channel):
-                            to_weight[chunk, neuron, c] += scaled * points[image, y, x, c]
-                            value += points[image, y, x, c] * weight[neuron, c]
-                        to_x += value * share_y * (1 if right else -1)
-                        to_y += value * share_x * (1 if down else -1)
-            to_position[image, neuron, 0] = given * to_x * (width - 1) * 0.5
-            to_position[image, neuron, 1] = given * to_y * (height - 1) * 0.5
+            left, right, at_left, at_right, has_left, has_right = _axis(
+                position[image, neuron, 0], width
+            )
+            top, bottom, at_top, at_bottom, has_top, has_bottom = _axis(
+                position[image, neuron, 1], height
+            )
+            a, b = (base + top * width + left) * channels, (base + top * width + right) * channels
+            c = (base + bottom * width + left) * channels
+            d = (base + bottom * width + right) * channels
+            in_a, in_b = spread(given * at_top * at_left), spread(given * at_top * at_right)
+            in_c = spread(given * at_bottom * at_left)
+            in_d = spread(given * at_bottom * at_right)
+            of_a, of_b, of_c, of_d = zero(), zero(), zero(), zero()
+            for channel in range(0, channels, WIDTH):
+                own = neuron * channels + channel
+                factor, value = load(weights, own), load(learned, own)
+                point = load(source, a + channel)
+                of_a, value = fma(point, factor, of_a), fma(point, in_a, value)
+                point = load(source, b + channel)
+                of_b, value = fma(point, factor, of_b), fma(point, in_b, value)
+                point = load(source, c + channel)
+                of_c, value = fma(point, factor, of_c), fma(point, in_c, value)
+                point = load(source, d + channel)
+                of_d, value = fma(point, factor, of_d), fma(point, in_d, value)
+                store(learned, own, value)
+                if wants_points:
+                    store(into, a + channel, fma(factor, in_a, load(into, a + channel)))
+                    store(into, b + channel, fma(factor, in_b, load(into, b + channel)))
+                    store(into, c + channel, fma(factor, in_c, load(into, c + channel)))
+                    store(into, d + channel, fma(factor, in_d, load(into, d + channel)))
+            # of two neighbours, the upper one's value rises with the position, the other's falls
+            along_x = times(spread(at_top * has_right), of_b)
+            along_x = fma(spread(-at_top * has_left), of_a, along_x)
+            along_x = fma(spread(at_bottom * has_right), of_d, along_x)
+            along_x = fma(spread(-at_bottom * has_left), of_c, along_x)
+            along_y = times(spread(at_left * has_bottom), of_c)
+            along_y = fma(spread(-at_left * has_top), of_a, along_y)
+            along_y = fma(spread(at_right * has_bottom), of_d, along_y)
+            along_y = fma(spread(-at_right * has_top), of_b, along_y)
+            to_position[image, neuron, 0] = given * total(along_x) * half_x
+            to_position[image, neuron, 1] = given * total(along_y) * half_y
