@@ -9,6 +9,7 @@ in memory throughout and are handed out as views.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -150,8 +151,7 @@ class FactorizedCore(VideoCore):
         return _channels_to_front(value)
 
     def _finish(self, layer: Any, value: Tensor) -> Tensor:
-        value = _normalised(value, layer.norm)
-        return value if self.linear else F.elu(value, inplace=True)
+        return _normalised(value, layer.norm, None if self.linear else F.elu)
 
     def start(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
         """See `VideoCore.start`: the frames each temporal convolution still needs."""
@@ -444,14 +444,12 @@ class _ResidualBlock(nn.Module):
         opened = value
         for name in ("expand", "spatial"):
             opened = _each_frame(getattr(self, name), opened)
-            opened = F.silu(_normalised(opened, getattr(self, f"{name}_norm")), inplace=True)
+            opened = _normalised(opened, getattr(self, f"{name}_norm"), F.silu)
         return opened, value
 
     def close(self, opened: Tensor, kept: Tensor) -> Tensor:
         """Result of the block, of as many frames as `kept` and `self.lost` fewer than `opened`."""
-        value = F.silu(
-            _normalised(self.temporal(opened), self.get_submodule("temporal_norm")), inplace=True
-        )
+        value = _normalised(self.temporal(opened), self.get_submodule("temporal_norm"), F.silu)
         if self.excitation is not None:
             # over space alone: an average over frames would see the future
             value = value * self.excitation(value.mean((2, 3)))[:, :, None, None]
@@ -527,10 +525,15 @@ def time_roughness(weight: Tensor) -> Tensor:
 
 
 def _is_quick(frames: Tensor, weight: Tensor) -> bool:
-    """Whether fewer products save time: (frame, ...) on a CPU, of many frames and channels."""
+    """Whether fewer products save time: (frame, ...) on a CPU, of many frames and channels.
+
+    In bfloat16 they do not: the processor's own products are twice as fast, and the transforms
+    need single precision.
+    """
     out, channel, taps, _ = weight.shape
     return (
         frames.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
         and weight.dtype == torch.float32
         and taps == winograd.TAPS
         and out % winograd.LANES == channel % winograd.LANES == 0
@@ -553,9 +556,15 @@ def _each_frame(module: nn.Module, maps: Tensor) -> Tensor:
     return result.unflatten(0, maps.shape[:2])
 
 
-def _normalised(maps: Tensor, norm: nn.Module) -> Tensor:
-    """Batch norm of (clip, frame, y, x, channel), over all axes but the last."""
-    return _each_frame(norm, maps)
+def _normalised(
+    maps: Tensor, norm: nn.Module, activation: Callable[..., Tensor] | None = None
+) -> Tensor:
+    """Batch norm of (clip, frame, y, x, channel) over all axes but the last, and activation."""
+    images = norm(maps.flatten(0, 1).permute(0, 3, 1, 2))
+    if activation is not None:
+        # before any view is taken: in place on a view, autograd copies whole gradients
+        images = activation(images, inplace=True)
+    return images.permute(0, 2, 3, 1).unflatten(0, maps.shape[:2])
 
 
 def _weights_channels_last(module: nn.Module) -> None:

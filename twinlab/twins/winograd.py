@@ -171,7 +171,7 @@ def _spatial_to_points(chunk, start, stop, maps, points, of_output):  # type: ig
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
 def _spatial_from_points(chunk, start, stop, points, maps, of_output):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """From points (point, frame, tile, tile, channel) added to maps (frame, y, x, channel)."""
+    """From points (point, frame, tile, tile, channel) to maps; those of inputs are added up."""
     height, width, channels = maps.shape[1:]
     size = STEP if of_output else POINTS
     buffer = np.zeros((3 * POINTS * POINTS, LANES), np.float32)
@@ -198,8 +198,12 @@ def _spatial_from_points(chunk, start, stop, points, maps, of_output):  # type: 
                         for column in range(min(size, width - tile_x * STEP)):
                             x = tile_x * STEP + column
                             place = after + row * POINTS + column
-                            for i in range(LANES):
-                                maps[frame, y, x, c + i] += buffer[place, i]
+                            if of_output:  # output tiles do not overlap
+                                for i in range(LANES):
+                                    maps[frame, y, x, c + i] = buffer[place, i]
+                            else:
+                                for i in range(LANES):
+                                    maps[frame, y, x, c + i] += buffer[place, i]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
@@ -233,7 +237,7 @@ def _temporal_to_points(chunk, start, stop, maps, first, points, of_output):  # 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
 def _temporal_from_points(chunk, start, stop, points, maps, first, of_output):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """From points (point, clip, tile, place) added to maps (clip, frame, place)."""
+    """From points (point, clip, tile, place) to maps; those of inputs are added up."""
     clips, frames = maps.shape[:2]
     size = STEP if of_output else POINTS
     buffer = np.zeros((2 * POINTS, LANES), np.float32)
@@ -248,8 +252,13 @@ def _temporal_from_points(chunk, start, stop, points, maps, first, of_output):  
                 else:
                     _points_to_input(buffer, 0, 1, POINTS, 1)
                 for row in range(min(size, frames - tile * STEP)):
-                    for i in range(LANES):
-                        maps[clip, tile * STEP + row, first + place + i] += buffer[POINTS + row, i]
+                    frame = tile * STEP + row
+                    if of_output:
+                        for i in range(LANES):
+                            maps[clip, frame, first + place + i] = buffer[POINTS + row, i]
+                    else:
+                        for i in range(LANES):
+                            maps[clip, frame, first + place + i] += buffer[POINTS + row, i]
 
 
 def spatial_convolution(maps: Tensor, weight: Tensor) -> Tensor:
@@ -325,7 +334,7 @@ class _Spatial(torch.autograd.Function):
         source = maps.detach().float().contiguous().numpy()
         at = _OF_WEIGHT.to(torch.float32)
         matrix = torch.einsum("pa,ocab,qb->pqco", at, weight.detach().float(), at).flatten(0, 1)
-        result = torch.zeros(frames, height - TAPS + 1, width - TAPS + 1, len(weight))
+        result = torch.empty(frames, height - TAPS + 1, width - TAPS + 1, len(weight))
         target = result.numpy()
         tiles = _tiles(height), _tiles(width)
         pieces = _Pieces(POINTS**2, tiles[0] * tiles[1], (channel, len(weight)), frames)
@@ -386,7 +395,7 @@ class _Temporal(torch.autograd.Function):
         clips, frames, places, channel = maps.shape
         source = maps.detach().float().contiguous().flatten(2).numpy()
         matrix = torch.einsum("pa,oca->pco", _OF_WEIGHT, weight.detach().float())
-        result = torch.zeros(clips, frames - TAPS + 1, places, len(weight))
+        result = torch.empty(clips, frames - TAPS + 1, places, len(weight))
         target = result.flatten(2).numpy()
         tiles = _tiles(frames)
         for start, size, inputs, outputs in _Pieces(
