@@ -73,7 +73,11 @@ class Theirs(nn.Module):
         super().__init__()
         self.core = PlainCore()
         self.readout = import_peer("layers.readouts").FullGaussian2d(
-            (128, 18, 46), n_neuron, bias=True, init_sigma=0.1, init_mu_range=0.3,
+            (128, 18, 46),
+            n_neuron,
+            bias=True,
+            init_sigma=0.1,
+            init_mu_range=0.3,
             mean_activity=torch.zeros(n_neuron),
         )
 
@@ -132,7 +136,8 @@ def print_steps(options, device):
     peer = best["3-D convolutions"]
     allocator = "memory kept" if options.keep_memory else "stock allocator"
     print(f"training step, {options.batch} x {options.frames} frames, {options.neurons} neurons, "
-          f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {allocator}")  # fmt: skip
+          f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+          f"{allocator}")  # fmt: skip
     print(f"{'':<28}{'wall s':>8}{'cpu s':>8}{'x wall':>8}{'x cpu':>8}")
     for name, (wall, cpu) in best.items():
         print(f"{name:<28}{wall:8.3f}{cpu:8.3f}{peer[0] / wall:8.2f}{peer[1] / cpu:8.2f}")

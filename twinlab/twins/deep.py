@@ -29,6 +29,7 @@ from twinlab.twins.readouts import (
     Readout,
     build_gaussian,
 )
+from twinlab.twins.video import VIDEO_CORES
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -157,7 +158,7 @@ def _stacked(
     return StackedCore(channel, **settings)
 
 
-CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked}
+CORES: dict[str, Callable[..., Core]] = {"stacked": _stacked, **VIDEO_CORES}
 READOUTS: dict[str, Callable[..., Readout]] = {
     "gaussian": build_gaussian,
     "factorized": build_factorized,

@@ -11,69 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twinlab.schema import InputError
 from twinlab.twins import winograd
-from twinlab.twins.cores import Core, laplace_roughness
+from twinlab.twins.cores import Core, StackedCore, VideoCore, laplace_roughness
 from twinlab.twins.depthwise import DepthwiseConv2d
 
-__all__ = ["ConvGRUCore", "FactorizedCore", "ResidualCore", "VideoCore", "time_roughness"]
+if TYPE_CHECKING:
+    from twinlab.twins.deep import Architecture
+
+__all__ = ["VIDEO_CORES", "ConvGRUCore", "FactorizedCore", "ResidualCore", "time_roughness"]
 
 _FEW = 8  # frames below which transforming the weights costs more than it saves
-
-
-class VideoCore(Core):
-    """What a deep twin of videos asks of its core.
-
-    Attributes
-    ----------
-    out_channel : int
-        Channels of the map.
-    lost : int
-        Frames of history that the first map needs: a clip gives this many maps fewer than it has
-        frames. Map t depends on frames t to t + `lost` of the clip, so on none that comes later
-        than its own, the last of them.
-
-    """
-
-    lost: int
-
-    def forward(self, video: Tensor) -> Tensor:
-        """Maps (batch, out_channel, frame - lost, y', x') of a video in z units.
-
-        Parameters
-        ----------
-        video : Tensor of shape (batch, channel, frame, y, x)
-            Of more than `lost` frames.
-
-        """
-        raise NotImplementedError
-
-    def start(self, batch: int, height: int, width: int) -> Any:
-        """State of clips of this size that have shown grey (zero in z units) until now."""
-        raise NotImplementedError
-
-    def step(self, frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Map of the newest frame, and the state with it; for evaluation.
-
-        Parameters
-        ----------
-        frame : Tensor of shape (batch, channel, y, x)
-            In z units.
-        state
-            Of `start`, or of the step before; it is left as it was.
-
-        Returns
-        -------
-        map : Tensor of shape (batch, out_channel, y', x')
-        state
-
-        """
-        raise NotImplementedError
 
 
 class FactorizedCore(VideoCore):
@@ -144,7 +98,7 @@ class FactorizedCore(VideoCore):
         return height - self.border, width - self.border
 
     def forward(self, video: Tensor) -> Tensor:
-        """Maps of a video in z units; see `VideoCore.forward`."""
+        """Maps of a video (batch, channel, frame, y, x) in z units; see `VideoCore`."""
         value = _channels_to_end(video)
         for layer in self.layers:
             value = self._finish(layer, layer.temporal(layer.spatial(value)))
@@ -231,7 +185,7 @@ class ConvGRUCore(VideoCore):
         return self.core.map_shape(height, width)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Maps of a video in z units; see `VideoCore.forward`."""
+        """Maps of a video (batch, channel, frame, y, x) in z units; see `VideoCore`."""
         batch, _, frames, height, width = video.shape
         images = _channels_to_end(video).flatten(0, 1).permute(0, 3, 1, 2)
         drive = self.of_map(self.core(images)).unflatten(0, (batch, frames))
@@ -269,7 +223,7 @@ class ConvGRUCore(VideoCore):
 
     def fold(self) -> None:
         """Merge the batch norms of the core for images; evaluation only, in place."""
-        self.core.fold()  # type: ignore[operator]
+        self.core.fold()
 
 
 class ResidualCore(VideoCore):
@@ -355,7 +309,7 @@ class ResidualCore(VideoCore):
         return _normalised(_each_frame(self.input, value), self.input_norm)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Maps of a video in z units; see `VideoCore.forward`."""
+        """Maps of a video (batch, channel, frame, y, x) in z units; see `VideoCore`."""
         value = self._first(_channels_to_end(video))
         for block in self.blocks:
             opened, kept = block.open(value)
@@ -597,3 +551,65 @@ def _place_code(height: int, width: int, channel: int) -> Tensor:
     )
     code = torch.cat([of_y[:, None].expand(-1, width, -1), of_x.expand(height, -1, -1)], dim=2)
     return code[..., :channel].contiguous()
+
+
+def _factorized_3d(
+    architecture: Architecture, channel: int, height: int, width: int, n_behavior: int
+) -> Core:
+    del height, width, n_behavior
+    names = (
+        "layers",
+        "hidden",
+        "input_kernel",
+        "hidden_kernel",
+        "input_temporal_kernel",
+        "temporal_kernel",
+        "momentum",
+        "linear",
+    )
+    return FactorizedCore(channel, **{name: getattr(architecture, name) for name in names})
+
+
+def _conv_gru(
+    architecture: Architecture, channel: int, height: int, width: int, n_behavior: int
+) -> Core:
+    del height, width, n_behavior
+    _check_odd(architecture)
+    names = ("layers", "hidden", "input_kernel", "hidden_kernel", "momentum", "linear")
+    frames = StackedCore(channel, **{name: getattr(architecture, name) for name in names})
+    # 9 x 9 both at the input and in the recurrent unit, as published
+    return ConvGRUCore(frames, hidden=architecture.hidden, kernel=architecture.input_kernel)
+
+
+def _residual_2plus1d(
+    architecture: Architecture, channel: int, height: int, width: int, n_behavior: int
+) -> Core:
+    del height, width, n_behavior
+    _check_odd(architecture)
+    names = (
+        "layers",
+        "hidden",
+        "input_kernel",
+        "hidden_kernel",
+        "temporal_kernel",
+        "reduction",
+        "dropout",
+        "momentum",
+    )
+    return ResidualCore(channel, **{name: getattr(architecture, name) for name in names})
+
+
+def _check_odd(architecture: Architecture) -> None:
+    if architecture.input_kernel % 2 == 0:
+        msg = (
+            f"`input_kernel` must be odd for a {architecture.core} core, whose padding is half of "
+            f"it on either side, but is {architecture.input_kernel}; use one more or one less."
+        )
+        raise InputError(msg)
+
+
+VIDEO_CORES: dict[str, Callable[..., Core]] = {
+    "factorized_3d": _factorized_3d,
+    "conv_gru": _conv_gru,
+    "residual_2plus1d": _residual_2plus1d,
+}

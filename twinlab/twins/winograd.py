@@ -59,7 +59,7 @@ _8TH, _4TH, _HALF, _2, _4, _5, _8 = (np.float32(v) for v in (0.125, 0.25, 0.5, 2
 _5_4, _5_2, _17_4, _21_4 = (np.float32(v) for v in (1.25, 2.5, 4.25, 5.25))
 
 
-@numba.njit(nogil=True, fastmath=FAST, inline="always")
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def _input_to_points(b, at, step, to, to_step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Transform eight inputs, rows `at`, `at + step`, ... of the buffer, to eight points."""
     for i in range(LANES):
@@ -79,7 +79,7 @@ def _input_to_points(b, at, step, to, to_step):  # type: ignore[no-untyped-def] 
         b[to + 7 * to_step, i] = d7 - d1 + _21_4 * (d3 - d5)
 
 
-@numba.njit(nogil=True, fastmath=FAST, inline="always")
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def _points_to_input(b, at, step, to, to_step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Transpose of `_input_to_points`: gradients with respect to the inputs."""
     for i in range(LANES):
@@ -98,7 +98,7 @@ def _points_to_input(b, at, step, to, to_step):  # type: ignore[no-untyped-def] 
         b[to + 7 * to_step, i] = v7
 
 
-@numba.njit(nogil=True, fastmath=FAST, inline="always")
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def _points_to_output(b, at, step, to, to_step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Transform products at eight points to the four outputs of a tile."""
     for i in range(LANES):
@@ -113,7 +113,7 @@ def _points_to_output(b, at, step, to, to_step):  # type: ignore[no-untyped-def]
         b[to + 3 * to_step, i] = dif1 + _8 * dif2 + _8TH * dif3 + v7
 
 
-@numba.njit(nogil=True, fastmath=FAST, inline="always")
+@numba.njit(nogil=True, fastmath=FAST, forceinline=True)
 def _output_to_points(b, at, step, to, to_step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Transpose of `_points_to_output`: gradients with respect to the products."""
     for i in range(LANES):
@@ -357,7 +357,9 @@ class _Spatial(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @torch.autocast("cpu", enabled=False)
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
         maps, weight = ctx.saved_tensors
         frames, height, width, channel = maps.shape
         source = maps.detach().float().contiguous().numpy()
@@ -416,7 +418,9 @@ class _Temporal(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @torch.autocast("cpu", enabled=False)
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
         maps, weight = ctx.saved_tensors
         clips, frames, places, channel = maps.shape
         source = maps.detach().float().contiguous().flatten(2).numpy()
