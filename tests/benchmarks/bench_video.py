@@ -124,7 +124,6 @@ def make_variants(options, device):
     theirs, ours = (kind(options.neurons).to(device).train() for kind in (Theirs, Ours))
     variants = {
         "3-D convolutions": (theirs, torch.float32),
-        "3-D convolutions, bfloat16": (theirs, torch.bfloat16),
         "twinlab, float32": (ours, torch.float32),
         "twinlab, bfloat16 core": (ours, torch.bfloat16),
     }

@@ -394,7 +394,7 @@ class _ResidualBlock(nn.Module):
 
     def open(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """What the temporal convolution sees, and what the block's result is added to."""
-        value = value + _place_code(*value.shape[2:]).to(value)
+        value = value + _place_code(*value.shape[2:], value.device).to(value.dtype)
         opened = value
         for name in ("expand", "spatial"):
             opened = _each_frame(getattr(self, name), opened)
@@ -497,7 +497,9 @@ def _is_quick(frames: Tensor, weight: Tensor) -> bool:
 
 def _channels_to_end(video: Tensor) -> Tensor:
     """(batch, channel, frame, y, x) to (batch, frame, y, x, channel), in this order in memory."""
-    return video.permute(0, 2, 3, 4, 1).contiguous()
+    # `contiguous` leaves a single channel's stride as it is, and then convolutions take the
+    # frames for channels-first and everything after them is copied
+    return video.permute(0, 2, 3, 4, 1).clone(memory_format=torch.contiguous_format)
 
 
 def _channels_to_front(maps: Tensor) -> Tensor:
@@ -540,17 +542,20 @@ def _stage(number: int, layers: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _place_code(height: int, width: int, channel: int) -> Tensor:
+@torch.inference_mode(mode=False)  # what is kept must serve training as well
+def _place_code(height: int, width: int, channel: int, device: torch.device) -> Tensor:
     """Sines and cosines of the place, (y, x, channel): half the channels for y, half for x."""
     half = -(-channel // 2)
     wave = torch.arange(half) // 2
-    frequency = torch.pi / 2 ** (wave * 6 / max(int(wave[-1]), 1))
+    frequency = torch.pi / 2 ** (
+        1 + wave * 5 / max(int(wave[-1]), 1)
+    )  # periods of 4 to 128 points
     phase = torch.pi / 2 * (torch.arange(half) % 2)
     of_y, of_x = (
         torch.sin(torch.arange(size)[:, None] * frequency + phase) for size in (height, width)
     )
     code = torch.cat([of_y[:, None].expand(-1, width, -1), of_x.expand(height, -1, -1)], dim=2)
-    return code[..., :channel].contiguous()
+    return code[..., :channel].to(device)
 
 
 def _factorized_3d(
