@@ -33,6 +33,7 @@ from twinlab.twins.readouts import (
 )
 from twinlab.twins.squeeze import build_squeeze_excitation
 from twinlab.twins.transformer import build_vision_transformer
+from twinlab.twins.video import VIDEO_CORES
 
 __all__ = ["CORES", "READOUTS", "Architecture", "DeepTwin"]
 
@@ -173,6 +174,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "squeeze_excitation": build_squeeze_excitation,
     "vision_transformer": build_vision_transformer,
     "features": build_features,
+    **VIDEO_CORES,
 }
 READOUTS: dict[str, Callable[..., Readout]] = {
     "gaussian": build_gaussian,
