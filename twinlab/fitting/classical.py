@@ -42,7 +42,7 @@ __all__ = [
 
 PENALTIES = (0.1, 0.03, 0.01, 0.003)  # of squared weights, against the loss of a mean trial
 WINDOW = 20  # pixels along a side within which a neuron's filters lie
-FLOOR = 0.1  # of a pixel's mean variance; directions that vary less are not whitened fully
+FLOOR = 0.3  # of a pixel's mean variance; directions that vary less are not whitened fully
 N_DIRECTION = 6  # with the largest and the smallest response-weighted variance, for the starts
 START = 0.4  # standard deviation of a filter's output at the start
 BATCH = 128  # trials
@@ -409,7 +409,8 @@ def _fit_filters(
     corner, side = _place_windows(train, spec, mean)
     whole = side == (spec.height, spec.width)
     basis, cost = _whiten(train, spec, corner, side)
-    mixing = np.random.default_rng(effort.seed).normal(
+    rank = 1.0 / np.arange(1, N_DIRECTION + 1)  # the leading directions are the likely ones
+    mixing = np.concatenate([[2.0], rank, rank]) * np.random.default_rng(effort.seed).normal(
         size=(n_neuron, effort.n_start, n_filter, 1 + 2 * N_DIRECTION)
     )
 
