@@ -136,8 +136,10 @@ def main():
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(f"correlation with the noise-free rate, {options.neurons} neurons, {options.images} "
-          f"training images of {options.size} x {options.size}, one Poisson trial each, mean 3")  # fmt: skip
+    print(
+        f"correlation with the noise-free rate, {options.neurons} neurons, {options.images} "
+        f"training images of {options.size} x {options.size}, a Poisson trial each, mean 3"
+    )
     print(f"{'data made by':<18}" + "".join(f"{name:>18}" for name in FITS))
     for kind in fitting.CLASSICAL:
         found, seconds = measure(
@@ -153,7 +155,9 @@ def main():
             spread = lead.std(ddof=1) / len(lead) ** 0.5
             cells.append("" if name == kind else f"{lead.mean():+.3f} +- {spread:.3f}")
         print(f"{'  its lead':<18}" + "".join(f"{cell:>18}" for cell in cells))
-        print(f"{'  seconds':<18}" + "".join(f"{seconds[name]:>18.1f}" for name in FITS), flush=True)
+        print(
+            f"{'  seconds':<18}" + "".join(f"{seconds[name]:>18.1f}" for name in FITS), flush=True
+        )
 
 
 if __name__ == "__main__":

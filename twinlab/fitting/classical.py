@@ -361,7 +361,14 @@ def _described(
 ) -> tuple[StimulusSpec, xr.Dataset, None, dict[str, str]]:
     """What every twin says of its images, neurons, context and origin."""
     validate_recording(recording)
-    return image_spec(recording), recorded_neurons(recording), None, origin_of(recording)
+    spec = image_spec(recording)
+    if spec.is_video:
+        msg = (
+            f"{recording.attrs.get('recording_id', 'The recording')} is of videos, but classical "
+            "twins see images; fit a deep twin with a video core."
+        )
+        raise InputError(msg)
+    return spec, recorded_neurons(recording), None, origin_of(recording)
 
 
 def _fit_filters(

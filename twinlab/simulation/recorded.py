@@ -58,10 +58,14 @@ def record_twin(
     Raises
     ------
     InputError
-        If a number is negative or leaves no training image, or the images do not fit the twin.
+        If a number is negative or leaves no training image, or the images do not fit the twin,
+        which must be one of images.
 
     """
     job = job or Job()
+    if twin.spec.is_video:
+        msg = "Only twins of images are recorded so, but this one sees videos; give another."
+        raise InputError(msg)
     images = np.asarray(stimulus)
     n_train = len(images) - n_validation - n_test
     if min(n_validation, n_test, n_repeat - 1) < 0 or n_train < 1:
