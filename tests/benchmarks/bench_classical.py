@@ -19,7 +19,7 @@ from twinlab import fitting, simulation, stimuli, twins
 from twinlab.evaluation import single_trial_correlation
 
 DEEP = twins.Architecture(layers=2, hidden=16, input_kernel=5, hidden_kernel=3)
-DEEP_SETTINGS = fitting.FitSettings(batch_size=64, max_epochs=40, schedule="cosine")
+DEEP_SETTINGS = fitting.FitSettings(batch_size=64, max_epochs=20, schedule="cosine")
 
 
 def gabor(size, x, y, angle, phase, wavelength=5.0, sigma=1.7):
@@ -103,7 +103,7 @@ def _tensor(values):
 
 # As many filters as the planted twins have.
 FITS = {
-    "linear_nonlinear": fitting.fit_linear_nonlinear,
+    "linear_nonlinear": fitting.fit_linear_poisson,
     "quadratic": lambda r: fitting.fit_quadratic(r, n_excitatory=2, n_suppressive=1),
     "subunit": lambda r: fitting.fit_subunits(r, n_excitatory=2, n_suppressive=1),
     "normalization": lambda r: fitting.fit_normalization(r, n_drive=1, n_pool=2, rectified=True),

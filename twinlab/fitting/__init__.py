@@ -3,6 +3,7 @@
 from twinlab.fitting.baselines import fit_linear_nonlinear, score_baselines
 from twinlab.fitting.classical import (
     CLASSICAL,
+    fit_linear_poisson,
     fit_normalization,
     fit_quadratic,
     fit_subunits,
@@ -20,6 +21,7 @@ __all__ = [
     "FitSettings",
     "fit_ensemble",
     "fit_linear_nonlinear",
+    "fit_linear_poisson",
     "fit_normalization",
     "fit_quadratic",
     "fit_sessions",

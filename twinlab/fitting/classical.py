@@ -17,7 +17,6 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
-from twinlab.fitting.baselines import fit_linear_nonlinear
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.trials import (
     Trials,
@@ -29,11 +28,19 @@ from twinlab.fitting.trials import (
 )
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, validate_recording
-from twinlab.twins import NormalizationTwin, QuadraticTwin, StimulusSpec, SubunitTwin, Twin
+from twinlab.twins import (
+    LinearNonlinearTwin,
+    NormalizationTwin,
+    QuadraticTwin,
+    StimulusSpec,
+    SubunitTwin,
+    Twin,
+)
 from twinlab.twins.classical import FilterBankTwin
 
 __all__ = [
     "CLASSICAL",
+    "fit_linear_poisson",
     "fit_normalization",
     "fit_quadratic",
     "fit_subunits",
@@ -42,6 +49,7 @@ __all__ = [
 
 PENALTIES = (0.1, 0.03, 0.01, 0.003)  # of squared weights, against the loss of a mean trial
 WINDOW = 20  # pixels along a side within which a neuron's filters lie
+REACH = 2.0  # pixels from the receptive field's centre at which a weight costs twice as much
 FLOOR = 0.3  # of a pixel's mean variance; directions that vary less are not whitened fully
 N_DIRECTION = 6  # with the largest and the smallest response-weighted variance, for the starts
 START = 0.4  # standard deviation of a filter's output at the start
@@ -74,8 +82,8 @@ class _Effort:
 
 
 # Start of each number that is fitted, unconstrained, and how many of it a neuron has
-# (0 for a plain number).
-Numbers = dict[str, tuple[float, int]]
+# (None for a plain number).
+Numbers = dict[str, tuple[float, int | None]]
 
 
 def fit_quadratic(
@@ -102,6 +110,7 @@ def fit_quadratic(
     penalties : sequence of float
         Strengths of the ridge penalty on the filters' weights (in z units, against the loss
         per trial of responses in units of their mean), one of which is chosen for each neuron.
+        A weight costs more the farther it is from where the neuron seems to look.
     n_start : int
         Starts tried for each neuron and penalty.
     max_epochs : int
@@ -137,6 +146,49 @@ def fit_quadratic(
     filters, found, mean = _fit_filters(recording, twin, numbers, rate, effort, job)
     amplitude = found["log_amplitude"].exp() * mean
     twin.load_state_dict({"filters": filters, "offset": found["offset"], "amplitude": amplitude})
+    return twin.eval()
+
+
+def fit_linear_poisson(
+    recording: xr.Dataset,
+    *,
+    penalties: Sequence[float] = PENALTIES,
+    n_start: int = 1,
+    max_epochs: int = 60,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    job: Job | None = None,
+) -> LinearNonlinearTwin:
+    """Fit one filter and one curve to each neuron by maximum Poisson likelihood.
+
+    Slower and better than the ridge regression of `fit_linear_nonlinear`.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+    penalties, n_start, max_epochs, seed, device, job
+        As in `fit_quadratic`.
+
+    Returns
+    -------
+    LinearNonlinearTwin
+
+    Raises
+    ------
+    InputError
+        If there are no training or validation responses, or a number cannot be used.
+
+    """
+    found = fit_subunits(
+        recording, n_excitatory=0, n_suppressive=0, n_linear=1, penalties=penalties,
+        n_start=n_start, max_epochs=max_epochs, seed=seed, device=device, job=job,
+    )  # fmt: skip
+    twin = LinearNonlinearTwin(
+        *_described(recording),
+        filters=found.filters[:, 0],
+        amplitude=found.amplitude,
+        offset=found.offset,
+    )
     return twin.eval()
 
 
@@ -189,7 +241,10 @@ def fit_subunits(
         amplitude = numbers["log_amplitude"].exp()
         return twin.rate(drive, numbers["threshold"], numbers["offset"], amplitude)
 
-    numbers = {"threshold": (0.0, n_excitatory + n_suppressive), **_plain_curve(nonlinearity)}
+    numbers: Numbers = {
+        "threshold": (0.0, n_excitatory + n_suppressive),
+        **_plain_curve(nonlinearity),
+    }
     filters, found, mean = _fit_filters(recording, twin, numbers, rate, effort, job)
     amplitude = found.pop("log_amplitude").exp() * mean
     twin.load_state_dict({"filters": filters, **found, "amplitude": amplitude})
@@ -242,7 +297,9 @@ def fit_normalization(
     def rate(drive: Tensor, numbers: dict[str, Tensor]) -> Tensor:
         return twin.rate(drive, one, one, F.softplus(numbers["baseline"]), one)
 
-    filters, found, mean = _fit_filters(recording, twin, {"baseline": (ONE, 0)}, rate, effort, job)
+    filters, found, mean = _fit_filters(
+        recording, twin, {"baseline": (ONE, None)}, rate, effort, job
+    )
     # The pool's form has one set of orthogonal filters, and that is the one that is kept.
     pool = filters[:, n_drive:].flatten(2).double()
     weight, vector = torch.linalg.eigh(pool @ pool.transpose(1, 2))
@@ -343,17 +400,17 @@ def solve_quadratic(
 
 # By the names a user gives; each takes a recording and a job and returns a twin.
 CLASSICAL: dict[str, Callable[..., Twin]] = {
-    "linear_nonlinear": fit_linear_nonlinear,
+    "linear_nonlinear": fit_linear_poisson,
     "quadratic": fit_quadratic,
     "subunit": fit_subunits,
     "normalization": fit_normalization,
 }
 
 
-def _plain_curve(nonlinearity: str) -> dict[str, tuple[float, int]]:
+def _plain_curve(nonlinearity: str) -> Numbers:
     """Numbers of a curve that starts at the mean response."""
     offset = ONE if nonlinearity == "softplus" else 0.0
-    return {"offset": (offset, 0), "log_amplitude": (0.0, 0)}
+    return {"offset": (offset, None), "log_amplitude": (0.0, None)}
 
 
 def _described(
@@ -386,7 +443,7 @@ def _fit_filters(
     recording : xarray.Dataset
     twin : FilterBankTwin
         Says how many filters there are, and what they do.
-    numbers : dict of str to (float, int)
+    numbers : Numbers
     rate : callable
         From drive (..., filter) and the numbers to the rate in units of the mean response.
     effort : _Effort
@@ -413,9 +470,9 @@ def _fit_filters(
     ]
     n_neuron, n_filter = len(mean), len(twin.roles)
     job.report(0.0, "looking for receptive fields")
-    corner, side = _place_windows(train, spec, mean)
+    corner, side, cost = _place_windows(train, spec, mean)
     whole = side == (spec.height, spec.width)
-    basis, cost = _whiten(train, spec, corner, side)
+    basis = _whiten(train, spec, corner, side)
     rank = 1.0 / np.arange(1, N_DIRECTION + 1)  # the leading directions are the likely ones
     mixing = np.concatenate([[2.0], rank, rank]) * np.random.default_rng(effort.seed).normal(
         size=(n_neuron, effort.n_start, n_filter, 1 + 2 * N_DIRECTION)
@@ -423,12 +480,12 @@ def _fit_filters(
 
     filters = torch.zeros(n_neuron, n_filter, *spec.shape)
     found = {
-        name: torch.full((n_neuron, size) if size else (n_neuron,), start)
+        name: torch.full((n_neuron,) if size is None else (n_neuron, size), start)
         for name, (start, size) in numbers.items()
     }
     n_copy = len(effort.penalties) * effort.n_start
-    floats = 6 * n_copy * n_filter * len(cost)  # weights, gradients, moments, the best
-    floats += 0 if whole else (len(train) + len(validation)) * len(cost)
+    floats = 6 * n_copy * n_filter * len(basis)  # weights, gradients, moments, the best
+    floats += 0 if whole else (len(train) + len(validation)) * len(basis)
     block = max(1, MEMORY // (4 * floats))
     for begin in range(0, n_neuron, block):
         chosen = slice(begin, min(begin + block, n_neuron))
@@ -442,7 +499,7 @@ def _fit_filters(
         ]
         weight, values = _fit_block(
             twin.roles, numbers, rate, data[0], data[1],
-            basis.to(effort.device), cost.to(effort.device),
+            basis.to(effort.device), cost[chosen].to(effort.device),
             torch.as_tensor(mixing[chosen], dtype=torch.float32, device=effort.device),
             effort, job.part(begin / n_neuron, chosen.stop / n_neuron),
         )  # fmt: skip
@@ -465,18 +522,31 @@ def _fit_filters(
 
 def _place_windows(
     train: Trials, spec: StimulusSpec, mean: np.ndarray
-) -> tuple[Tensor, tuple[int, int]]:
-    """Upper left corner (y, x) of each neuron's window on the image, and the window's size."""
+) -> tuple[Tensor, tuple[int, int], Tensor]:
+    """Where each neuron's filters may be.
+
+    Returns
+    -------
+    corner : Tensor of int of shape (n_neuron, 2)
+        Upper left corner (y, x) of its window on the image.
+    side : tuple of int
+        Height and width of the windows.
+    cost : Tensor of shape (n_neuron, n_pixel)
+        What a squared weight costs: 1 at the centre of the receptive field, 2 at `REACH`.
+
+    """
     side = (min(WINDOW, spec.height), min(WINDOW, spec.width))
     room = np.array([spec.height - side[0], spec.width - side[1]])
-    if not room.any():
-        return torch.zeros(len(mean), 2, dtype=torch.long), side
     response = train.response.numpy()
     center = locate_receptive_fields(
         train.images[train.index].numpy(), np.where(np.isnan(response), mean, response)
-    )
-    corner = np.rint(center[:, ::-1] - (np.array(side) - 1) / 2)
-    return torch.as_tensor(np.clip(corner, 0, room).astype(np.int64)), side
+    )[:, ::-1]
+    corner = np.clip(np.rint(center - (np.array(side) - 1) / 2), 0, room).astype(np.int64)
+    pixel = np.moveaxis(np.mgrid[: side[0], : side[1]], 0, -1).reshape(-1, 2)
+    away = pixel + (corner - center)[:, None]
+    cost = 1 + (away**2).sum(-1) / REACH**2
+    cost = np.tile(cost, (1, spec.channel))
+    return torch.as_tensor(corner), side, torch.as_tensor(cost, dtype=torch.float32)
 
 
 def _cut_windows(
@@ -492,20 +562,18 @@ def _cut_windows(
 
 def _whiten(
     train: Trials, spec: StimulusSpec, corner: Tensor, side: tuple[int, int], n: int = 16
-) -> tuple[Tensor, Tensor]:
-    """Directions in which filters are learnt, (direction, pixel), and the price of each.
+) -> Tensor:
+    """Directions in which filters are learnt, (direction, pixel).
 
     Natural images vary much more along some directions of pixels than along others, and
-    gradients with them; filters are learnt in directions of nearly equal variance. The price
-    is that of a ridge penalty on the weights of the pixels.
+    gradients with them; filters are learnt in directions of nearly equal variance.
     """
     some = corner[torch.linspace(0, len(corner) - 1, min(n, len(corner))).long()].unique(dim=0)
     windows = _cut_windows(train, spec, some, side)
     centred = (windows - windows.mean(1, keepdim=True)).flatten(0, 1).double()
     value, vector = torch.linalg.eigh(centred.T @ centred / len(centred))
     scale = (value.clamp_min(0) + FLOOR * value.mean()).rsqrt()
-    basis = (vector * scale).T.float()
-    return basis, (scale.square() * value.mean()).float()
+    return (vector * scale).T.float()
 
 
 def _informative(shown: Tensor, response: Tensor, basis: Tensor) -> Tensor:
@@ -570,8 +638,10 @@ def _fit_block(
         Images, (n_neuron or 1, n_trial, n_pixel), of which there is one set where all windows
         are the same; and responses in units of their mean, (n_neuron, n_trial), NaN where
         missing.
-    basis, cost : Tensor of shape (n_direction, n_pixel) and (n_direction,)
-        As `_whiten` returns them.
+    basis : Tensor of shape (n_direction, n_pixel)
+        As `_whiten` returns it.
+    cost : Tensor of shape (n_neuron, n_pixel)
+        Of the squared weights.
     mixing : Tensor of shape (n_neuron, n_start, n_filter, 1 + 2 * N_DIRECTION)
         Random weights of the directions in the starts.
     effort : _Effort
@@ -590,19 +660,19 @@ def _fit_block(
     start = _start_filters(roles, _informative(*train, basis), mixing)
     weight = start.repeat(1, n_penalty, 1, 1)[:, None]
     penalty = torch.tensor(effort.penalties, device=cost.device).repeat_interleave(effort.n_start)
-    price = penalty[:, None, None] * cost
+    price = penalty[:, None, None] * cost[:, None, None, None]
     # All have the shape (neuron, 1, copy, ...), which meets drives (neuron, trial, copy, filter).
     learnt = {"weight": weight} | {
-        name: torch.full((n_neuron, 1, n_copy, *([size] if size else [])), begin)
+        name: torch.full((n_neuron, 1, n_copy, *([] if size is None else [size])), begin)
         for name, (begin, size) in numbers.items()
     }
     learnt = {
         name: value.to(cost.device).clone().requires_grad_() for name, value in learnt.items()
     }
 
-    def losses(images: Tensor, response: Tensor) -> Tensor:
+    def losses(images: Tensor, response: Tensor, filters: Tensor) -> Tensor:
         """Poisson loss averaged over trials, (neuron, copy)."""
-        filters = (learnt["weight"] @ basis).flatten(1, 3)
+        filters = filters.flatten(1, 3)
         if len(images) == 1:
             drive = (images[0] @ filters.flatten(0, 1).T).unflatten(1, (n_neuron, -1))
             drive = drive.transpose(0, 1)
@@ -625,12 +695,13 @@ def _fit_block(
             share = (epoch + number / batches) / effort.max_epochs
             job.report(share, f"epoch {epoch + 1} of {effort.max_epochs}")
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * share)) / 2
-            loss = losses(train[0][:, chosen], train[1][:, chosen]).sum()
+            filters = learnt["weight"] @ basis
+            loss = losses(train[0][:, chosen], train[1][:, chosen], filters).sum()
             optimizer.zero_grad()
-            (loss + (price * learnt["weight"].square()).sum()).backward()
+            (loss + (price * filters.square()).sum()).backward()
             optimizer.step()
         with torch.no_grad():
-            reached = losses(*validation)
+            reached = losses(*validation, learnt["weight"] @ basis)
         better = reached < best
         best = torch.where(better, reached, best)
         for name, value in learnt.items():

@@ -237,6 +237,8 @@ class SubunitTwin(FilterBankTwin):
     """
 
     kind = "subunit"
+    offset: nn.Parameter
+    amplitude: nn.Parameter
 
     def __init__(
         self,
