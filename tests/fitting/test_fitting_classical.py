@@ -57,7 +57,7 @@ def quadratic():
         *described(), n_excitatory=1, n_suppressive=1, nonlinearity="exponential",
         filters=filters, amplitude=np.full(1, 2.0),
     )  # fmt: skip
-    return twin, record(twin, n=8000)
+    return twin, record(twin, n=6000)
 
 
 def test_the_quadratic_fit_finds_its_three_filters_and_agrees_with_the_closed_form(quadratic):
@@ -68,17 +68,8 @@ def test_the_quadratic_fit_finds_its_three_filters_and_agrees_with_the_closed_fo
     solved = fitting.solve_quadratic(recording, n_excitatory=1, n_suppressive=1)
     for found in (fitted, solved):
         twins.check_twin(found)
-        match = [
-            cosine(found.filters[0, k], planted.filters[0, k]) * (1 if k == 0 else sign)
-            for k, sign in zip(
-                range(3),
-                [
-                    1,
-                    *np.sign([cosine(found.filters[0, k], planted.filters[0, k]) for k in (1, 2)]),
-                ],
-                strict=True,
-            )
-        ]
+        match = [cosine(found.filters[0, k], planted.filters[0, k]) for k in range(3)]
+        match[1:] = np.abs(match[1:])  # a square does not know the sign of its filter
         assert min(match) > 0.9, match
         # planted eigenvalues of C are +-0.25; sampling inflates them
         values = np.linalg.eigvalsh(found.quadratic_form(0))[[0, -1]]
@@ -94,7 +85,7 @@ def test_the_closed_form_of_a_linear_neuron_is_its_filter():
     )  # fmt: skip
     solved = fitting.solve_quadratic(record(planted), n_excitatory=0, n_suppressive=0)
     assert cosine(solved.filters, planted.filters) > 0.95
-    assert float(solved.filters.norm()) == pytest.approx(0.8, rel=0.1)
+    assert float(solved.filters.detach().norm()) == pytest.approx(0.8, rel=0.1)
     few = record(planted, n=60)
     with pytest.raises(InputError, match="more training trials than pixels"):
         fitting.solve_quadratic(few)
@@ -114,20 +105,21 @@ def test_the_subunit_fit_finds_what_excites_and_what_suppresses():
     assert cosine(fitted.filters[0, 1], suppress) > 0.95
 
 
-def test_one_linear_subunit_is_the_poisson_regression_of_another_optimiser():
+def test_one_linear_subunit_is_the_poisson_regression_of_another_optimiser(monkeypatch):
+    monkeypatch.setattr(classical, "REACH", np.inf)  # every weight costs the same
     (linear,) = gabors(1)
     planted = twins.QuadraticTwin(
         *described(), n_excitatory=0, n_suppressive=0, nonlinearity="exponential",
         filters=0.6 * linear[None, None], amplitude=np.full(1, 1.5),
     )  # fmt: skip
-    n, penalty = 3000, 0.05
+    n, penalty = 2000, 0.05
     images = noise(n)
-    once = simulation.record_twin(planted, images, n_validation=0, n_test=0)
+    once = simulation.record_twin(planted, images, n_validation=1, n_test=0)
     # the same trials twice, so that the epoch that is kept is one at which the fit has settled
     recording = xr.concat([once, once], "trial", data_vars="minimal").assign_coords(
         split=("trial", np.repeat(["train", "validation"], n))
     )
-    fit = {"nonlinearity": "exponential", "penalties": (penalty,), "n_start": 1, "max_epochs": 40}
+    fit = {"nonlinearity": "exponential", "penalties": (penalty,), "n_start": 1, "max_epochs": 30}
     nested = fitting.fit_subunits(recording, n_linear=1, n_excitatory=0, n_suppressive=0, **fit)
     also = fitting.fit_quadratic(recording, n_excitatory=0, n_suppressive=0, **fit)
     assert torch.equal(nested.filters, also.filters)
@@ -136,19 +128,18 @@ def test_one_linear_subunit_is_the_poisson_regression_of_another_optimiser():
     shown = (images.reshape(n, -1)[once.stimulus_index.values] - spec.mean) / spec.std
     count = once.response.values[:, 0].astype(float)
     relative = count / count.mean()
-    variance = shown.var(0).mean()
 
     def objective(values):
         drive = shown @ values[1:] + values[0]
         rate = np.exp(drive)
         slope = np.append((rate - relative).mean(), (rate - relative) @ shown / n)
-        ridge = penalty * variance * values[1:]
+        ridge = penalty * values[1:]
         value = (rate - relative * drive).mean() + ridge @ values[1:]
         return value, slope + 2 * np.append(0, ridge)
 
     reference = minimize(objective, np.zeros(1 + shown.shape[1]), jac=True, method="L-BFGS-B")
     ours = nested.filters.detach().double().numpy().ravel()
-    intercept = np.log(float(nested.amplitude / count.mean())) + float(nested.offset)
+    intercept = np.log(nested.amplitude.item() / count.mean()) + nested.offset.item()
     reached, _ = objective(np.append(intercept, ours))
     assert reached == pytest.approx(reference.fun, abs=2e-4)
     np.testing.assert_allclose(ours, reference.x[1:], atol=0.02)
@@ -161,8 +152,10 @@ def test_the_normalization_fit_finds_drive_and_pool():
         pool_weight=np.array([[1.5, 0.5]]), semi_saturation=np.full(1, 0.5),
         amplitude=np.full(1, 6.0), baseline=np.full(1, 0.2),
     )  # fmt: skip
-    recording = record(planted, n=10000)
-    fitted = fitting.fit_normalization(recording, n_drive=1, n_pool=2, **QUICK)
+    recording = record(planted, n=8000)
+    fitted = fitting.fit_normalization(
+        recording, n_drive=1, n_pool=2, **QUICK | {"penalties": (0.0001,)}
+    )
     assert abs(cosine(fitted.filters[0, 0], drive)) > 0.95
     assert abs(cosine(fitted.filters[0, 1], cross)) > 0.9
     # relative to the semi-saturation, which is 0.5 there and 1 here
@@ -200,7 +193,7 @@ def test_missing_silent_and_constant_neurons_spoil_nothing():
     response[:, 2] = np.nan
     response[:, 3] = 1.5
     recording = recording.assign(response=(("trial", "neuron"), response))
-    for name in ("quadratic", "subunit", "normalization"):
+    for name in fitting.CLASSICAL:
         twin = fitting.CLASSICAL[name](recording, **QUICK | {"max_epochs": 4})
         rate = twin.condition()(torch.as_tensor(noise(50, seed=1))).numpy()
         assert np.isfinite(rate).all()
