@@ -1,6 +1,14 @@
 """Recording -> twin: batches, loss, the training loop, checkpoints, and the baselines to beat."""
 
 from twinlab.fitting.baselines import fit_linear_nonlinear, score_baselines
+from twinlab.fitting.classical import (
+    CLASSICAL,
+    fit_linear_poisson,
+    fit_normalization,
+    fit_quadratic,
+    fit_subunits,
+    solve_quadratic,
+)
 from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.positions import locate_receptive_fields
@@ -9,13 +17,19 @@ from twinlab.fitting.training import fit_sessions, fit_twin
 
 __all__ = [
     # fits
+    "CLASSICAL",
     "FitSettings",
     "fit_ensemble",
     "fit_linear_nonlinear",
+    "fit_linear_poisson",
+    "fit_normalization",
+    "fit_quadratic",
     "fit_sessions",
+    "fit_subunits",
     "fit_twin",
     "parse_settings",
     "read_value",
+    "solve_quadratic",
     # parts of them
     "correlation_loss",
     "locate_receptive_fields",

@@ -3,6 +3,7 @@
 from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
+from twinlab.simulation.recorded import record_twin
 from twinlab.simulation.truth import compare_mei, compare_tuning
 from twinlab.simulation.video_cortex import SimulatedVideoCortex
 from twinlab.simulation.video_neurons import SimulatedVideoTwin
@@ -12,6 +13,7 @@ __all__ = [
     "COMPOSITION",
     "SimulatedCortex",
     "SimulatedVideoCortex",
+    "record_twin",
     # found and planted
     "compare_mei",
     "compare_tuning",

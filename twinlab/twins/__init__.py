@@ -1,5 +1,6 @@
 """What a twin is: condition first, then an ordinary module from stimulus to rate."""
 
+from twinlab.twins.classical import NormalizationTwin, QuadraticTwin, SubunitTwin
 from twinlab.twins.contract import (
     ConditionedTwin,
     StimulusSpec,
@@ -50,7 +51,10 @@ __all__ = [
     "DeepTwin",
     "EnsembleTwin",
     "LinearNonlinearTwin",
+    "NormalizationTwin",
+    "QuadraticTwin",
     "SessionsTwin",
+    "SubunitTwin",
     # what parts of a deep twin must offer
     "Core",
     "VideoCore",

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from twinlab import __version__
 from twinlab.files import write_whole
 from twinlab.schema import InputError, netcdf_bytes
+from twinlab.twins.classical import NormalizationTwin, QuadraticTwin, SubunitTwin
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.deep import DeepTwin
 from twinlab.twins.ensemble import EnsembleTwin
@@ -30,8 +31,9 @@ __all__ = ["KINDS", "check_twin_target", "load_twin", "save_twin"]
 
 FORMAT = 1
 FILES = ("twin.json", "weights.safetensors", "neurons.nc")
-KINDS: dict[str, type[DeepTwin] | type[LinearNonlinearTwin]] = {
-    kind.kind: kind for kind in (DeepTwin, LinearNonlinearTwin)
+KINDS: dict[str, Any] = {
+    kind.kind: kind
+    for kind in (DeepTwin, LinearNonlinearTwin, QuadraticTwin, SubunitTwin, NormalizationTwin)
 }
 
 
@@ -43,7 +45,7 @@ def save_twin(twin: Twin, path: str | PathLike[str]) -> Path:
 
     Parameters
     ----------
-    twin : DeepTwin, LinearNonlinearTwin, EnsembleTwin or SessionsTwin
+    twin : Twin of a kind in `KINDS`, EnsembleTwin or SessionsTwin
     path : path
         Folder to write; an existing twin there is replaced.
 
@@ -184,7 +186,7 @@ def _describe(twin: Twin) -> dict[str, Any]:
             for part in twin.each
         ]
         return {"kind": twin.kind, "parts": parts}
-    if not isinstance(twin, DeepTwin | LinearNonlinearTwin):
+    if not isinstance(twin, tuple(KINDS.values())):
         msg = f"A {type(twin).__name__} cannot be saved; these can: {COMPOSED + list(KINDS)}."
         raise InputError(msg)
     return {"kind": twin.kind, "settings": twin.settings}
