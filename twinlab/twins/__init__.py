@@ -1,5 +1,13 @@
 """What a twin is: condition first, then an ordinary module from stimulus to rate."""
 
+from twinlab.twins.adapters import (
+    CallableTwin,
+    EncoderTwin,
+    NoGradientError,
+    load_sensorium_checkpoint,
+    wrap_callable,
+    wrap_firing_rate_encoder,
+)
 from twinlab.twins.contract import (
     ConditionedTwin,
     StimulusSpec,
@@ -55,6 +63,13 @@ __all__ = [
     "import_peer",
     "load_peer_core",
     "load_peer_readout",
+    # other people's models
+    "CallableTwin",
+    "EncoderTwin",
+    "NoGradientError",
+    "load_sensorium_checkpoint",
+    "wrap_callable",
+    "wrap_firing_rate_encoder",
     # on disk
     "check_twin_target",
     "load_twin",
