@@ -3,6 +3,7 @@
 from twinlab.fitting.baselines import fit_linear_nonlinear, score_baselines
 from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
+from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.settings import FitSettings, parse_settings, read_value
 from twinlab.fitting.training import fit_sessions, fit_twin
@@ -16,6 +17,9 @@ __all__ = [
     "fit_twin",
     "parse_settings",
     "read_value",
+    # how much recording is enough
+    "fit_learning_curve",
+    "measure_learning_curve",
     # parts of them
     "correlation_loss",
     "locate_receptive_fields",
