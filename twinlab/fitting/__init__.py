@@ -5,6 +5,7 @@ from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.positions import locate_receptive_fields
+from twinlab.fitting.search import SPACE, Range, search_settings
 from twinlab.fitting.settings import FitSettings, parse_settings, read_value
 from twinlab.fitting.training import fit_sessions, fit_twin
 
@@ -17,6 +18,10 @@ __all__ = [
     "fit_twin",
     "parse_settings",
     "read_value",
+    # settings found by trying
+    "SPACE",
+    "Range",
+    "search_settings",
     # how much recording is enough
     "fit_learning_curve",
     "measure_learning_curve",
