@@ -148,7 +148,7 @@ def test_no_trial_is_begun_that_cannot_end_and_none_outlasts_the_time(
     _, _, table = run(few, tmp_path / "a", budget_minutes=4, epochs=2)
     assert table.sizes["candidate"] == 4  # the budget is of all runs together
     _, _, table = run(few, tmp_path / "a", budget_minutes=5, epochs=2)
-    assert table.sizes["candidate"] == 6
+    assert table.sizes["candidate"] == 5
     now[0] = 2000.0
     _, settings, table = run(few, tmp_path / "b", budget_minutes=1, epochs=4)  # 60 s, 100 s each
     assert table.outcome.values.tolist() == ["out of time"]
@@ -227,6 +227,11 @@ def test_a_foreign_or_damaged_study_is_one_line_and_left_alone(few, planted, tmp
     assert "\n" not in str(raised.value)
 
 
+def test_a_search_takes_one_session(few, tmp_path):
+    with pytest.raises(InputError, match="takes one session"):
+        run(xr.DataTree.from_dict({"a": few, "b": few}), tmp_path)
+
+
 def test_without_optuna_a_search_says_what_to_install(few, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r'run `pip install "twinlab-cortex\[search\]"`'):
@@ -234,9 +239,9 @@ def test_without_optuna_a_search_says_what_to_install(few, tmp_path, monkeypatch
 
 
 def test_the_space_follows_what_the_recording_has(recording):
-    assert {"positions", "behavior", "shifter"} <= set(search._allowed(recording))
+    assert {"positions", "behavior", "shifter"} <= set(fitting.search_space(recording))
     bare = recording.drop_vars(["behavior", "pupil_center", "x_um", "y_um"])
-    assert not {"positions", "behavior", "shifter"} & set(search._allowed(bare))
+    assert not {"positions", "behavior", "shifter"} & set(fitting.search_space(bare))
     search._check_space(fitting.SPACE, twins.Architecture(), fitting.FitSettings())
     json.dumps(search._plain(fitting.SPACE))
     # every corner of it is an architecture

@@ -5,7 +5,7 @@ from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.positions import locate_receptive_fields
-from twinlab.fitting.search import SPACE, Range, search_settings
+from twinlab.fitting.search import SPACE, Range, search_settings, search_space
 from twinlab.fitting.settings import FitSettings, parse_settings, read_value
 from twinlab.fitting.training import fit_sessions, fit_twin
 
@@ -22,6 +22,7 @@ __all__ = [
     "SPACE",
     "Range",
     "search_settings",
+    "search_space",
     # how much recording is enough
     "fit_learning_curve",
     "measure_learning_curve",

@@ -33,7 +33,7 @@ from twinlab.schema import (
 )
 from twinlab.twins import Architecture
 
-__all__ = ["SPACE", "Range", "search_settings"]
+__all__ = ["SPACE", "Range", "search_settings", "search_space"]
 
 STUDY = "twinlab"
 AKIBA = "Akiba et al. (2019), Optuna, KDD, arXiv 1907.10902"
@@ -184,6 +184,9 @@ def search_settings(
 
     """
     optuna = _import_optuna()
+    if isinstance(recording, xr.DataTree):
+        msg = "A search takes one session, but got several; search one, and fit all with `--set`."
+        raise InputError(msg)
     architecture, settings = architecture or Architecture(), settings or FitSettings()
     check_seed(seed)
     job = job or Job()
@@ -196,7 +199,7 @@ def search_settings(
             f"{budget_minutes} and {epochs}."
         )
         raise InputError(msg)
-    space = dict(_allowed(recording) if space is None else space)
+    space = dict(search_space(recording) if space is None else space)
     _check_space(space, architecture, settings)
     purpose = {
         "recording": fingerprint(recording),
@@ -211,6 +214,7 @@ def search_settings(
         if not study.trials:
             study.enqueue_trial(_start(space, architecture, settings))
         spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in study.trials)
+        spent = max(spent, 60 * study.user_attrs.get("used_minutes", 0.0))
         until = time.monotonic() + 60 * budget_minutes - spent
         while _another(optuna, study, until, max_trials):
             # proposals of a search that goes on shall not repeat those it has made
@@ -222,6 +226,9 @@ def search_settings(
                      timed)  # fmt: skip
             finally:
                 _write_table(_table(study, space, purpose, seed), out)
+        if max_trials is None:  # the same call again shall find the same, not a minute left over
+            used = max(budget_minutes, study.user_attrs.get("used_minutes", 0.0))
+            study.set_user_attr("used_minutes", used)
         table = _table(study, space, purpose, seed)
     best = int(table.attrs["best"])
     if best < 0:
@@ -246,8 +253,8 @@ def _import_optuna() -> Any:
     return optuna
 
 
-def _allowed(recording: xr.Dataset) -> dict[str, Range | tuple[Any, ...]]:
-    """The part of `SPACE` for which the recording has the data."""
+def search_space(recording: xr.Dataset) -> dict[str, Range | tuple[Any, ...]]:
+    """Give the part of `SPACE` for which the recording has the data."""
     space = dict(SPACE)
     known = context_moments(recording)[0]
     if not {"x_um", "y_um"} <= set(recording.coords):
