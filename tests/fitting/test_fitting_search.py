@@ -154,6 +154,10 @@ def test_no_trial_is_begun_that_cannot_end_and_none_outlasts_the_time(
     assert table.outcome.values.tolist() == ["out of time"]
     assert table.epochs.values.tolist() == [3]
     assert settings.lr == PLAIN.lr
+    now[0] = 3000.0
+    _, _, table = run(few, tmp_path / "b", budget_minutes=3, epochs=4)
+    assert table.outcome.values.tolist() == ["out of time", "complete"]
+    assert table.lr.values.tolist() == [PLAIN.lr] * 2
 
 
 def test_trials_that_fail_do_not_end_a_search(few, planted, tmp_path, monkeypatch):
@@ -244,6 +248,8 @@ def test_the_space_follows_what_the_recording_has(recording):
     assert not {"positions", "behavior", "shifter"} & set(fitting.search_space(bare))
     search._check_space(fitting.SPACE, twins.Architecture(), fitting.FitSettings())
     json.dumps(search._plain(fitting.SPACE))
+    defaults = search._start(fitting.SPACE, twins.Architecture(), fitting.FitSettings())
+    assert set(defaults) == set(fitting.SPACE)  # the search starts at the defaults
     # every corner of it is an architecture
     for name, values in fitting.SPACE.items():
         ends = (values.low, values.high) if isinstance(values, fitting.Range) else values

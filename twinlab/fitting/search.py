@@ -73,7 +73,7 @@ SPACE: dict[str, Range | tuple[Any, ...]] = {
     "batch_size": (32, 64, 128, 256),
     "core_weight": Range(0.1, 100.0, log=True),
     "readout_weight": Range(1e-4, 0.1, log=True),
-    "weight_decay": Range(1e-5, 0.1, log=True),
+    "weight_decay": (0.0, 1e-4, 1e-3, 1e-2),
     "average": (0.0, 0.9, 0.98, 0.99),
     "layers": Range(2, 5),
     "hidden": (16, 32, 64, 96),
@@ -132,7 +132,7 @@ def search_settings(
     others are proposed by a tree-structured Parzen estimator, and stopped early where their
     validation correlation is below the median of earlier trials at the same epoch. No trial
     is begun that the shortest one so far shows cannot end in time; one that runs when time is
-    over is ended there and keeps its epochs.
+    over is ended there, keeps its epochs, and is the first to be tried if the search goes on.
 
     Everything lies in `out`: ``study.db`` (SQLite), from which a stopped search goes on, and
     the table as ``table.nc`` and ``table.csv``. Nothing in it is ever executed.
@@ -216,6 +216,9 @@ def search_settings(
         spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in study.trials)
         spent = max(spent, 60 * study.user_attrs.get("used_minutes", 0.0))
         until = time.monotonic() + 60 * budget_minutes - spent
+        last = study.trials[-1]
+        if time.monotonic() < until and last.user_attrs.get("outcome") == "out of time":
+            study.enqueue_trial(last.params)  # there is more time now
         while _another(optuna, study, until, max_trials):
             # proposals of a search that goes on shall not repeat those it has made
             done = len(study.trials)
