@@ -286,3 +286,28 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "open_twin", lambda name: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("score", "a", "b")
+
+
+def test_settings_are_searched_before_a_fit(bench, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from twinlab import fitting
+
+    own = fitting.search_settings
+
+    def two(source, out, **asked):
+        assert asked["budget_minutes"] == 7
+        assert "hidden" not in asked["space"]  # --set decides about it
+        return own(source, out, **(asked | {"max_trials": 2, "epochs": 1}))
+
+    monkeypatch.setattr(fitting, "search_settings", two)
+    status, said, err = call(
+        "fit", bench / "recording.zarr", "--out", tmp_path / "twin", "--search", "--budget", 7,
+        "--set", "layers=1", "--set", "hidden=4", "--set", "input_kernel=7", *SMALL[-4:],
+    )  # fmt: skip
+    assert status == 0, err
+    assert "2 settings were tried, the best lr=" in said
+    table = schema.open_result(tmp_path / "twin" / "search.nc")
+    found = twins.load_twin(tmp_path / "twin").origin["settings"]
+    assert found["lr"] == float(table.lr[table.attrs["best"]])
+    assert found["max_epochs"] == 2
+    assert (tmp_path / "twin.search" / "study.db").is_file()

@@ -128,8 +128,16 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     set_: Settings = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+    search: Annotated[
+        bool, typer.Option("--search", help="First search the settings that --set leaves open.")
+    ] = False,
+    budget: Annotated[float, typer.Option(help="Minutes for --search, all runs together.")] = 30.0,
 ) -> None:
-    """Fit a twin to a recording, and the baselines it must beat."""
+    """Fit a twin to a recording, and the baselines it must beat.
+
+    With --search the best settings found are then fitted in full. The search stays beside the
+    twin, in OUT.search; the same command with a larger --budget goes on with it.
+    """
     import shutil
 
     from twinlab import fitting, twins
@@ -147,9 +155,17 @@ def fit(
     with watched_job("fit") as job:
         source = open_source(recording, job=job.part(0.0, 0.05, "reading"))
         linear = fitting.fit_linear_nonlinear(source, job=job.part(0.05, 0.1, "baseline"))
+        searched, done = out.with_name(out.name + ".search"), 0.1
+        if search:
+            space = {k: v for k, v in fitting.search_space(source).items() if k not in assignments}
+            architecture, settings, table = fitting.search_settings(
+                source, searched, budget_minutes=budget, space=space, architecture=architecture,
+                settings=settings, seed=seed, device=device, job=job.part(0.1, 0.6, "search"),
+            )  # fmt: skip
+            done = 0.6
         ensemble, history = fitting.fit_ensemble(
             source, architecture, settings, members=members, checkpoints=checkpoints,
-            device=device, job=job.part(0.1, 1.0),
+            device=device, job=job.part(done, 1.0),
         )  # fmt: skip
     twin: Twin = ensemble
     if members == 1 and isinstance(ensemble, twins.EnsembleTwin):
@@ -160,12 +176,21 @@ def fit(
         twins.save_twin(linear, partial / "linear_nonlinear")
         save_result(history, partial / "history.nc")
         save_result(baselines, partial / "baselines.nc")
+        if search:
+            save_result(table, partial / "search.nc")
     shutil.rmtree(checkpoints, ignore_errors=True)
     for name in baselines.model.values:
         row = baselines.sel(model=name)
         typer.echo(
             f"{name:<17} validation loss {float(row.validation_loss):.4f}, "
             f"single-trial correlation {float(row.validation_correlation):.3f}"
+        )
+    if search:
+        best = table.isel(candidate=table.attrs["best"])
+        typer.echo(
+            f"{table.sizes['candidate']} settings were tried, the best "
+            + ", ".join(f"{name}={best[name].item()}" for name in space)
+            + f"; all are in {searched / 'table.csv'}"
         )
     typer.echo(f"The twin is in {out}. Next: twinlab score {out} {recording}")
 

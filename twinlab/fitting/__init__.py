@@ -11,7 +11,9 @@ from twinlab.fitting.classical import (
 )
 from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
+from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.positions import locate_receptive_fields
+from twinlab.fitting.search import SPACE, Range, search_settings, search_space
 from twinlab.fitting.settings import FitSettings, parse_settings, read_value
 from twinlab.fitting.training import fit_sessions, fit_twin
 
@@ -30,6 +32,14 @@ __all__ = [
     "parse_settings",
     "read_value",
     "solve_quadratic",
+    # settings found by trying
+    "SPACE",
+    "Range",
+    "search_settings",
+    "search_space",
+    # how much recording is enough
+    "fit_learning_curve",
+    "measure_learning_curve",
     # parts of them
     "correlation_loss",
     "locate_receptive_fields",

@@ -13,6 +13,7 @@ from twinlab.plots.images import (
     plot_mei,
     plot_receptive_field,
 )
+from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import (
     plot_map,
     plot_mei_comparison,
@@ -32,6 +33,7 @@ __all__ = [
     # curves
     "plot_calibration",
     "plot_history",
+    "plot_learning_curve",
     "plot_tuning",
     "plot_tuning_grid",
     # neurons

@@ -10,6 +10,7 @@ import xarray as xr
 from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import plot_mei, plot_receptive_field
+from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
 from twinlab.plots.style import styled
 from twinlab.schema import InputError
@@ -61,6 +62,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "score": plot_scores,
     "fit": plot_history,
     "calibration": plot_calibration,
+    "learning_curve": plot_learning_curve,
 }
 
 

@@ -1,5 +1,13 @@
 """What a twin is: condition first, then an ordinary module from stimulus to rate."""
 
+from twinlab.twins.adapters import (
+    CallableTwin,
+    EncoderTwin,
+    NoGradientError,
+    load_sensorium_checkpoint,
+    wrap_callable,
+    wrap_firing_rate_encoder,
+)
 from twinlab.twins.classical import NormalizationTwin, QuadraticTwin, SubunitTwin
 from twinlab.twins.contract import (
     ConditionedTwin,
@@ -69,6 +77,13 @@ __all__ = [
     "load_peer_readout",
     "load_peer_rotation_equivariant",
     "load_peer_squeeze_excitation",
+    # other people's models
+    "CallableTwin",
+    "EncoderTwin",
+    "NoGradientError",
+    "load_sensorium_checkpoint",
+    "wrap_callable",
+    "wrap_firing_rate_encoder",
     # on disk
     "check_twin_target",
     "load_twin",
