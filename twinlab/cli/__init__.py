@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from twinlab.jobs import Job
+    from twinlab.simulation import SimulatedCortex
     from twinlab.twins import Twin
 
 __all__ = ["app", "main"]
@@ -38,7 +39,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
 ]
-RECORDING = "Recording: a path (zip, folder or .zarr), a manifest name, or `simulated`."
+RECORDING = (
+    "Recording: a path (zip, folder or .zarr), a manifest name, `simulated` or `simulated-video`."
+)
 UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
             errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EADDRINUSE)  # fmt: skip
 
@@ -122,11 +125,21 @@ def demo(
 
 @app.command()
 def fit(
-    recording: Annotated[str, typer.Argument(help=RECORDING)],
+    recording: Annotated[list[str], typer.Argument(help=RECORDING)],
     out: Annotated[Path, typer.Option(help="Folder to write the twin to.")],
     members: Annotated[int, typer.Option(min=1, help="Twins to fit, seeds one apart.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     set_: Settings = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="deep, or of the classical family: linear_nonlinear, quadratic, subunit, "
+            "normalization."
+        ),
+    ] = "deep",
+    core: Annotated[
+        str, typer.Option(help="Twin whose core is taken as it is; only readouts are fitted.")
+    ] = "",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
     search: Annotated[
         bool, typer.Option("--search", help="First search the settings that --set leaves open.")
@@ -135,64 +148,75 @@ def fit(
 ) -> None:
     """Fit a twin to a recording, and the baselines it must beat.
 
-    With --search the best settings found are then fitted in full. The search stays beside the
-    twin, in OUT.search; the same command with a larger --budget goes on with it.
+    Several recordings (sessions) share one core. With --search the best settings found are then
+    fitted in full. The search stays beside the twin, in OUT.search; the same command with a
+    larger --budget goes on with it. With torchrun, several processes share the work.
     """
-    import shutil
-
     from twinlab import fitting, twins
+    from twinlab.cli.fits import check_model, fit_recordings
     from twinlab.cli.progress import watched_job
-    from twinlab.files import write_whole
-    from twinlab.schema import save_result
 
     assignments = {"seed": str(seed), **_assignments(set_)}
+    check_model(model, core, len(recording), search)
     architecture, settings = fitting.parse_settings(assignments)
     _check_device(device)
     out = out.resolve()
     twins.check_twin_target(out)
     keep_freed_memory()
-    checkpoints = out.with_name(out.name + ".fitting")
     with watched_job("fit") as job:
-        source = open_source(recording, job=job.part(0.0, 0.05, "reading"))
-        linear = fitting.fit_linear_nonlinear(source, job=job.part(0.05, 0.1, "baseline"))
-        searched, done = out.with_name(out.name + ".search"), 0.1
+        sources = [open_source(name, job=job.part(0.0, 0.05, "reading")) for name in recording]
+        tried = None
         if search:
-            space = {k: v for k, v in fitting.search_space(source).items() if k not in assignments}
-            architecture, settings, table = fitting.search_settings(
-                source, searched, budget_minutes=budget, space=space, architecture=architecture,
-                settings=settings, seed=seed, device=device, job=job.part(0.1, 0.6, "search"),
-            )  # fmt: skip
-            done = 0.6
-        ensemble, history = fitting.fit_ensemble(
-            source, architecture, settings, members=members, checkpoints=checkpoints,
-            device=device, job=job.part(done, 1.0),
+            space = fitting.search_space(sources[0])
+            space = {name: of for name, of in space.items() if name not in assignments}
+            tried = {"budget_minutes": budget, "space": space, "seed": seed}
+        lines = fit_recordings(
+            sources, out, model, None if core else architecture, settings, members=members,
+            core=core, device=device, search=tried, job=job.part(0.05, 1.0),
         )  # fmt: skip
-    twin: Twin = ensemble
-    if members == 1 and isinstance(ensemble, twins.EnsembleTwin):
-        twin = ensemble.each[0]
-    baselines = fitting.score_baselines(source, {"linear_nonlinear": linear, "twin": twin})
-    with write_whole(out) as partial:
-        twins.save_twin(twin, partial)
-        twins.save_twin(linear, partial / "linear_nonlinear")
-        save_result(history, partial / "history.nc")
-        save_result(baselines, partial / "baselines.nc")
-        if search:
-            save_result(table, partial / "search.nc")
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    for name in baselines.model.values:
-        row = baselines.sel(model=name)
-        typer.echo(
-            f"{name:<17} validation loss {float(row.validation_loss):.4f}, "
-            f"single-trial correlation {float(row.validation_correlation):.3f}"
-        )
-    if search:
-        best = table.isel(candidate=table.attrs["best"])
-        typer.echo(
-            f"{table.sizes['candidate']} settings were tried, the best "
-            + ", ".join(f"{name}={best[name].item()}" for name in space)
-            + f"; all are in {searched / 'table.csv'}"
-        )
-    typer.echo(f"The twin is in {out}. Next: twinlab score {out} {recording}")
+    typer.echo(
+        "\n".join([*lines, f"The twin is in {out}. Next: twinlab score {out} {recording[0]}"])
+    )
+
+
+@app.command()
+def plan(
+    recording: Annotated[str, typer.Argument(help=RECORDING)],
+    out: Annotated[Path, typer.Option(help="File to write the learning curve to (.nc).")],
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds of recording a trial took, pauses included.")
+    ] = None,
+    minutes: Annotated[
+        list[float] | None, typer.Option(help="Recording lengths to predict for; may be repeated.")
+    ] = None,
+    set_: Settings = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Fit twins to parts of a recording, and say how much more recording would help."""
+    from twinlab import fitting, schema
+    from twinlab.cli.progress import watched_job
+
+    architecture, settings = fitting.parse_settings(_assignments(set_))
+    _check_device(device)
+    keep_freed_memory()
+    points = out.with_name(out.stem + ".points")
+    with watched_job("plan") as job:
+        source = open_source(recording, job=job.part(0.0, 0.05, "reading"))
+        measured = fitting.measure_learning_curve(
+            source, points, seconds_per_trial=seconds, architecture=architecture,
+            settings=settings, device=device, job=job.part(0.05, 1.0),
+        )  # fmt: skip
+    curve = fitting.fit_learning_curve(
+        measured.minutes.values, measured.score.values, planned_minutes=minutes or ()
+    )
+    schema.save_result(curve, out)
+    for longer, value, (low, high) in zip(
+        curve.planned_minutes.values, curve.predicted_score.values,
+        curve.predicted_score_interval.values, strict=True,
+    ):  # fmt: skip
+        typer.echo(f"{longer:8.0f} minutes: {value:.3f}  [{low:.3f}, {high:.3f}]")
+    typer.echo(curve.attrs["refused"] or f"ceiling {float(curve.ceiling):.3f}")
+    typer.echo(f"The learning curve is in {out}. Next: twinlab show {out}")
 
 
 @app.command()
@@ -201,6 +225,13 @@ def score(
     recording: Annotated[str, typer.Argument(help=RECORDING)],
     out: Annotated[Path | None, typer.Option(help="File to write the scores to (.nc).")] = None,
     split: Annotated[str, typer.Option(help="Trials to score on.")] = "test",
+    skip: Annotated[
+        int, typer.Option(min=0, help="First frames of each video that are left out.")
+    ] = 50,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File (.nc) for how well the twin knows single responses' spread."),
+    ] = None,
 ) -> None:
     """Score a twin on held-out trials, beside the ceiling."""
     from twinlab import evaluation, schema, twins
@@ -218,10 +249,21 @@ def score(
         prediction = twins.predict_responses(
             model, source, split=split, job=job.part(0.3, 0.5, "predicting")
         )
+        spread = None
+        if calibration is not None:
+            expected = twins.predict_distribution(model, source, split=split)
+            spread = evaluation.score_calibration(
+                source.response[source.split.values == split], expected
+            )
         scores = evaluation.score_prediction(
-            source, prediction, job=job.part(0.5, 1.0, "resampling images")
+            source, prediction, skip=skip, job=job.part(0.5, 1.0, "resampling")
         )
     typer.echo("\n".join(score_lines(scores)))
+    if calibration is not None and spread is not None:
+        schema.save_result(spread, calibration)
+        for level, share in zip(spread.level.values, spread.mean_coverage.values, strict=True):
+            typer.echo(f"intervals of {level:.0%} hold {share:.1%} of the responses")
+        typer.echo(f"The calibration is in {calibration}. Next: twinlab show {calibration}")
     if out is not None:
         schema.save_result(scores, out)
         typer.echo(f"The scores are in {out}. Next: twinlab show {out}")
@@ -411,39 +453,33 @@ def convert_recording(
 
 
 def open_source(name: str, job: Job | None = None) -> xr.Dataset:
-    """Open a recording by path or name; ``simulated`` or ``simulated:SEED`` makes one."""
+    """Open a recording by path or name; `simulated` and `simulated-video` (`:SEED`) make one."""
     from twinlab import recordings
 
-    seed = _simulated_seed(name)
-    if seed is None:
-        return recordings.open_recording(name, job=job)
-    from twinlab.simulation import SimulatedCortex
-
-    return SimulatedCortex(seed).record(job=job)
+    cortex = _simulated_cortex(name)
+    return recordings.open_recording(name, job=job) if cortex is None else cortex.record(job=job)
 
 
 def open_twin(name: str) -> Twin:
-    """Load a twin from its folder; ``simulated`` or ``simulated:SEED`` makes the true one."""
+    """Load a twin from its folder; `simulated` and `simulated-video` make the true one."""
     from twinlab import twins
 
-    seed = _simulated_seed(name)
-    if seed is None:
-        return twins.load_twin(name)
-    from twinlab.simulation import SimulatedCortex
-
-    return SimulatedCortex(seed).as_twin()
+    cortex = _simulated_cortex(name)
+    return twins.load_twin(name) if cortex is None else cortex.as_twin()
 
 
-def _simulated_seed(name: str) -> int | None:
+def _simulated_cortex(name: str) -> SimulatedCortex | None:
     from twinlab.schema import InputError
 
     head, _, seed = name.partition(":")
-    if head != "simulated":
+    if head not in ("simulated", "simulated-video"):
         return None
     if seed and not seed.isdigit():
-        msg = f"{name}: the seed after `simulated:` must be a whole number, but is {seed!r}."
+        msg = f"{name}: the seed after `{head}:` must be a whole number, but is {seed!r}."
         raise InputError(msg)
-    return int(seed or 0)
+    from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
+
+    return (SimulatedCortex if head == "simulated" else SimulatedVideoCortex)(int(seed or 0))
 
 
 def score_lines(scores: xr.Dataset) -> list[str]:
@@ -468,12 +504,14 @@ def recording_lines(recording: xr.Dataset) -> list[str]:
         for split in dict.fromkeys(recording.split.values.tolist())
     }
     context = [name for name in ("behavior", "pupil_center") if name in recording]
-    shape = " x ".join(str(sizes[name]) for name in ("channel", "y", "x"))
+    kind = "video" if "video" in sizes else "image"
+    axes = ("channel", "frame", "y", "x") if kind == "video" else ("channel", "y", "x")
+    shape = " x ".join(str(sizes[name]) for name in axes)
     lines = [
         f"recording {recording.attrs.get('recording_id', '')}  "
         f"(fingerprint {recording.attrs.get('fingerprint', '')})",
         f"neurons   {sizes['neuron']}",
-        f"images    {sizes['image']} of {shape} pixels, {recording.stimulus.dtype}",
+        f"{kind}s    {sizes[kind]} of {shape} pixels, {recording.stimulus.dtype}",
         "trials    " + ", ".join(f"{count} {split}" for split, count in trials.items()),
         f"responses {recording.response.attrs.get('units', '')}",
         f"context   {', '.join(context) or 'none'}",

@@ -26,7 +26,12 @@ from twinlab.twins.distributions import (
 )
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.equivariant import load_peer_rotation_equivariant
-from twinlab.twins.familiarity import Familiarity, fit_familiarity
+from twinlab.twins.familiarity import (
+    Familiarity,
+    fit_familiarity,
+    load_familiarity,
+    save_familiarity,
+)
 from twinlab.twins.features import BACKBONES, FeatureCore, load_backbone, timm_backbone
 from twinlab.twins.likelihoods import LIKELIHOODS, Likelihood
 from twinlab.twins.linear import LinearNonlinearTwin
@@ -49,6 +54,8 @@ __all__ = [
     "Likelihood",
     "ResponseDistribution",
     "fit_familiarity",
+    "load_familiarity",
+    "save_familiarity",
     "predict_distribution",
     "response_distribution",
     # kinds of twin

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from twinlab.files import write_whole
 from twinlab.schema import InputError
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.deep import DeepTwin
@@ -24,6 +29,8 @@ __all__ = [
     "Familiarity",
     "fit_familiarity",
     "image_statistics",
+    "load_familiarity",
+    "save_familiarity",
     "training_range",
     "unfamiliar_features",
 ]
@@ -358,6 +365,35 @@ def fit_familiarity(
     away = ((features(held_out).float() - found.center) / found.scale) @ found.whitening
     found.held_out.copy_(((away**2).sum(1) + 1e-12).sqrt().sort().values)
     return found.eval()
+
+
+def save_familiarity(found: Familiarity, folder: str | PathLike[str]) -> Path:
+    """Write it beside the twin it was fitted to, in the twin's folder."""
+    state = {name: value.contiguous() for name, value in found.state_dict().items()}
+    state["asked"] = torch.tensor(found.asked)
+    path = Path(folder) / "familiarity.safetensors"
+    with write_whole(path) as partial:
+        partial.write_bytes(save(state))
+    return path
+
+
+def load_familiarity(folder: str | PathLike[str], twin: Twin) -> Familiarity:
+    """Read what is familiar to a twin from the twin's folder.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another twin.
+
+    """
+    path = Path(folder) / "familiarity.safetensors"
+    try:
+        state = load_file(path)
+        asked = float(state.pop("asked"))
+        return Familiarity.from_state(state, twin, false_alarm=asked)
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        msg = f"{path}: cannot be read ({str(error).splitlines()[0]}); fit the twin again."
+        raise InputError(msg) from error
 
 
 def _shrunk_covariance(values: Tensor) -> Tensor:
