@@ -71,6 +71,9 @@ def can_run(core: Any, image: Tensor) -> bool:
             and not core.training
             or isinstance(norm, nn.BatchNorm2d)
             and norm.training == core.training
+            and norm.affine
+            and norm.track_running_stats
+            and norm.momentum is not None
             for norm in norms
         )
     )
@@ -242,6 +245,10 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [(t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors]
 
 
+def _flat(*tensors: Tensor) -> list[np.ndarray]:
+    return [array.reshape(-1) for array in _arrays(*tensors)]
+
+
 def _room(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
     """Memory for each thread to work in, zero."""
     return torch.zeros(torch.get_num_threads(), *shape, dtype=kind)
@@ -258,8 +265,8 @@ def _run_first(image: Tensor, weight: Tensor, maps: Tensor, core: Any) -> Tensor
     width, channel = maps.shape[2:]
     room = _room(len(weight) * width), _room(width * channel)
     in_chunks(
-        _first, len(image),
-        *_arrays(image.detach().contiguous(), weight, maps, moments, *room), core.input_kernel,
+        _first, len(image), tuple(maps.shape[1:]), image.detach().contiguous().numpy(),
+        *_flat(weight, maps, moments), *_arrays(*room), core.input_kernel,
     )  # fmt: skip
     return moments
 
@@ -271,13 +278,13 @@ def _run_first_back(
     width, channel = maps.shape[2:]
     size = weight[0].numel()
     room = _room(size * width), _room(width * channel)
-    to_weight = _room(size, channel)
+    to_weight = _room(size * channel)
     in_chunks(
-        _first_back, len(image),
-        *_arrays(image.detach().contiguous(), maps, norm, through, given, to_weight, *room),
-        core.input_kernel, core.linear,
+        _first_back, len(image), tuple(maps.shape[1:]), image.detach().contiguous().numpy(),
+        *_flat(maps, norm, through, given), *_arrays(to_weight, *room), core.input_kernel,
+        core.linear,
     )  # fmt: skip
-    return to_weight.sum(0).T.reshape(weight.shape)
+    return to_weight.sum(0).unflatten(0, (size, channel)).T.reshape(weight.shape)
 
 
 def _run_layer(
@@ -292,8 +299,8 @@ def _run_layer(
         _pairs(1, width, channel, weights[0].dtype)[:, 0],
     )
     in_chunks(
-        _layer_kernels(core.hidden_kernel, core.linear)[0], len(maps),
-        *_arrays(below, norm, *weights, maps, moments, *room),
+        _layer_kernels(core.hidden_kernel, core.linear)[0], len(maps), (height, width, channel),
+        *_flat(below, norm, *weights, maps, moments), *_arrays(*room),
     )  # fmt: skip
     return moments
 
@@ -306,9 +313,7 @@ def _run_layer_back(
     kernel = core.hidden_kernel
     padded = (height + kernel - 1) * (width + kernel - 1) * channel
     into, taps, _ = _operands(weights, kind)
-    found = [
-        _room(channel, channel), _room(kernel, kernel, channel), _room(channel, channel)
-    ]  # fmt: skip
+    found = [_room(size * channel) for size in (channel, kernel**2, channel)]
     sums = torch.empty(len(maps), 2, channel)
     room = (
         _room(2, padded),
@@ -316,26 +321,25 @@ def _run_layer_back(
         _pairs(2, width, channel, kind),
     )
     in_chunks(
-        _layer_kernels(kernel, core.linear)[1], len(maps),
-        *_arrays(
-            below, norm_below, maps, norm, through, given, own, into, taps,
-            *_operands(weights, kind, turned=True), *found, sums, *room,
-        ),
+        _layer_kernels(kernel, core.linear)[1], len(maps), (height, width, channel),
+        *_flat(below, norm_below, maps, norm, through, given, own, sums, into, taps),
+        *_flat(*_operands(weights, kind, turned=True)), *_arrays(*found, *room),
     )  # fmt: skip
-    to_into, to_taps, to_out = (value.sum(0) for value in found)
-    to_weights = [to_into.T, to_taps.permute(2, 0, 1), to_out.T]
+    # from (in, out) and (y, x, channel), summed over threads
+    learned = [value.sum(0).unflatten(0, (-1, channel)).T for value in found]
     return [
-        value.reshape(weight.shape) for value, weight in zip(to_weights, weights, strict=True)
+        value.reshape(weight.shape) for value, weight in zip(learned, weights, strict=True)
     ], sums
 
 
 def _run_activation(maps: Tensor, norm: Tensor, out: Tensor, linear: bool) -> None:
-    in_chunks(_activation, len(maps), *_arrays(maps, norm, out), linear)
+    in_chunks(_activation, len(maps), tuple(maps.shape[1:]), *_flat(maps, norm, out), linear)
 
 
 def _run_sums(given: Tensor, maps: Tensor, norm: Tensor, linear: bool) -> Tensor:
     sums = torch.empty(len(maps), 2, maps.shape[3])
-    in_chunks(_sums, len(maps), *_arrays(given, maps, norm, sums), linear)
+    arrays = _flat(given, maps, norm, sums)
+    in_chunks(_sums, len(maps), tuple(maps.shape[1:]), *arrays, linear)
     return sums
 
 
@@ -344,7 +348,7 @@ def _run_sums(given: Tensor, maps: Tensor, norm: Tensor, linear: bool) -> Tensor
 
 
 @numba.njit(nogil=True)
-def _activate(maps, at, norm, out, out_at, points, channels, linear): # noqa: ANN001, ANN202
+def _activate(maps, at, norm, out, out_at, points, channels, linear):
     """Normalise, and bend below zero."""
     for channel in range(0, channels, WIDTH):
         scale, shift = load(norm, channel), load(norm, channels + channel)
@@ -354,7 +358,7 @@ def _activate(maps, at, norm, out, out_at, points, channels, linear): # noqa: AN
 
 
 @numba.njit(nogil=True)
-def _through(maps, given, at, norm, through, out, points, channels, linear): # noqa: ANN001, ANN202
+def _through(maps, given, at, norm, through, out, points, channels, linear):
     """Gradient to a layer's sums from the gradient to what they are normalised and bent to."""
     for channel in range(0, channels, WIDTH):
         scale, shift = load(norm, channel), load(norm, channels + channel)
@@ -368,7 +372,7 @@ def _through(maps, given, at, norm, through, out, points, channels, linear): # n
 
 
 @numba.njit(nogil=True)
-def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, channels, linear): # noqa: ANN001, ANN202
+def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, channels, linear):
     """Add a row's part of the gradient to a norm's shift and scale."""
     for channel in range(0, channels, WIDTH):
         unit, centre = load(norm, 2 * channels + channel), load(norm, 3 * channels + channel)
@@ -385,7 +389,7 @@ def _collect(maps, given, at, given_at, active, norm, sums, sums_at, points, cha
 
 
 @numba.njit(nogil=True)
-def _write_row(row, out, at, first, moments, moments_at, points, channels): # noqa: ANN001, ANN202
+def _write_row(row, out, at, first, moments, moments_at, points, channels):
     """Copy a row out, and add to the sums of differences from the image's first point."""
     for channel in range(0, channels, WIDTH):
         pivot = load(first, channel)
@@ -402,40 +406,40 @@ def _write_row(row, out, at, first, moments, moments_at, points, channels): # no
 
 
 @numba.njit(nogil=True, fastmath=FAST)
-def _finish_moments(first, moments, image, points): # noqa: ANN001, ANN202
+def _finish_moments(first, moments, at, points):
     """Sums of differences, and of their squares -> mean, and squared differences from it."""
-    for channel in range(moments.shape[2]):
-        total = moments[image, 0, channel]
-        moments[image, 0, channel] = first[channel] + total / points
-        moments[image, 1, channel] -= total * total / points
+    for channel in range(len(first)):
+        total = moments[at + channel]
+        moments[at + channel] = first[channel] + total / points
+        moments[at + len(first) + channel] -= total * total / points
 
 
 # Whole layers, for the images from `start` to `stop`.
 
 
 @numba.njit(nogil=True, cache=True)
-def _activation(chunk, start, stop, maps, norm, out, linear): # noqa: ANN001, ANN202
-    height, width, channels = maps.shape[1:]
+def _activation(chunk, start, stop, shape, maps, norm, out, linear):
+    height, width, channels = shape
     points = height * width
     for image in range(start, stop):
         at = image * points * channels
-        _activate(maps.reshape(-1), at, norm.reshape(-1), out.reshape(-1), at, points, channels, linear)
+        _activate(maps, at, norm, out, at, points, channels, linear)
 
 
 @numba.njit(nogil=True, cache=True)
-def _sums(chunk, start, stop, given, maps, norm, sums, linear): # noqa: ANN001, ANN202
+def _sums(chunk, start, stop, shape, given, maps, norm, sums, linear):
     """Gradients to the last norm; those to the others are collected on the way down."""
-    height, width, channels = maps.shape[1:]
+    height, width, channels = shape
     row = np.empty(width * channels, np.float32)
-    sums[start:stop] = 0
+    sums[start * 2 * channels : stop * 2 * channels] = 0
     for number in range(start * height, stop * height):
         at = number * width * channels
-        _activate(maps.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)
-        _collect(maps.reshape(-1), given.reshape(-1), at, at, row, norm.reshape(-1), sums.reshape(-1), number // height * 2 * channels, width, channels, linear)
+        _activate(maps, at, norm, row, 0, width, channels, linear)
+        _collect(maps, given, at, at, row, norm, sums, number // height * 2 * channels, width, channels, linear)
 
 
 @numba.njit(nogil=True)
-def _unfold(image, number, y, kernel, patches, width): # noqa: ANN001, ANN202
+def _unfold(image, number, y, kernel, patches, width):
     """What the points of one row see: (pixel of the kernel, point)."""
     at = 0
     for channel in range(image.shape[1]):
@@ -448,33 +452,33 @@ def _unfold(image, number, y, kernel, patches, width): # noqa: ANN001, ANN202
 
 
 @numba.njit(nogil=True, cache=True)
-def _first(chunk, start, stop, image, weight, maps, moments, patches, row, kernel): # noqa: ANN001, ANN202
-    height, width, channels = maps.shape[1:]
+def _first(chunk, start, stop, shape, image, weight, maps, moments, patches, row, kernel):
+    height, width, channels = shape
     patches, row, first = patches[chunk], row[chunk], np.empty(channels, np.float32)
-    size = len(weight)
-    moments[start:stop] = 0
+    size = len(weight) // channels
+    moments[start * 2 * channels : stop * 2 * channels] = 0
     for number in range(start, stop):
         for y in range(height):
             _unfold(image, number, y, kernel, patches, width)
-            multiply(0, patches, 0, 1, width, weight.reshape(-1), 0, channels, row, 0, channels, width, channels, size)
+            multiply(0, patches, 0, 1, width, weight, 0, channels, row, 0, channels, width, channels, size)
             if y == 0:
                 first[:] = row[:channels]
             at = (number * height + y) * width * channels
-            _write_row(row, maps.reshape(-1), at, first, moments.reshape(-1), number * 2 * channels, width, channels)
-        _finish_moments(first, moments, number, height * width)
+            _write_row(row, maps, at, first, moments, number * 2 * channels, width, channels)
+        _finish_moments(first, moments, number * 2 * channels, height * width)
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_back(chunk, start, stop, image, maps, norm, through, given, to_weight, patches, row, kernel, linear): # noqa: ANN001, ANN202, E501
-    height, width, channels = maps.shape[1:]
+def _first_back(chunk, start, stop, shape, image, maps, norm, through, given, to_weight, patches, row, kernel, linear):
+    height, width, channels = shape
     patches, row, to_weight = patches[chunk], row[chunk], to_weight[chunk]
-    size = len(to_weight)
+    size = len(to_weight) // channels
     for number in range(start, stop):
         for y in range(height):
             at = (number * height + y) * width * channels
             _unfold(image, number, y, kernel, patches, width)
-            _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), row, width, channels, linear)
-            multiply(1, patches, 0, width, 1, row, 0, channels, to_weight.reshape(-1), 0, channels, size, channels, width)
+            _through(maps, given, at, norm, through, row, width, channels, linear)
+            multiply(1, patches, 0, width, 1, row, 0, channels, to_weight, 0, channels, size, channels, width)
 
 
 @cache
@@ -483,39 +487,39 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
     padding = kernel // 2
 
     @numba.njit(nogil=True, cache=True)
-    def forward(chunk, start, stop, below, norm, into, taps, out, maps, moments, padded, rows, pairs): # noqa: ANN001, ANN202, E501
-        height, width, channels = maps.shape[1:]
+    def forward(chunk, start, stop, shape, below, norm, into, taps, out, maps, moments, padded, rows, pairs):
+        height, width, channels = shape
         padded, pairs = padded[chunk], pairs[chunk]
         row, mixed = rows[chunk, 0], rows[chunk, 1]
         first = np.empty(channels, np.float32)
         line = (width + 2 * padding) * channels
-        moments[start:stop] = 0
+        moments[start * 2 * channels : stop * 2 * channels] = 0
         for image in range(start, stop):
             for step in range(height + padding):
                 if step < height:
                     at = (image * height + step) * width * channels
                     inside = (step + padding) * line + padding * channels
-                    _activate(below.reshape(-1), at, norm.reshape(-1), row, 0, width, channels, linear)
+                    _activate(below, at, norm, row, 0, width, channels, linear)
                     _mix(row, into, padded, inside, width, channels, pairs)
                 y = step - padding
                 if y >= 0:
-                    filter_row(kernel, padded, y * line, line, taps.reshape(-1), row, 0, width, channels)
+                    filter_row(kernel, padded, y * line, line, taps, row, 0, width, channels)
                     _mix(row, out, mixed, 0, width, channels, pairs)
                     if y == 0:
                         first[:] = mixed[:channels]
                     at = (image * height + y) * width * channels
-                    _write_row(mixed, maps.reshape(-1), at, first, moments.reshape(-1), image * 2 * channels, width, channels)
-            _finish_moments(first, moments, image, height * width)
+                    _write_row(mixed, maps, at, first, moments, image * 2 * channels, width, channels)
+            _finish_moments(first, moments, image * 2 * channels, height * width)
 
     @numba.njit(nogil=True, cache=True)
-    def backward(chunk, start, stop, below, norm_below, maps, norm, through, given, own, into, taps, into_turned, taps_turned, out_turned, to_into, to_taps, to_out, sums, padded, rows, pairs): # noqa: ANN001, ANN202, E501
-        height, width, channels = maps.shape[1:]
+    def backward(chunk, start, stop, shape, below, norm_below, maps, norm, through, given, own, sums, into, taps, into_turned, taps_turned, out_turned, to_into, to_taps, to_out, padded, rows, pairs):
+        height, width, channels = shape
         mixed, gradient = padded[chunk, 0], padded[chunk, 1]
         filtered, to_mixed, to_filtered, to_active = rows[chunk, :4]
         actives = rows[chunk, 4:]  # as many rows as are looked back
         pairs, more = pairs[chunk]
         line = (width + 2 * padding) * channels
-        sums[start:stop] = 0
+        sums[start * 2 * channels : stop * 2 * channels] = 0
         for image in range(start, stop):
             # The inner maps are made again a few rows ahead of where they are used.
             for step in range(height + 2 * padding):
@@ -523,43 +527,43 @@ def _layer_kernels(kernel: int, linear: bool) -> tuple[Any, Any]:
                     at = (image * height + step) * width * channels
                     inside = (step + padding) * line + padding * channels
                     active = actives[step % len(actives)]
-                    _activate(below.reshape(-1), at, norm_below.reshape(-1), active, 0, width, channels, linear)
+                    _activate(below, at, norm_below, active, 0, width, channels, linear)
                     _mix(active, into, mixed, inside, width, channels, pairs)
                 y = step - padding
                 if 0 <= y < height:
                     at = (image * height + y) * width * channels
                     inside = (y + padding) * line + padding * channels
-                    filter_row(kernel, mixed, y * line, line, taps.reshape(-1), filtered, 0, width, channels)
-                    _through(maps.reshape(-1), given.reshape(-1), at, norm.reshape(-1), through.reshape(-1), to_filtered, width, channels, linear)
+                    filter_row(kernel, mixed, y * line, line, taps, filtered, 0, width, channels)
+                    _through(maps, given, at, norm, through, to_filtered, width, channels, linear)
                     _learn_mix(filtered, to_filtered, to_out[chunk], width, channels, pairs, more)
                     _mix(to_filtered, out_turned, gradient, inside, width, channels, pairs)
-                    correlate(kernel, mixed, y * line, line, gradient, inside, to_taps[chunk].reshape(-1), width, channels)
+                    correlate(kernel, mixed, y * line, line, gradient, inside, to_taps[chunk], width, channels)
                 y = step - 2 * padding
                 if y >= 0:
                     at = (image * height + y) * width * channels
-                    filter_row(kernel, gradient, y * line, line, taps_turned.reshape(-1), to_mixed, 0, width, channels)
+                    filter_row(kernel, gradient, y * line, line, taps_turned, to_mixed, 0, width, channels)
                     active = actives[y % len(actives)]
                     _learn_mix(active, to_mixed, to_into[chunk], width, channels, pairs, more)
                     _mix(to_mixed, into_turned, to_active, 0, width, channels, pairs)
-                    _collect(below.reshape(-1), to_active, at, 0, active, norm_below.reshape(-1), sums.reshape(-1), image * 2 * channels, width, channels, linear)
+                    _collect(below, to_active, at, 0, active, norm_below, sums, image * 2 * channels, width, channels, linear)
                     for place in range(0, width * channels, WIDTH):
-                        store(own.reshape(-1), at + place, load(to_active, place))
+                        store(own, at + place, load(to_active, place))
 
     return forward, backward
 
 
 @numba.njit(nogil=True)
-def _mix(row, weight, out, out_at, points, channels, pairs): # noqa: ANN001, ANN202
+def _mix(row, weight, out, out_at, points, channels, pairs):
     """Pointwise convolution of a row."""
     left = along_channel(row, points, channels, pairs)
-    steps = len(weight)
-    multiply(0, left, 0, steps, 1, weight.reshape(-1), 0, channels, out, out_at, channels, points, channels, steps)
+    steps = len(weight) // channels
+    multiply(0, left, 0, steps, 1, weight, 0, channels, out, out_at, channels, points, channels, steps)
 
 
 @numba.njit(nogil=True)
-def _learn_mix(row, gradient, to_weight, points, channels, pairs, more): # noqa: ANN001, ANN202
+def _learn_mix(row, gradient, to_weight, points, channels, pairs, more):
     """Add a row's part of the gradient to the weights (in, out) of a pointwise convolution."""
     left = along_pixel(row, points, channels, pairs)
     right = along_pixel(gradient, points, channels, more)
     steps = points if len(pairs) == 0 else (points + 1) // 2
-    multiply(1, left, 0, 1, channels, right, 0, channels, to_weight.reshape(-1), 0, channels, channels, channels, steps)
+    multiply(1, left, 0, 1, channels, right, 0, channels, to_weight, 0, channels, channels, channels, steps)
