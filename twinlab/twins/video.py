@@ -184,6 +184,10 @@ class ConvGRUCore(VideoCore):
         """Size (y, x) of the map made from a frame of this size."""
         return self.core.map_shape(height, width)
 
+    def map_corners(self, height: int, width: int) -> tuple[tuple[float, float], ...]:
+        """Centres of the first and last map point, (y, x) in pixels of the frame."""
+        return self.core.map_corners(height, width)
+
     def forward(self, video: Tensor) -> Tensor:
         """Maps of a video (batch, channel, frame, y, x) in z units; see `VideoCore`."""
         batch, _, frames, height, width = video.shape
@@ -304,6 +308,11 @@ class ResidualCore(VideoCore):
     def map_shape(self, height: int, width: int) -> tuple[int, int]:
         """Size (y, x) of the map: half of the frame's, rounded up."""
         return -(-height // 2), -(-width // 2)
+
+    def map_corners(self, height: int, width: int) -> tuple[tuple[float, float], ...]:
+        """Centres of the first and last map point, (y, x) in pixels of the frame."""
+        rows, columns = self.map_shape(height, width)
+        return (0.0, 0.0), (2.0 * (rows - 1), 2.0 * (columns - 1))
 
     def _first(self, value: Tensor) -> Tensor:
         return _normalised(_each_frame(self.input, value), self.input_norm)
