@@ -120,7 +120,8 @@ def main():
     print(f"{'':<28}{'wall s':>8}{'cpu s':>8}{'x wall':>8}{'x cpu':>8}")
     for name, (wall, cpu, trials) in rows.items():
         if trials != peer[2]:
-            raise SystemExit(f"{name} read {trials} trials, neuralpredictors {peer[2]}")
+            msg = f"{name} read {trials} trials, neuralpredictors {peer[2]}"
+            raise SystemExit(msg)
         print(f"{name:<28}{wall:8.2f}{cpu:8.2f}{peer[0] / wall:8.1f}{peer[1] / cpu:8.1f}")
 
 

@@ -98,7 +98,7 @@ def step_of(name, options, images, response):
 
 
 def fastest(variants, rounds, device):
-    """Least wall and CPU seconds of each variant; they take turns, the first round is not counted."""
+    """Least wall and CPU seconds of each variant; they take turns, the first round is not kept."""
     best = {name: [np.inf, np.inf] for name in variants}
     for number in range(rounds + 1):
         for name, run in variants.items():

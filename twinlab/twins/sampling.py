@@ -105,13 +105,15 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1))
 
 
-def in_chunks(kernel: Any, n_image: int, *arrays: Any) -> None:
+def in_chunks(kernel: Any, n_image: int, *arrays: Any, threads: int | None = None) -> None:
     """Run a kernel that holds no lock over slices of the batch, one a thread.
+
+    With one thread it runs where it was called; all of torch's are used where none are named.
 
     Plain threads, not numba's own: those must not be entered by two Python threads at once,
     which a job beside a live explorer would do.
     """
-    bounds = np.linspace(0, n_image, torch.get_num_threads() + 1).astype(int)
+    bounds = np.linspace(0, n_image, (threads or torch.get_num_threads()) + 1).astype(int)
     chunks = [
         (chunk, start, stop)
         for chunk, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))

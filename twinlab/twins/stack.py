@@ -47,7 +47,7 @@ from twinlab.twins.vectors import (
 
 __all__ = ["can_run", "infer", "learn"]
 
-GROUP = 16  # images whose maps are kept at a time where nothing is learned: they fit a cache
+GROUP = 8  # images a thread keeps maps of where nothing is learned: they fit a cache
 
 
 def can_run(core: Any, image: Tensor) -> bool:
@@ -95,16 +95,21 @@ def infer(core: Any, image: Tensor) -> Tensor:
     kind = _operand_dtype()
     weights = [_operands(_weights(layer, number), kind) for number, layer in enumerate(layers)]
     norms = [_running_norm(layer, number) for number, layer in enumerate(layers)]
-    height, width = core.map_shape(*image.shape[2:])
-    out = torch.empty(len(image), height, width, core.out_channel)
-    for images, result in zip(image.split(GROUP), out.split(GROUP), strict=True):
-        shape = (len(images), height, width, core.out_channel)
-        maps, other = (torch.empty(shape, dtype=_map_dtype(kind)) for _ in range(2))
-        _run_first(images, weights[0][0], maps, core)
-        for number in range(1, len(layers)):
-            _run_layer(maps, norms[number - 1], weights[number], other, core)
-            maps, other = other, maps
-        _run_activation(maps, norms[-1], result, core.linear)
+    shape = (*core.map_shape(*image.shape[2:]), core.out_channel)
+    out = torch.empty(len(image), *shape)
+
+    def through(chunk: int, start: int, stop: int) -> None:
+        """Take some images through all layers, in one thread: threads meet once, not each layer."""
+        parts = image[start:stop].split(GROUP), out[start:stop].split(GROUP)
+        for images, result in zip(*parts, strict=True):
+            maps, other = (torch.empty(len(images), *shape, dtype=_map_dtype(kind)) for _ in "ab")
+            _run_first(images, weights[0][0], maps, core, threads=1)
+            for number in range(1, len(layers)):
+                _run_layer(maps, norms[number - 1], weights[number], other, core, threads=1)
+                maps, other = other, maps
+            _run_activation(maps, norms[-1], result, core.linear, threads=1)
+
+    in_chunks(through, len(image))
     return out.permute(0, 3, 1, 2)
 
 
@@ -249,24 +254,28 @@ def _flat(*tensors: Tensor) -> list[np.ndarray]:
     return [array.reshape(-1) for array in _arrays(*tensors)]
 
 
-def _room(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+def _room(*shape: int, kind: torch.dtype = torch.float32, threads: int | None = None) -> Tensor:
     """Memory for each thread to work in, zero."""
-    return torch.zeros(torch.get_num_threads(), *shape, dtype=kind)
+    return torch.zeros(threads or torch.get_num_threads(), *shape, dtype=kind)
 
 
-def _pairs(count: int, width: int, channel: int, kind: torch.dtype) -> Tensor:
+def _pairs(
+    count: int, width: int, channel: int, kind: torch.dtype, threads: int | None = None
+) -> Tensor:
     """Room for rows as pairs of bfloat16; empty where operands stay as they are."""
     size = (width + 1) // 2 * channel if kind == torch.uint32 else 0
-    return _room(count, size, kind=kind)
+    return _room(count, size, kind=kind, threads=threads)
 
 
-def _run_first(image: Tensor, weight: Tensor, maps: Tensor, core: Any) -> Tensor:
+def _run_first(
+    image: Tensor, weight: Tensor, maps: Tensor, core: Any, threads: int | None = None
+) -> Tensor:
     moments = torch.empty(len(image), 2, maps.shape[3])
     width, channel = maps.shape[2:]
-    room = _room(len(weight) * width), _room(width * channel)
+    room = [_room(size * width, threads=threads) for size in (len(weight), channel)]
     in_chunks(
         _first, len(image), tuple(maps.shape[1:]), image.detach().contiguous().numpy(),
-        *_flat(weight, maps, moments), *_arrays(*room), core.input_kernel,
+        *_flat(weight, maps, moments), *_arrays(*room), core.input_kernel, threads=threads,
     )  # fmt: skip
     return moments
 
@@ -288,19 +297,20 @@ def _run_first_back(
 
 
 def _run_layer(
-    below: Tensor, norm: Tensor, weights: list[Tensor], maps: Tensor, core: Any
-) -> Tensor:
+    below: Tensor, norm: Tensor, weights: list[Tensor], maps: Tensor, core: Any,
+    threads: int | None = None,
+) -> Tensor:  # fmt: skip
     height, width, channel = maps.shape[1:]
     margin = core.hidden_kernel - 1
     moments = torch.empty(len(maps), 2, channel)
     room = (
-        _room((height + margin) * (width + margin) * channel),
-        _room(2, width * channel),
-        _pairs(1, width, channel, weights[0].dtype)[:, 0],
+        _room((height + margin) * (width + margin) * channel, threads=threads),
+        _room(2, width * channel, threads=threads),
+        _pairs(1, width, channel, weights[0].dtype, threads)[:, 0],
     )
     in_chunks(
         _layer_kernels(core.hidden_kernel, core.linear)[0], len(maps), (height, width, channel),
-        *_flat(below, norm, *weights, maps, moments), *_arrays(*room),
+        *_flat(below, norm, *weights, maps, moments), *_arrays(*room), threads=threads,
     )  # fmt: skip
     return moments
 
@@ -332,8 +342,11 @@ def _run_layer_back(
     ], sums
 
 
-def _run_activation(maps: Tensor, norm: Tensor, out: Tensor, linear: bool) -> None:
-    in_chunks(_activation, len(maps), tuple(maps.shape[1:]), *_flat(maps, norm, out), linear)
+def _run_activation(
+    maps: Tensor, norm: Tensor, out: Tensor, linear: bool, threads: int | None = None
+) -> None:
+    shape, arrays = tuple(maps.shape[1:]), _flat(maps, norm, out)
+    in_chunks(_activation, len(maps), shape, *arrays, linear, threads=threads)
 
 
 def _run_sums(given: Tensor, maps: Tensor, norm: Tensor, linear: bool) -> Tensor:
