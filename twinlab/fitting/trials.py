@@ -101,16 +101,15 @@ def take_trials(
         If there is no such trial.
 
     """
-    chosen = recording.isel(trial=recording.split.values == split)
-    response = chosen.response.values
-    seen = ~np.isnan(response).all(axis=tuple(range(1, response.ndim)))
-    if not seen.any():
+    rows = np.flatnonzero(recording.split.values == split)
+    seen = rows[_any_recorded(recording.response.values, rows)]
+    if not len(seen):
         msg = (
             f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
-            f"response ({chosen.sizes['trial']} {split} trials in all); a fit needs some."
+            f"response ({len(rows)} {split} trials in all); a fit needs some."
         )
         raise InputError(msg)
-    chosen = chosen.isel(trial=seen)
+    chosen = recording.isel(trial=seen)
     if images is None:
         images = torch.as_tensor(recording.stimulus.values).to(device)
     context = {}
@@ -122,9 +121,19 @@ def take_trials(
     return Trials(
         images=images,
         index=torch.as_tensor(chosen.stimulus_index.values.astype(np.int64)).to(device),
-        response=torch.as_tensor(response[seen]).to(device),
+        response=torch.as_tensor(chosen.response.values).to(device),
         context=context,
     )
+
+
+def _any_recorded(response: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether each of these trials has a response of any neuron; most are told by the first."""
+    first = (rows, *[0] * (response.ndim - 1))
+    recorded = ~np.isnan(response[first])
+    doubtful = rows[~recorded]
+    rest = tuple(range(1, response.ndim))
+    recorded[~recorded] = ~np.isnan(response[doubtful]).all(axis=rest)
+    return recorded
 
 
 def image_spec(recording: xr.Dataset) -> StimulusSpec:
