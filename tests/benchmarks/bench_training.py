@@ -24,6 +24,7 @@ import xarray as xr
 
 from twinlab.cli import keep_freed_memory
 from twinlab.fitting import poisson_loss
+from twinlab.fitting.trials import Trials
 from twinlab.twins import (
     Architecture,
     DeepTwin,
@@ -34,7 +35,12 @@ from twinlab.twins import (
 )
 
 MODELS = ("neuralpredictors", "twinlab, float32", "twinlab, bfloat16 core")
-GROWTH = {"neurons": (1000, 2000, 5000, 10000, 20000, 50000), "batch": (32, 64, 128, 256, 512)}
+GROWTH = {
+    "neurons": (1000, 2000, 5000, 10000, 20000, 50000),
+    "batch": (32, 64, 128, 256, 512),
+    "sessions": (1, 2, 4, 8, 16),
+    "trials": (2000, 4000, 8000, 16000, 32000),
+}
 IMAGE, MAP = (36, 64), (28, 56)
 
 
@@ -97,6 +103,23 @@ def step_of(name, options, images, response):
     return step
 
 
+def step_of_sessions(options, images, response):
+    """One training step of sessions with readouts of their own and one core, in turn."""
+    twins = [our_twin(options.neurons, options.device) for _ in range(options.sessions)]
+    for twin in twins[1:]:
+        twin.core = twins[0].core
+    optimizer = torch.optim.Adam(torch.nn.ModuleList(twins).parameters(), lr=1e-3, fused=True)
+
+    def step():
+        optimizer.zero_grad()
+        for twin in twins:
+            loss = poisson_loss(twin.relative_rate(images), response)
+            (loss + twin.regularizer(6.3831, 0.0076)).backward()
+        optimizer.step()
+
+    return step
+
+
 def fastest(variants, rounds, device):
     """Least wall and CPU seconds of each variant; they take turns, the first round is not kept."""
     best = {name: [np.inf, np.inf] for name in variants}
@@ -133,12 +156,21 @@ def measure_steps(options):
 
 
 def measure_memory(options):
-    """Peak of this process with a model, a batch and two steps: whole, and beyond its start."""
+    """Peak of this process with a model, a batch and two steps: whole, and beyond the imports."""
     import resource
 
-    run = step_of(options.model, options, *batch_of(options))
     with open("/proc/self/statm") as file:
         start = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    batch = batch_of(options)
+    run = step_of(options.model, options, *batch)
+    if options.sessions > 1:
+        run = step_of_sessions(options, *batch)
+    recorded = Trials(  # noqa: F841 - it is there to take its room
+        images=torch.ones(options.trials, 1, *IMAGE, dtype=torch.uint8),
+        index=torch.arange(options.trials),
+        response=torch.ones(options.trials, options.neurons),
+        context={},
+    )
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
@@ -253,11 +285,11 @@ def print_steps(options, allocator):
 def print_memory(options, allocator):
     rows = {n: measured(options, "memory", allocator=allocator, model=n) for n in MODELS}
     print(f"\npeak memory of a process with two steps, {allocator} allocator, MiB")
-    print(f"{'':<26}{'whole':>8}{'of peer':>9}{'beyond start':>14}{'of peer':>9}")
+    print(f"{'':<26}{'whole':>8}{'of peer':>9}{'beyond imports':>16}{'of peer':>9}")
     peer = rows[MODELS[0]]
     for name, row in rows.items():
         print(f"{name:<26}{row['peak']:8.0f}{row['peak'] / peer['peak']:9.2f}"
-              f"{row['beyond']:14.0f}{row['beyond'] / peer['beyond']:9.2f}")  # fmt: skip
+              f"{row['beyond']:16.0f}{row['beyond'] / peer['beyond']:9.2f}")  # fmt: skip
 
 
 def print_inference(options, allocator):
@@ -274,11 +306,13 @@ def print_inference(options, allocator):
 def print_growth(options):
     found = {}
     for axis, values in GROWTH.items():
+        # Sessions and trials grow with 1,000 neurons each, as their readouts and responses do.
+        small = {"neurons": 1000} if axis in ("sessions", "trials") else {}
         found[axis] = [
-            measured(options, "memory", allocator="kept", model=MODELS[1], **{axis: value})
+            measured(options, "memory", allocator="kept", model=MODELS[1], **small | {axis: value})
             for value in values
         ]
-        print(f"\ngrowth with {axis} (twinlab, float32): {axis}, MiB beyond start, s a step")
+        print(f"\ngrowth with {axis} (twinlab, float32): {axis}, MiB beyond imports, s a step")
         for value, row in zip(values, found[axis], strict=True):
             print(f"{value:>8}{row['beyond']:10.0f}{row['seconds']:10.2f}")
     if options.plot:
@@ -291,7 +325,7 @@ def plot_growth(found, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(8, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, len(found), figsize=(13, 3.2), layout="constrained")
     for axis, (name, rows) in zip(axes, found.items(), strict=True):
         axis.plot(GROWTH[name], [row["beyond"] for row in rows], "o-")
         axis.set(xlabel={"batch": "images a step"}.get(name, name), ylabel="memory (MiB)")
@@ -309,6 +343,8 @@ def main():
     parser.add_argument("--only", default="steps,memory,inference,agreement,growth")
     parser.add_argument("--plot", help="file for the figure of the growth")
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    parser.add_argument("--sessions", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--trials", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--model", choices=MODELS, help=argparse.SUPPRESS)
     parser.add_argument("--allocator", default="stock", help=argparse.SUPPRESS)
     options = parser.parse_args()
