@@ -128,8 +128,7 @@ def take_trials(
 
 def _any_recorded(response: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Whether each of these trials has a response of any neuron; most are told by the first."""
-    first = (rows, *[0] * (response.ndim - 1))
-    recorded = ~np.isnan(response[first])
+    recorded = ~np.isnan(response[(rows, *np.zeros(response.ndim - 1, int))])
     doubtful = rows[~recorded]
     rest = tuple(range(1, response.ndim))
     recorded[~recorded] = ~np.isnan(response[doubtful]).all(axis=rest)

@@ -431,39 +431,96 @@ def predict_responses(
     Raises
     ------
     InputError
-        If the recording's neurons are not among the twin's, or its images have another size.
+        If the recording's neurons are not among the twin's, its images have another size, or it
+        has no such trial.
 
     """
-    sessions = np.unique(recording.session.values.astype(str))
-    if len(sessions) == 1 and str(sessions[0]) in twin.sessions:
-        twin = twin.of_session(str(sessions[0]))
+
+    def rate(twin: Twin, response: Tensor, **given: Any) -> dict[str, Tensor]:
+        return {"prediction": twin(**given)}
+
+    twin = recorded_by(twin, recording)
+    found = compute_trials(rate, twin, recording, split=split, batch_size=batch_size, job=job)
+    return found["prediction"].assign_attrs(long_name="predicted response", twin=twin.identity)
+
+
+def compute_trials(
+    compute: Callable[..., dict[str, Tensor]],
+    twin: Twin,
+    recording: xr.Dataset,
+    *,
+    split: str | None = None,
+    batch_size: int = 256,
+    job: Job | None = None,
+) -> dict[str, xr.DataArray]:
+    """Whatever can be computed of each trial and recorded neuron, shaped as the responses are.
+
+    Parameters
+    ----------
+    compute : callable
+        Called with a twin for inference, `response` of a batch of trials, and what the twin
+        is to be called with: `stimulus`, `neuron` and context, missing values filled with the
+        typical ones. It returns tensors shaped as `response`, by name.
+    twin : Twin
+        As recorded: of the recording's session, if it has several.
+    recording, split, batch_size, job
+        As for `predict_responses`.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        float32, with the coordinates and attributes of the recording's `response`.
+
+    Raises
+    ------
+    InputError
+        If the recording does not fit the twin, or has no such trial.
+
+    """
     neuron = match_neurons(twin, recording)
     trials = recording if split is None else recording.isel(trial=recording.split.values == split)
     twin.spec.check(recording.stimulus[:1].values)
     like = _sample(twin)
+    chosen = torch.as_tensor(neuron, device=like.device)
     job = job or Job()
     stimulus = recording.stimulus.values
-    frames = recording.sizes["frame"] if twin.spec.is_video else 1
-    size = max(batch_size // frames, 1)
-    shape = [trials.sizes[name] for name in trials.response.dims]
-    predicted = np.empty((shape[0], len(neuron), *shape[2:]), np.float32)
+    size = max(batch_size // (recording.sizes["frame"] if twin.spec.is_video else 1), 1)
+    count = trials.sizes["trial"]
+    if not count:
+        msg = (
+            f"The recording has no {'trials' if split is None else f'{split} trials'} to predict."
+        )
+        raise InputError(msg)
     fast = twin.for_inference()
+    found: dict[str, np.ndarray] = {}
     with torch.inference_mode():
-        for start in range(0, len(predicted), size):
-            job.report(start / len(predicted), f"trial {start} of {len(predicted)}")
+        for start in range(0, count, size):
+            job.report(start / count, f"trial {start} of {count}")
             batch = trials.isel(trial=slice(start, start + size))
-            images = torch.as_tensor(stimulus[batch.stimulus_index.values]).to(like)
             context = {
                 name: _filled(name, batch[name].values, twin.typical(name)).to(like)
                 for name in twin.context
                 if name in batch
             }
-            chosen = torch.as_tensor(neuron, device=like.device)
-            rate = fast(images, neuron=chosen, **context)
-            predicted[start : start + size] = rate.float().cpu().numpy()
-    result = trials.response.copy(data=predicted).rename("prediction")
-    result.attrs |= {"long_name": "predicted response", "twin": twin.identity}
-    return result
+            values = compute(
+                fast,
+                response=torch.as_tensor(batch.response.values).to(like),
+                stimulus=torch.as_tensor(stimulus[batch.stimulus_index.values]).to(like),
+                neuron=chosen,
+                **context,
+            )
+            for name, value in values.items():
+                if name not in found:
+                    found[name] = np.empty(trials.response.shape, np.float32)
+                found[name][start : start + size] = value.float().cpu().numpy()
+    return {name: trials.response.copy(data=value).rename(name) for name, value in found.items()}
+
+
+def recorded_by(twin: Twin, recording: xr.Dataset) -> Twin:
+    """Of a twin of several sessions, that of the recording's."""
+    sessions = np.unique(recording.session.values.astype(str))
+    known = len(sessions) == 1 and str(sessions[0]) in twin.sessions
+    return twin.of_session(str(sessions[0])) if known else twin
 
 
 def _sample(twin: Twin) -> Tensor:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins.contract import ConditionedTwin, Twin, _filled, _sample, match_neurons
+from twinlab.twins.contract import ConditionedTwin, Twin, compute_trials, recorded_by
 from twinlab.twins.ensemble import EnsembleTwin
 from twinlab.twins.likelihoods import Likelihood
 
@@ -216,55 +216,27 @@ def predict_distribution(
         If the twin has no distribution of responses, or the recording does not fit it.
 
     """
-    sessions = np.unique(recording.session.values.astype(str))
-    if len(sessions) == 1 and str(sessions[0]) in twin.sessions:
-        twin = twin.of_session(str(sessions[0]))
-    neuron = torch.as_tensor(match_neurons(twin, recording))
-    trials = recording if split is None else recording.isel(trial=recording.split.values == split)
-    twin.spec.check(recording.stimulus[:1].values)
-    like = _sample(twin)
-    job = job or Job()
-    size = max(batch_size // (recording.sizes["frame"] if twin.spec.is_video else 1), 1)
-    found = {name: np.empty(trials.response.shape, np.float32) for name in VARIABLES}
-    fast = twin.for_inference()
-    neuron = neuron.to(like.device)
-    with torch.inference_mode():
-        for start in range(0, trials.sizes["trial"], size):
-            job.report(start / trials.sizes["trial"], f"trial {start}")
-            batch = trials.isel(trial=slice(start, start + size))
-            shown = recording.stimulus.values[batch.stimulus_index.values]
-            context = {
-                name: _filled(name, batch[name].values, twin.typical(name)).to(like)
-                for name in twin.context
-                if name in batch
-            }
-            expected = response_distribution(
-                fast,
-                torch.as_tensor(shown).to(like),
-                behavior=context.get("behavior"),
-                pupil_center=context.get("pupil_center"),
-                neuron=neuron,
-            )
-            response = torch.as_tensor(batch.response.values).to(like)
-            missing = torch.isnan(response)
-            response = torch.where(missing, expected.mean, response)
-            values = {
-                "prediction": expected.mean,
-                "variance_response": expected.variance_response,
-                "variance_twin": expected.variance_twin,
-                "cdf": expected.cdf(response).masked_fill(missing, torch.nan),
-                "cdf_below": expected.cdf(response, below=True).masked_fill(missing, torch.nan),
-                "log_score": expected.log_prob(response).masked_fill(missing, torch.nan),
-            }
-            for name, value in values.items():
-                found[name][start : start + size] = value.float().cpu().numpy()
-    units = str(trials.response.attrs.get("units", "a.u."))
+
+    def lies(twin: Twin, response: Tensor, **given: Any) -> dict[str, Tensor]:
+        expected = response_distribution(twin, **given)
+        missing = torch.isnan(response)
+        response = torch.where(missing, expected.mean, response)
+        return {
+            "prediction": expected.mean,
+            "variance_response": expected.variance_response,
+            "variance_twin": expected.variance_twin,
+            "cdf": expected.cdf(response).masked_fill(missing, torch.nan),
+            "cdf_below": expected.cdf(response, below=True).masked_fill(missing, torch.nan),
+            "log_score": expected.log_prob(response).masked_fill(missing, torch.nan),
+        }
+
+    twin = recorded_by(twin, recording)
+    found = compute_trials(lies, twin, recording, split=split, batch_size=batch_size, job=job)
+    units = str(recording.response.attrs.get("units", "a.u."))
     unit = {name: "1" for name in ("cdf", "cdf_below")} | {"log_score": "nat"}
     unit |= {name: f"({units})^2" for name in ("variance_response", "variance_twin")}
     variables = {
-        name: trials.response.copy(data=value).assign_attrs(
-            long_name=VARIABLES[name], units=unit.get(name, units)
-        )
+        name: value.assign_attrs(long_name=VARIABLES[name], units=unit.get(name, units))
         for name, value in found.items()
     }
     return xr.Dataset(variables, attrs={"twin": twin.identity})
