@@ -61,7 +61,7 @@ def test_a_search_fits_twins_and_leaves_a_table(few, tmp_path):
     assert float(table.validation_correlation[best]) == float(table.validation_correlation.max())
     assert settings.lr == float(table.lr[best])
     assert str(architecture.hidden) == str(table.hidden.values[best])
-    assert (settings.schedule, settings.max_epochs) == ("plateau", 200)  # for the fit in full
+    assert (settings.schedule, settings.max_epochs) == ("cosine", 30)  # for the fit in full
     # the first trial is the settings that were given
     assert float(table.lr[0]) == PLAIN.lr
     assert str(table.hidden.values[0]) == "4"

@@ -1,43 +1,41 @@
-"""Settings typed as words."""
+"""Settings suit the recording, and are read from words."""
 
-import pytest
-import torch
+import numpy as np
 
-from twinlab.fitting import FitSettings, parse_settings
-from twinlab.schema import InputError
-
-
-def test_words_reach_the_setting_they_name():
-    architecture, settings = parse_settings({"hidden": "32", "lr": "0.01", "shifter": "true"})
-    assert (architecture.hidden, settings.lr, architecture.shifter) == (32, 0.01, True)
+from twinlab.fitting import default_settings
+from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
 
 
-def test_all_mistakes_are_named_at_once():
-    with pytest.raises(
-        InputError, match="unknown setting `hiden` .known: .*hidden.*`lr` needs a number.*'fast'"
-    ):
-        parse_settings({"hiden": "32", "lr": "fast"})
+def some(**settings):
+    return SimulatedCortex(seed=0, n_neuron=4).record(
+        n_validation=4, n_test=2, n_repeat=2, **settings
+    )
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ({"schedule": "slow"}, "known: plateau, cosine"),
-        ({"precision": "int8"}, "known: auto, float32, bfloat16"),
-        ({"start": "left"}, "known: data, center"),
-        ({"max_epochs": "0"}, "must be above 0"),
-        ({"seed": "-1"}, "must not be negative"),
-        ({"decay_factor": "2"}, "between 0 and 1"),
-        ({"shifter": "yes"}, "true or false"),
-        ({"layers": "3.5"}, "a whole number"),
-    ],
-)
-def test_impossible_values_are_refused(words, message):
-    with pytest.raises(InputError, match=message):
-        parse_settings(words)
+def test_what_was_recorded_is_made_use_of():
+    recording = some(n_train=8)
+    architecture, _ = default_settings(recording)
+    assert (architecture.behavior, architecture.shifter) == ("gain", True)
+    bare = recording.drop_vars(["behavior", "pupil_center"])
+    architecture, _ = default_settings(bare)
+    assert (architecture.behavior, architecture.shifter) == ("none", False)
+    # of sessions that share a core, what all have
+    assert default_settings(recording, bare)[0] == architecture
+    withheld = recording.assign(pupil_center=recording.pupil_center * np.nan)
+    assert not default_settings(withheld)[0].shifter
 
 
-def test_precision_can_be_forced():
-    cpu = torch.device("cpu")
-    assert FitSettings(precision="float32").core_dtype(cpu) == torch.float32
-    assert FitSettings(precision="bfloat16").core_dtype(cpu) == torch.bfloat16
+def test_few_trials_are_shown_more_often():
+    assert default_settings(some(n_train=1280))[1].max_epochs == 100
+    recording = some(n_train=8)
+    many = recording.isel(trial=np.repeat(np.arange(recording.sizes["trial"]), 2000))
+    assert default_settings(many)[1].max_epochs == 30
+
+
+def test_videos_get_a_core_for_videos():
+    recording = SimulatedVideoCortex(seed=0, n_neuron=4).record(
+        n_train=8, n_validation=2, n_test=1, n_repeat=2, n_frame=20
+    )
+    architecture, settings = default_settings(recording)
+    assert architecture.core == "factorized_3d"
+    assert settings.batch_size == 8

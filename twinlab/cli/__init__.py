@@ -158,13 +158,16 @@ def fit(
 
     assignments = {"seed": str(seed), **_assignments(set_)}
     check_model(model, core, len(recording), search)
-    architecture, settings = fitting.parse_settings(assignments)
+    fitting.parse_settings(assignments)  # what is mistyped is refused before anything is read
     _check_device(device)
     out = out.resolve()
     twins.check_twin_target(out)
     keep_freed_memory()
     with watched_job("fit") as job:
         sources = [open_source(name, job=job.part(0.0, 0.05, "reading")) for name in recording]
+        architecture, settings = fitting.parse_settings(
+            assignments, *fitting.default_settings(*sources)
+        )
         tried = None
         if search:
             space = fitting.search_space(sources[0])
@@ -196,12 +199,16 @@ def plan(
     from twinlab import fitting, schema
     from twinlab.cli.progress import watched_job
 
-    architecture, settings = fitting.parse_settings(_assignments(set_))
+    assignments = _assignments(set_)
+    fitting.parse_settings(assignments)
     _check_device(device)
     keep_freed_memory()
     points = out.with_name(out.stem + ".points")
     with watched_job("plan") as job:
         source = open_source(recording, job=job.part(0.0, 0.05, "reading"))
+        architecture, settings = fitting.parse_settings(
+            assignments, *fitting.default_settings(source)
+        )
         measured = fitting.measure_learning_curve(
             source, points, seconds_per_trial=seconds, architecture=architecture,
             settings=settings, device=device, job=job.part(0.05, 1.0),

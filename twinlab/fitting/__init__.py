@@ -14,13 +14,19 @@ from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.search import SPACE, Range, search_settings, search_space
-from twinlab.fitting.settings import FitSettings, parse_settings, read_value
+from twinlab.fitting.settings import (
+    FitSettings,
+    default_settings,
+    parse_settings,
+    read_value,
+)
 from twinlab.fitting.training import fit_sessions, fit_twin
 
 __all__ = [
     # fits
     "CLASSICAL",
     "FitSettings",
+    "default_settings",
     "fit_ensemble",
     "fit_linear_nonlinear",
     "fit_linear_poisson",

@@ -9,8 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from twinlab.fitting.settings import FitSettings
-from twinlab.fitting.training import Recordings, fit_sessions, fit_twin
+from twinlab.fitting.settings import FitSettings, default_settings
+from twinlab.fitting.training import Recordings, by_session, fit_sessions, fit_twin
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import Architecture, DeepTwin, EnsembleTwin, SessionsTwin
@@ -51,7 +51,8 @@ def fit_ensemble(
     if members < 1:
         msg = f"`members` must be at least 1, but is {members}."
         raise InputError(msg)
-    settings, job = settings or FitSettings(), job or Job()
+    sources = [recording] if isinstance(recording, xr.Dataset) else by_session(recording).values()
+    settings, job = settings or default_settings(*sources)[1], job or Job()
     twins, histories = [], []
     for number in range(members):
         label = f"twin {number + 1} of {members}" if members > 1 else "twin"

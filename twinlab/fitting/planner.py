@@ -16,7 +16,7 @@ from scipy import stats
 
 from twinlab.evaluation import score_prediction
 from twinlab.files import write_whole
-from twinlab.fitting.settings import FitSettings
+from twinlab.fitting.settings import FitSettings, default_settings
 from twinlab.fitting.training import fit_twin
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, fingerprint, make_result, validate_recording
@@ -407,13 +407,14 @@ def measure_learning_curve(
     if not fractions or not seeds or not all(0 < share <= 1 for share in fractions):
         msg = f"`fractions` must lie above 0 and at most 1, with a seed or more: {fractions}."
         raise InputError(msg)
-    settings, job = settings or FitSettings(), job or Job()
+    suited, job = default_settings(recording), job or Job()
+    architecture, settings = architecture or suited[0], settings or suited[1]
     chosen = _subsets(recording, fractions, seeds)
     made_by: dict[str, Any] = {
         "recording": fingerprint(recording),
         "measure": measure,
         "fit": "fit_twin" if fit is None else getattr(fit, "__qualname__", type(fit).__name__),
-        "architecture": asdict(architecture or Architecture()) if fit is None else {},
+        "architecture": asdict(architecture) if fit is None else {},
         "settings": asdict(settings) if fit is None else {},
     }
     folder = None if folder is None else Path(folder)

@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 from twinlab.files import write_whole
-from twinlab.fitting.settings import FitSettings
+from twinlab.fitting.settings import FitSettings, default_settings
 from twinlab.fitting.training import fit_twin
 from twinlab.fitting.trials import context_moments, take_trials
 from twinlab.jobs import Cancelled, Job
@@ -187,10 +187,11 @@ def search_settings(
     if isinstance(recording, xr.DataTree):
         msg = "A search takes one session, but got several; search one, and fit all with `--set`."
         raise InputError(msg)
-    architecture, settings = architecture or Architecture(), settings or FitSettings()
     check_seed(seed)
     job = job or Job()
     validate_recording(recording)
+    suited = default_settings(recording)
+    architecture, settings = architecture or suited[0], settings or suited[1]
     for split in ("train", "validation"):
         take_trials(recording, split, torch.device("cpu"))
     if not budget_minutes > 0 or epochs < 1:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 
-from twinlab.schema import InputError
+from twinlab.schema import InputError, stimulus_kind
 from twinlab.twins import Architecture
 
-__all__ = ["FitSettings", "parse_settings"]
+__all__ = ["FitSettings", "default_settings", "parse_settings"]
+
+STEPS = 1000  # at least, however few the trials: what a core needs to learn its filters
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """How to fit; with `Architecture`, what `twinlab fit --set` can change.
+
+    `default_settings` suits both to a recording.
 
     Attributes
     ----------
@@ -25,9 +31,10 @@ class FitSettings:
         An epoch shows every training trial once.
     lr, min_lr : float
         Learning rate of Adam at the start, and where its fall ends.
-    schedule : {"plateau", "cosine"}
-        Lower the rate when validation correlation stops rising (the published way), or let
-        it fall along a half cosine over `max_epochs` (known time, for short fits).
+    schedule : {"cosine", "plateau"}
+        Let the rate fall along a half cosine over `max_epochs`, or lower it when validation
+        correlation stops rising (the published way, several times longer; it wants a
+        `max_epochs` of about 200).
     patience, decays, decay_factor
         For "plateau": epochs without progress before the rate is multiplied by
         `decay_factor` and the best weights are taken up again, and how often that may happen;
@@ -58,11 +65,11 @@ class FitSettings:
     """
 
     seed: int = 0
-    max_epochs: int = 200
+    max_epochs: int = 30
     batch_size: int = 128
     lr: float = 0.005
     min_lr: float = 1e-4
-    schedule: str = "plateau"
+    schedule: str = "cosine"
     patience: int = 5
     decays: int = 4
     decay_factor: float = 0.3
@@ -110,6 +117,45 @@ class FitSettings:
         else:
             fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
+
+
+def default_settings(*recordings: xr.Dataset) -> tuple[Architecture, FitSettings]:
+    """What fits these recordings well, from what was recorded in all of them.
+
+    Gain by behaviour and shift by pupil where there are any (a fit that knows them predicts
+    better also without), readouts placed by the cortical map where neurons have places, a core
+    for videos if they are videos, and epochs enough for 1,000 steps.
+
+    Parameters
+    ----------
+    *recordings : xarray.Dataset
+        Of sessions that share a core.
+
+    """
+    architecture, settings = Architecture(), FitSettings()
+
+    def all_have(name: str) -> bool:
+        return all(
+            name in recording and np.isfinite(recording[name].values).any(0).all()
+            for recording in recordings
+        )
+
+    placed = all(
+        name in recording.coords and np.isfinite(recording[name].values).all()
+        for recording in recordings
+        for name in ("x_um", "y_um")
+    )
+    if stimulus_kind(recordings[0]) == "video":
+        architecture = replace(architecture, core="factorized_3d")
+        settings = replace(settings, batch_size=8)
+    trials = sum(int((recording.split.values == "train").sum()) for recording in recordings)
+    steps = max(1, trials // settings.batch_size)
+    return replace(
+        architecture,
+        behavior="gain" if all_have("behavior") else "none",
+        shifter=all_have("pupil_center"),
+        positions="cortical" if placed else "free",
+    ), replace(settings, max_epochs=max(settings.max_epochs, -(-STEPS // steps)))
 
 
 def parse_settings(

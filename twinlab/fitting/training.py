@@ -21,7 +21,7 @@ from twinlab.fitting.checkpoints import load_optimizer, read_checkpoint, write_c
 from twinlab.fitting.losses import correlation_loss
 from twinlab.fitting.memory import check_memory
 from twinlab.fitting.positions import locate_receptive_fields
-from twinlab.fitting.settings import FitSettings
+from twinlab.fitting.settings import FitSettings, default_settings
 from twinlab.fitting.trials import (
     Trials,
     as_rows,
@@ -183,8 +183,11 @@ def _fit(
     on_epoch: Callable[[int, float], None] | None,
     job: Job | None,
 ) -> tuple[list[DeepTwin], xr.Dataset]:
-    architecture = architecture or (core.architecture if core else Architecture())
-    settings, job = settings or FitSettings(), job or Job()
+    for recording in recordings:
+        validate_recording(recording)
+    suited = default_settings(*recordings)
+    architecture = architecture or (core.architecture if core else suited[0])
+    settings, job = settings or suited[1], job or Job()
     path = None if checkpoint is None else Path(checkpoint)
     where = torch.device(device)
     job.report(0.0, "looking for receptive fields")
@@ -276,7 +279,6 @@ def _prepare(
     if source is not None:
         core = copy.deepcopy(source.core).eval().requires_grad_(False)
     for recording in recordings:
-        validate_recording(recording)
         train = take_trials(recording, "train", where)
         validation = take_trials(recording, "validation", where, train.images)
         if len(validation) < 2:
