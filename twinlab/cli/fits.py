@@ -54,7 +54,7 @@ def fit_recordings(
     """
     _join_processes(device)
     if model != "deep":
-        twin = fitting.CLASSICAL[model](sources[0], job=job)
+        twin = fitting.CLASSICAL[model](sources[0], seed=settings.seed, device=device, job=job)
         return _write(out, sources, {model: twin}, twin, {}, [])
     linear: list[Twin] = [
         fitting.fit_linear_nonlinear(source, job=job.part(0.0, 0.05, "baseline"))
