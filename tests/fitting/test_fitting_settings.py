@@ -26,7 +26,7 @@ def test_what_was_recorded_is_made_use_of():
 
 
 def test_few_trials_are_shown_more_often():
-    assert default_settings(some(n_train=1280))[1].max_epochs == 100
+    assert default_settings(some(n_train=1280))[1].max_epochs == 50
     recording = some(n_train=8)
     many = recording.isel(trial=np.repeat(np.arange(recording.sizes["trial"]), 2000))
     assert default_settings(many)[1].max_epochs == 30

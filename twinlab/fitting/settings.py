@@ -66,7 +66,7 @@ class FitSettings:
 
     seed: int = 0
     max_epochs: int = 30
-    batch_size: int = 128
+    batch_size: int = 64
     lr: float = 0.005
     min_lr: float = 1e-4
     schedule: str = "cosine"
