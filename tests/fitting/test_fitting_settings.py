@@ -37,5 +37,9 @@ def test_videos_get_a_core_for_videos():
         n_train=8, n_validation=2, n_test=1, n_repeat=2, n_frame=20
     )
     architecture, settings = default_settings(recording)
-    assert architecture.core == "factorized_3d"
-    assert settings.batch_size == 8
+    assert (architecture.core, architecture.layers, architecture.hidden) == (
+        "factorized_3d",
+        3,
+        32,
+    )
+    assert (settings.batch_size, settings.max_epochs) == (8, 300)

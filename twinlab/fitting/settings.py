@@ -14,7 +14,8 @@ from twinlab.twins import Architecture
 
 __all__ = ["FitSettings", "default_settings", "parse_settings"]
 
-STEPS = 1000  # at least, however few the trials: what a core needs to learn its filters
+# Steps at least, however few the trials: what a core needs to learn its filters.
+STEPS = {"image": 1000, "video": 300}
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def default_settings(*recordings: xr.Dataset) -> tuple[Architecture, FitSettings
 
     Gain by behaviour and shift by pupil where there are any (a fit that knows them predicts
     better also without), readouts placed by the cortical map where neurons have places, a core
-    for videos if they are videos, and epochs enough for 1,000 steps.
+    for videos if they are videos, and epochs enough for 1,000 steps (300 of clips).
 
     Parameters
     ----------
@@ -145,8 +146,16 @@ def default_settings(*recordings: xr.Dataset) -> tuple[Architecture, FitSettings
         for recording in recordings
         for name in ("x_um", "y_um")
     )
-    if stimulus_kind(recordings[0]) == "video":
-        architecture = replace(architecture, core="factorized_3d")
+    kind = stimulus_kind(recordings[0])
+    if kind == "video":  # the baseline of 2023
+        architecture = replace(
+            architecture,
+            core="factorized_3d",
+            layers=3,
+            hidden=32,
+            input_kernel=11,
+            hidden_kernel=5,
+        )
         settings = replace(settings, batch_size=8)
     trials = sum(int((recording.split.values == "train").sum()) for recording in recordings)
     steps = max(1, trials // settings.batch_size)
@@ -155,7 +164,7 @@ def default_settings(*recordings: xr.Dataset) -> tuple[Architecture, FitSettings
         behavior="gain" if all_have("behavior") else "none",
         shifter=all_have("pupil_center"),
         positions="cortical" if placed else "free",
-    ), replace(settings, max_epochs=max(settings.max_epochs, -(-STEPS // steps)))
+    ), replace(settings, max_epochs=max(settings.max_epochs, -(-STEPS[kind] // steps)))
 
 
 def parse_settings(
