@@ -141,19 +141,12 @@ class StackedCore(Core):
         inner = (self.hidden_kernel // 2) * (len(self.features) - 1)
         return inner, self.input_kernel - 1
 
-    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map (batch, hidden, y, x) of an image (batch, channel, y, x) in z units.
-
-        `mask` (batch, 1, y, x) is 0 on map points that do not exist, where the image is a
-        crop that reaches over the border of the map: each layer sees zeros there, as its
-        padding would give.
-        """
-        if mask is None and stack.can_run(self, image):
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (batch, hidden, y, x) of an image (batch, channel, y, x) in z units."""
+        if stack.can_run(self, image):
             return stack.learn(self, image) if self.training else stack.infer(self, image)
         value = image
         for number, layer in enumerate(self.features):
-            if mask is not None and number:
-                value = value * mask
             value = layer(value)
             if number == 0:
                 # An image of one channel does not say which layout it is in.

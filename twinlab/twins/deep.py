@@ -18,7 +18,7 @@ from twinlab.twins.attention import build_attention
 from twinlab.twins.context import Modulator, Shifter
 from twinlab.twins.contract import StimulusSpec, Twin
 from twinlab.twins.cores import Core, StackedCore, VideoCore
-from twinlab.twins.cropping import features_at, window_size
+from twinlab.twins.cropping import drive_at, window_size
 from twinlab.twins.equivariant import build_rotation_equivariant
 from twinlab.twins.factorized import build_factorized
 from twinlab.twins.features import build_features
@@ -404,8 +404,7 @@ class DeepTwin(Twin):
         position = readout.position[own]
         if shift is not None:
             position = position + shift
-        features = features_at(core, image, position)
-        return (features * readout.features[own]).sum(1) + readout.bias[own]
+        return drive_at(core, image, position, readout.features[own]) + readout.bias[own]
 
     def _image(self, stimulus: Tensor, behavior: Tensor | None) -> Tensor:
         """What the core sees, in z units; `behavior` (batch, channel, frame) in z units."""

@@ -45,7 +45,7 @@ from twinlab.twins.vectors import (
     times,
 )
 
-__all__ = ["can_run", "infer", "learn"]
+__all__ = ["can_run", "infer", "layer_weights", "learn", "running_norm"]
 
 GROUP = 8  # images a thread keeps maps of where nothing is learned: they fit a cache
 
@@ -83,7 +83,7 @@ def learn(core: Any, image: Tensor) -> Tensor:
     """Map (batch, hidden, y, x) in training mode: norms by the batch, running moments moved."""
     parameters = []
     for number, layer in enumerate(core.features):
-        parameters += _weights(layer, number)
+        parameters += layer_weights(layer, number)
         parameters += [layer.norm.weight, layer.norm.bias]
     return _Stack.apply(core, image, *parameters)
 
@@ -93,8 +93,10 @@ def infer(core: Any, image: Tensor) -> Tensor:
     """Map (batch, hidden, y, x) in evaluation mode, without a gradient; norms may be folded."""
     layers = list(core.features)
     kind = _operand_dtype()
-    weights = [_operands(_weights(layer, number), kind) for number, layer in enumerate(layers)]
-    norms = [_running_norm(layer, number) for number, layer in enumerate(layers)]
+    weights = [
+        _operands(layer_weights(layer, number), kind) for number, layer in enumerate(layers)
+    ]
+    norms = [running_norm(layer, number) for number, layer in enumerate(layers)]
     shape = (*core.map_shape(*image.shape[2:]), core.out_channel)
     out = torch.empty(len(image), *shape)
 
@@ -123,7 +125,7 @@ class _Stack(torch.autograd.Function):
         stored: list[Tensor] = []
         norms: list[Tensor] = []
         for number, layer in enumerate(layers):
-            weights = _operands(_weights(layer, number), ctx.kind)
+            weights = _operands(layer_weights(layer, number), ctx.kind)
             maps = torch.empty(shape, dtype=_map_dtype(ctx.kind))
             if number == 0:
                 moments = _run_first(image, weights[0], maps, core)
@@ -181,7 +183,8 @@ def _map_dtype(kind: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if kind == torch.uint32 else torch.float32
 
 
-def _weights(layer: Any, number: int) -> list[Tensor]:
+def layer_weights(layer: Any, number: int) -> list[Tensor]:
+    """Weights of a layer's convolutions: of one, or of mixing in, filtering and mixing out."""
     if number == 0:
         return [layer.conv.weight]
     conv = layer.ds_conv
@@ -207,7 +210,7 @@ def _mixing(weight: Tensor, kind: torch.dtype, turned: bool) -> Tensor:
     return pairs.contiguous().view(torch.uint32)[..., 0]
 
 
-def _running_norm(layer: Any, number: int) -> Tensor:
+def running_norm(layer: Any, number: int) -> Tensor:
     """Norm of a layer in evaluation mode, by the running moments or folded into a bias."""
     norm = layer.norm
     if isinstance(norm, nn.Identity):

@@ -473,6 +473,8 @@ def filter_row(kernel, source, at, source_row, weight, out, out_at, points, chan
     """
     point = 0
     while point < points:
+        if points - point < _POINTS < points:
+            point = points - _POINTS  # some again: cheaper than the rest one by one
         many = points - point >= _POINTS
         for channel in range(0, channels, WIDTH):
             a = at + point * channels + channel
