@@ -8,8 +8,26 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from twinlab.insilico.constraints import (
+    fix_contrast,
+    fix_norm,
+    fix_spectrum,
+    keep_inside,
+    keep_range,
+    limit_norm,
+)
 from twinlab.insilico.controls import cross_examine, find_mask
-from twinlab.insilico.mei import synthesize_mei
+from twinlab.insilico.mei import synthesize_lei, synthesize_mei
+from twinlab.insilico.objectives import (
+    add_objectives,
+    excite,
+    excite_population,
+    look_natural,
+    separate_groups,
+    suppress,
+    tolerate_shifts,
+)
+from twinlab.insilico.priors import blur_gradient, weigh_frequencies
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -17,6 +35,7 @@ from twinlab.insilico.receptive_field import (
     measure_sta,
     measure_twin_sta,
 )
+from twinlab.insilico.synthesis import optimize_stimuli
 from twinlab.insilico.tuning import (
     direction_selectivity,
     measure_orientation_tuning,
@@ -28,6 +47,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "sta": measure_twin_sta,
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
+    "lei": synthesize_lei,
 }
 
 __all__ = [
@@ -46,5 +66,23 @@ __all__ = [
     # optimal stimuli
     "cross_examine",
     "find_mask",
+    "optimize_stimuli",
+    "synthesize_lei",
     "synthesize_mei",
+    # what they are made for, what they may look like, which way they go
+    "add_objectives",
+    "excite",
+    "excite_population",
+    "look_natural",
+    "separate_groups",
+    "suppress",
+    "tolerate_shifts",
+    "fix_contrast",
+    "fix_norm",
+    "fix_spectrum",
+    "keep_inside",
+    "keep_range",
+    "limit_norm",
+    "blur_gradient",
+    "weigh_frequencies",
 ]

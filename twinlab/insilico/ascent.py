@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twinlab.insilico.responses import value_and_gradient
 
-__all__ = ["ascend"]
+__all__ = ["ascend", "climb"]
 
 FIRST_STEP = 1.0
 GROW, SHRINK = 1.5, 0.3
@@ -21,7 +21,7 @@ DROP_EVERY = 5  # steps between two looks at which points have arrived
 def ascend(
     start: Tensor,
     measure: Callable[[Tensor, Tensor], Tensor],
-    move: Callable[[Tensor, Tensor, Tensor], Tensor],
+    move: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
     *,
     n_step: int,
     report: Callable[[int, Tensor], None],
@@ -39,7 +39,8 @@ def ascend(
     measure : callable
         Points and which rows of `start` they came from -> values.
     move : callable
-        Points, gradients there and steps (n,) -> trial points. A step of 1 is a bold move.
+        Points, gradients there, steps (n,) and which rows they are -> trial points. A step of 1
+        is a bold move.
     n_step : int
         Most steps taken.
     report : callable
@@ -60,7 +61,7 @@ def ascend(
     alone = (-1, *[1] * (start.ndim - 1))
     for done in range(n_step):
         report(done, arrived)
-        trial = move(point, gradient, step)
+        trial = move(point, gradient, step, row)
         trial_value, trial_gradient = value_and_gradient(measure, trial, row)
         better = trial_value > value + SMALLEST_GAIN * value.abs()  # False for NaN
         value = torch.where(better, trial_value, value)
@@ -75,3 +76,28 @@ def ascend(
             if not len(row):
                 break
     return arrived, reached
+
+
+def climb(
+    start: Tensor,
+    measure: Callable[[Tensor, Tensor], Tensor],
+    move: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    *,
+    n_step: int,
+    report: Callable[[int, Tensor], None],
+) -> tuple[Tensor, Tensor]:
+    """Take `n_step` steps of length 1, wherever they lead: the published recipes.
+
+    Parameters and returns as of `ascend`; `move` is given the gradient itself and decides how
+    far a step goes.
+    """
+    point = start.detach().clone()
+    row = torch.arange(len(start), device=start.device)
+    one = torch.ones(len(start), device=start.device)
+    for done in range(n_step):
+        report(done, point)
+        _, gradient = value_and_gradient(measure, point, row)
+        point = move(point, gradient, one, row).detach()
+    with torch.inference_mode():
+        value = measure(point, row)
+    return point, value.clone()

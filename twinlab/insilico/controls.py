@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
-from twinlab.insilico.mei import fix_norm
+from twinlab.insilico.constraints import constrain, fix_norm, keep_range
 from twinlab.insilico.responses import paired_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -239,7 +239,9 @@ def _positions(mei: xr.Dataset, twin: ConditionedTwin) -> np.ndarray:
 
 
 def _to_grey(z: Tensor, norm: float, twin: ConditionedTwin) -> Tensor:
-    return fix_norm(z, norm, twin.spec) * twin.spec.std + twin.spec.mean
+    row = torch.arange(len(z), device=z.device)
+    shown = constrain(z, row, (fix_norm(norm), keep_range(twin.spec)))
+    return shown * twin.spec.std + twin.spec.mean
 
 
 def _window(z: Tensor, mask: Tensor) -> Tensor:
@@ -297,7 +299,8 @@ def _best_gabor(
     bold = torch.tensor([*GABOR_STEP, *[CHANNEL_STEP] * spec.channel], device=twin.device)
     low, high = _gabor_limits(spec.channel, spec.height, spec.width, twin.device)
 
-    def move(parameters: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
+    def move(parameters: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
+        del row
         # The gradient with each parameter in units of its bold step, one such step long.
         direction = gradient * bold
         direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-30)

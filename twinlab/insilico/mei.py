@@ -1,57 +1,43 @@
-"""Most exciting inputs: images made to excite one neuron, and their cross-examination."""
+"""Most and least exciting inputs: stimuli made for one neuron each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
-from twinlab.insilico.ascent import ascend
+from twinlab.insilico.constraints import Constraint, fix_norm, keep_range
+from twinlab.insilico.objectives import (
+    Objective,
+    add_objectives,
+    excite,
+    suppress,
+    tolerate_shifts,
+)
+from twinlab.insilico.priors import Prior, blur_gradient, weigh_frequencies
 from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
     neuron_labels,
+    paired_rates,
     provenance,
     spatial_coordinates,
 )
+from twinlab.insilico.synthesis import Ascended, optimize_stimuli
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
-from twinlab.twins import ConditionedTwin, StimulusSpec
+from twinlab.twins import ConditionedTwin
 
-__all__ = ["fix_norm", "synthesize_mei"]
+__all__ = ["start_noise", "synthesize_lei", "synthesize_mei"]
 
 SOURCE = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
-
-
-def fix_norm(z: Tensor, norm: float, spec: StimulusSpec) -> Tensor:
-    """Images of zero mean and given L2 norm, cut to what can be shown.
-
-    Parameters
-    ----------
-    z : Tensor of shape (n, channel, y, x)
-        Images in standard deviations of the training pixels from their mean.
-    norm : float
-    spec : StimulusSpec
-
-    Returns
-    -------
-    Tensor of shape (n, channel, y, x)
-        Where pixels were cut, the norm is a little below what was asked and the mean
-        near 0. An image without contrast stays so.
-
-    """
-    z = z - z.mean((1, 2, 3), keepdim=True)
-    z = z * (norm / _norm(z).clamp(min=1e-12))
-    return z.clamp((spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std)
-
-
-def _norm(z: Tensor) -> Tensor:
-    return z.square().sum((1, 2, 3), keepdim=True).sqrt()
+# Mean correlation of the ends of different starts from which they are taken for one stimulus.
+SAME = 0.9
 
 
 def synthesize_mei(
@@ -62,18 +48,27 @@ def synthesize_mei(
     n_start: int = 3,
     n_step: int = 100,
     blur_sigma: float = 1.0,
+    jitter: int = 0,
+    fourier_exponent: float = 0.0,
+    n_frame: int = 30,
+    optimizer: str = "adaptive",
+    lr: float = 10.0,
+    constraints: Sequence[Constraint] | None = None,
+    terms: Sequence[Objective] = (),
+    decode: Callable[[Tensor], Tensor] | None = None,
+    start: np.ndarray | None = None,
     seed: int = 0,
     batch_size: int = 128,
     job: Job | None = None,
 ) -> xr.Dataset:
-    """Most exciting input of each neuron: gradient ascent on the image.
+    """Most exciting input of each neuron: gradient ascent on the image, or video.
 
     Images have the mean of the training images and a fixed L2 norm in units of their
     standard deviation; pixels that cannot be shown are cut at every step, so that what is
     returned is what was optimised. During the first half of the steps the gradient is
     blurred, which keeps the ascent off high-frequency solutions that mean little to
     another twin; the second half follows the gradient itself, so that the end is a maximum.
-    Every neuron and start is one image of a batch; see `ascend` for the steps.
+    Every neuron and start is one image of a batch; see `optimize_stimuli` for the steps.
 
     Parameters
     ----------
@@ -82,8 +77,8 @@ def synthesize_mei(
         Positions of the neurons; all where absent.
     norm : float
         L2 norm of the image over all pixels and channels, in standard deviations of the
-        training pixels. At the default few pixels of a receptive field some 10 pixels wide
-        leave the range that can be shown.
+        training pixels; of a video, root mean square over frames. At the default few pixels of
+        a receptive field some 10 pixels wide leave the range that can be shown.
     n_start : int
         White-noise images from which each neuron is started. They depend on `seed`, the neuron
         and the start alone, so that a neuron's result does not depend on which others are
@@ -92,6 +87,21 @@ def synthesize_mei(
         Most steps from each start.
     blur_sigma : float
         Standard deviation in pixels of the blur of the gradient; 0 for none.
+    jitter : int
+        Pixels by which the image may be moved and shall still excite; 0 for none.
+    fourier_exponent : float
+        Of the Fourier parametrisation, see `weigh_frequencies`; 0 for pixels.
+    n_frame : int
+        Of videos; the neuron's mean rate over the second half of them counts.
+    optimizer, lr
+        See `optimize_stimuli`.
+    constraints : sequence of Constraint, optional
+        In place of norm and range; see `insilico.constraints`.
+    terms : sequence of Objective
+        Added to the neuron's rate, such as `look_natural`; row i is neuron i // n_start.
+    decode, start : optional
+        A generator and where in its latent space to start, (n_start, ...); see
+        `optimize_stimuli`. `start` alone: images in z units, for every neuron the same.
     seed : int
     batch_size : int
         Images optimised at once.
@@ -101,12 +111,14 @@ def synthesize_mei(
     Returns
     -------
     xarray.Dataset
-        `mei` (neuron, channel, y, x) in grey levels; `activation` (neuron), the rate it
-        evokes; `start_activation` (neuron, start) of the end of each start and `start`
-        (neuron), the best; `clipped_fraction` (neuron) of pixels at the limits of what can
-        be shown; `norm` (neuron) reached. `failed` (neuron, start) is 1 where no step from that
-        start excited the neuron more, as for a neuron silent under all noise; where every
-        start failed, the image and its activation are NaN.
+        `mei` (neuron, channel[, frame], y, x) in grey levels; `activation` (neuron), the rate it
+        evokes; `start_activation` (neuron, start) of the end of each start and `best_start`
+        (neuron); `start_agreement` (neuron), the mean correlation between the ends of the
+        starts: below 1 where different images excite alike. `clipped_fraction` (neuron) of
+        pixels at the limits of what can be shown; `norm` (neuron) reached. `failed` (neuron,
+        start) is 1 where no step from that start excited the neuron more, as for a neuron
+        silent under all noise; where every start failed, the image and its activation are NaN
+        and `valid` (neuron) is 0.
 
     Raises
     ------
@@ -118,171 +130,291 @@ def synthesize_mei(
     Walker et al. (2019), Nature Neuroscience 22: 2060-2065.
 
     """
-    wrong = [
-        f"`{name}` is {value}"
-        for name, value in (("norm", norm), ("n_start", n_start), ("n_step", n_step))
-        if not value > 0
-    ]
-    if wrong or blur_sigma < 0:
-        wrong += [f"`blur_sigma` is {blur_sigma}"] if blur_sigma < 0 else []
-        msg = f"Settings of an MEI must be positive, but {' and '.join(wrong)}."
-        raise InputError(msg)
-    job = job or Job()
-    positions = chosen_positions(len(twin), neurons)
-    row = np.repeat(np.arange(len(positions)), n_start)
-    start = np.tile(np.arange(n_start), len(positions))
-    spec = twin.spec
-    images = np.empty((len(row), *spec.shape), np.float32)
-    value, gained = np.empty((2, len(row)), np.float32)
-    for first in range(0, len(row), batch_size):
-        part = slice(first, min(first + batch_size, len(row)))
-        chosen = positions[row[part]]
-        noise = _start_images(twin, chosen, start[part], seed)
-        stage = job.part(part.start / len(row), part.stop / len(row), f"image {first + 1} on")
-        z, value[part], gained[part] = _excite(
-            twin, chosen, noise, norm=norm, n_step=n_step, blur_sigma=blur_sigma, job=stage
-        )
-        images[part] = z
-    return _label_mei(
-        twin,
-        positions,
-        images.reshape(len(positions), n_start, *spec.shape),
-        value.reshape(-1, n_start),
-        ~(gained.reshape(-1, n_start) > 0),
-        seed=seed,
-        settings={"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma},
+    settings = {
+        "norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma,
+        "jitter": jitter, "fourier_exponent": fourier_exponent, "optimizer": optimizer,
+    }  # fmt: skip
+    settings |= {"lr": lr} if optimizer == "sgd" else {}
+    settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
+    own = {"constraints": constraints, "terms": terms or None, "decode": decode, "start": start}
+    settings |= {"given": [name for name, value in own.items() if value is not None]}
+    positions, ended = _ascend(
+        twin, neurons, excite,
+        norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, jitter=jitter,
+        fourier_exponent=fourier_exponent, n_frame=n_frame, optimizer=optimizer, lr=lr,
+        constraints=constraints, terms=terms, decode=decode, start=start, seed=seed,
+        batch_size=batch_size, job=job or Job(),
+    )  # fmt: skip
+    return _label(
+        twin, positions, ended, n_start, "mei", "most exciting input", seed=seed, settings=settings
     )
 
 
-def _start_images(
-    twin: ConditionedTwin, positions: np.ndarray, start: np.ndarray, seed: int
+def synthesize_lei(
+    twin: ConditionedTwin,
+    neurons: Neurons = None,
+    *,
+    norm: float = 7.0,
+    n_start: int = 5,
+    n_step: int = 100,
+    blur_sigma: float = 1.0,
+    n_frame: int = 30,
+    constraints: Sequence[Constraint] | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    job: Job | None = None,
+) -> xr.Dataset:
+    """Least exciting input of each neuron, and whether there is one.
+
+    As `synthesize_mei`, downwards. A neuron that a whole family of images silences alike has no
+    one least exciting input: starts then end in different images, and `unique` is 0.
+
+    Parameters
+    ----------
+    twin, neurons, norm, n_start, n_step, blur_sigma, n_frame, constraints, seed, batch_size, job
+        As of `synthesize_mei`.
+
+    Returns
+    -------
+    xarray.Dataset
+        `lei` in place of `mei`, and what else `synthesize_mei` returns; `grey_activation`
+        (neuron), the rate at the mean grey level; and `unique` (neuron), 1 where two or more
+        starts end in images that correlate 0.9 or more on average and excite less than grey
+        does.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range or `neurons` are not the twin's.
+
+    References
+    ----------
+    Franke et al. (2025), eLife: dual-feature selectivity.
+
+    """
+    positions, ended = _ascend(
+        twin, neurons, suppress,
+        norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, jitter=0,
+        fourier_exponent=0.0, n_frame=n_frame, optimizer="adaptive", lr=1.0,
+        constraints=constraints, terms=(), decode=None, start=None, seed=seed,
+        batch_size=batch_size, job=job or Job(),
+    )  # fmt: skip
+    ended = Ascended(ended.stimuli, -ended.value, -ended.start_value)
+    settings = {"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma}
+    settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
+    result = _label(
+        twin, positions, ended, n_start, "lei", "least exciting input", seed=seed,
+        settings=settings,
+    )  # fmt: skip
+    grey = _grey_rates(twin, positions, ended.stimuli.shape[1:], batch_size)
+    lower = result.activation.values < grey * (1 - 1e-3)
+    unique = (result.start_agreement.values >= SAME) & lower
+    attrs = dict(result.attrs)
+    result = result.assign(
+        grey_activation=("neuron", grey, {"long_name": "response to grey", "units": "rate"}),
+        unique=(
+            "neuron",
+            unique.astype(np.int8),
+            {"long_name": "1 where one image excites least", "units": "1"},
+        ),
+    )
+    return result.assign_attrs(attrs)
+
+
+def _ascend(
+    twin: ConditionedTwin,
+    neurons: Neurons,
+    make: Callable[[ConditionedTwin, np.ndarray], Objective],
+    *,
+    norm: float,
+    n_start: int,
+    n_step: int,
+    blur_sigma: float,
+    jitter: int,
+    fourier_exponent: float,
+    n_frame: int,
+    optimizer: str,
+    lr: float,
+    constraints: Sequence[Constraint] | None,
+    terms: Sequence[Objective],
+    decode: Callable[[Tensor], Tensor] | None,
+    start: np.ndarray | None,
+    seed: int,
+    batch_size: int,
+    job: Job,
+) -> tuple[np.ndarray, Ascended]:
+    """Positions of the neurons, and where each of their starts arrived."""
+    named = {"norm": norm, "n_start": n_start, "n_step": n_step, "n_frame": n_frame}
+    wrong = [f"`{name}` is {value}" for name, value in named.items() if not value > 0]
+    named = {"blur_sigma": blur_sigma, "jitter": jitter, "fourier_exponent": fourier_exponent}
+    wrong += [f"`{name}` is {value}" for name, value in named.items() if not value >= 0]
+    if wrong:
+        msg = f"Settings of an optimal stimulus must be positive, but {' and '.join(wrong)}."
+        raise InputError(msg)
+    if decode is not None and start is None:
+        msg = "`decode` needs `start`, the latent points to begin from, (n_start, ...)."
+        raise InputError(msg)
+    positions = chosen_positions(len(twin), neurons)
+    frames = (n_frame,) if twin.spec.is_video else ()
+    shape = (twin.spec.channel, *frames, *twin.spec.shape[1:])
+    if constraints is None:
+        total = norm * float(np.sqrt(n_frame)) if frames else norm
+        constraints = (fix_norm(total), keep_range(twin.spec))
+    objective = make(twin, np.repeat(positions, n_start))
+    if jitter:
+        objective = tolerate_shifts(objective, jitter, twin.spec.mean)
+    if terms:
+        objective = add_objectives(objective, *terms)
+    begin: np.ndarray | Tensor
+    if start is None:
+        begin = start_noise(twin, positions, n_start, shape, seed)
+    elif len(start) == n_start:
+        begin = np.concatenate([np.asarray(start, np.float32)] * len(positions))
+    else:
+        msg = f"`start` holds {len(start)} points, but `n_start` is {n_start}."
+        raise InputError(msg)
+    ended = optimize_stimuli(
+        objective, begin, twin.spec, constraints=constraints,
+        prior=_prior(blur_sigma if decode is None else 0.0, fourier_exponent), decode=decode,
+        n_step=n_step, optimizer=optimizer, lr=lr, batch_size=batch_size, device=twin.device,
+        job=job,
+    )  # fmt: skip
+    return positions, ended
+
+
+def _prior(blur_sigma: float, fourier_exponent: float) -> Prior | None:
+    parts = [blur_gradient(blur_sigma)] if blur_sigma else []
+    parts += [weigh_frequencies(fourier_exponent)] if fourier_exponent else []
+    if len(parts) == 2:
+        return lambda gradient: parts[1](parts[0](gradient))
+    return parts[0] if parts else None
+
+
+def start_noise(
+    twin: ConditionedTwin, positions: np.ndarray, n_start: int, shape: tuple[int, ...], seed: int
 ) -> Tensor:
-    """White noise that depends on seed, neuron and start alone."""
+    """White noise (neuron * start, ...) that depends on seed, neuron and start alone."""
     known = twin.neuron.cpu().numpy()[positions]
     check_seed(seed)
     noise = [
-        np.random.default_rng([seed, neuron, number]).standard_normal(twin.spec.shape, np.float32)
-        for neuron, number in zip(known, start, strict=True)
+        np.random.default_rng([seed, neuron, number]).standard_normal(shape, np.float32)
+        for neuron in known
+        for number in range(n_start)
     ]
     return torch.as_tensor(np.stack(noise), device=twin.device)
 
 
-def _excite(
+def _grey_rates(
+    twin: ConditionedTwin, positions: np.ndarray, shape: tuple[int, ...], batch_size: int
+) -> np.ndarray:
+    """Rate of each neuron at the mean grey level; of a video, over its second half."""
+    grey = torch.full((1, *shape), twin.spec.mean)
+    if twin.spec.is_video:
+        objective = excite(twin, positions)
+        with torch.inference_mode():
+            parts = torch.arange(len(positions), device=twin.device).split(batch_size)
+            rates = [
+                objective(grey.to(twin.device).expand(len(p), *[-1] * len(shape)), p)
+                for p in parts
+            ]
+        return torch.cat(rates).cpu().numpy()
+    return paired_rates(
+        twin, positions, lambda part: grey.expand(part.stop - part.start, *shape), batch_size
+    )
+
+
+def _agreement(stimuli: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Mean correlation between the ends (neuron, start, ...); NaN for fewer than two."""
+    flat = stimuli.reshape(*stimuli.shape[:2], -1).astype(np.float64)
+    flat -= flat.mean(2, keepdims=True)
+    size = np.linalg.norm(flat, axis=2, keepdims=True)
+    flat /= np.where((size > 0) & ~failed[:, :, None], size, np.nan)
+    pairs = list(combinations(range(flat.shape[1]), 2))
+    if not pairs:
+        return np.full(len(flat), np.nan)
+    each = np.stack([(flat[:, a] * flat[:, b]).sum(1) for a, b in pairs], 1)
+    known = np.isfinite(each)
+    total = np.where(known, each, 0).sum(1)
+    return total / np.where(known.any(1), known.sum(1), np.nan)
+
+
+def _label(
     twin: ConditionedTwin,
     positions: np.ndarray,
-    noise: Tensor,
-    *,
-    norm: float,
-    n_step: int,
-    blur_sigma: float,
-    job: Job,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image in z units, its activation and the gain over the start, one for each row."""
-    spec = twin.spec
-    blur = _make_blur(blur_sigma, noise.device)
-
-    def measure(z: Tensor, row: Tensor) -> Tensor:
-        return twin.paired(positions[row.cpu().numpy()])(z * spec.std + spec.mean)
-
-    def mover(smooth: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        def move(z: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
-            direction = smooth(gradient)
-            length = norm / _norm(direction).clamp(min=1e-30)
-            return fix_norm(z + step.view(-1, 1, 1, 1) * length * direction, norm, spec)
-
-        return move
-
-    def reporter(before: int) -> Callable[[int, Tensor], None]:
-        def report(done: int, z: Tensor) -> None:
-            preview = (z[0] * spec.std + spec.mean).cpu().numpy()
-            job.report((before + done) / n_step, f"step {before + done} of {n_step}", preview)
-
-        return report
-
-    z = fix_norm(noise, norm, spec)
-    with torch.inference_mode():
-        begun = measure(z, torch.arange(len(z)))
-    half = n_step // 2 if blur_sigma else 0
-    z, value = ascend(z, measure, mover(blur), n_step=half, report=reporter(0))
-    z, value = ascend(z, measure, mover(lambda g: g), n_step=n_step - half, report=reporter(half))
-    return z.cpu().numpy(), value.cpu().numpy(), (value - begun).cpu().numpy()
-
-
-def _make_blur(sigma: float, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Gaussian blur of images, separable; its kernel is made once."""
-    radius = max(1, round(3 * sigma))
-    offset = torch.arange(-radius, radius + 1, device=device)
-    kernel = torch.exp(-0.5 * (offset / max(sigma, 1e-6)) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-
-    def blur(images: Tensor) -> Tensor:
-        flat = images.flatten(0, 1)[:, None]
-        flat = F.conv2d(flat, kernel, padding=(0, radius))
-        flat = F.conv2d(flat, kernel.transpose(2, 3), padding=(radius, 0))
-        return flat[:, 0].view_as(images)
-
-    return blur
-
-
-def _label_mei(
-    twin: ConditionedTwin,
-    positions: np.ndarray,
-    images: np.ndarray,
-    value: np.ndarray,
-    failed: np.ndarray,
+    ended: Ascended,
+    n_start: int,
+    name: str,
+    long_name: str,
     *,
     seed: int,
     settings: dict[str, Any],
 ) -> xr.Dataset:
-    """Dataset of the best start of each neuron; `images` are (neuron, start, ...) in z units."""
+    """Dataset of the best start of each neuron."""
     spec = twin.spec
+    stimuli = ended.stimuli.reshape(len(positions), n_start, *ended.stimuli.shape[1:])
+    value = ended.value.reshape(-1, n_start)
+    up = 1.0 if name == "mei" else -1.0
+    failed = ~(up * (ended.value - ended.start_value).reshape(-1, n_start) > 0)
     each = np.arange(len(positions))
-    best = np.where(failed, -np.inf, value).argmax(1)
+    best = np.where(failed, -np.inf, up * value).argmax(1)
     nothing = np.where(failed.all(1), np.nan, 1.0).astype(np.float32)
-    z = images[each, best] * nothing[:, None, None, None]
-    mei = z * np.float32(spec.std) + np.float32(spec.mean)
+    chosen = stimuli[each, best] * nothing.reshape(-1, *[1] * (stimuli.ndim - 2))
+    pixels = tuple(range(1, chosen.ndim))
     margin = 1e-3 * spec.std
-    clipped = ((mei <= spec.low + margin) | (mei >= spec.high - margin)).mean((1, 2, 3))
+    clipped = ((chosen <= spec.low + margin) | (chosen >= spec.high - margin)).mean(pixels)
+    z = (chosen.astype(np.float64) - spec.mean) / spec.std
     unit, rate = {"units": "1"}, {"units": "rate"}
+    dims = ("neuron", "channel", *(["frame"] if spec.is_video else []), "y", "x")
     result = neuron_labels(twin, positions).assign(
-        mei=(
-            ("neuron", "channel", "y", "x"),
-            mei,
-            {"long_name": "most exciting input", "units": "grey level"},
-        ),
-        activation=(
-            "neuron",
-            value[each, best] * nothing,
-            {"long_name": "response to the MEI"} | rate,
-        ),
-        start_activation=(
-            ("neuron", "start"),
-            value,
-            {"long_name": "response at the end of each start"} | rate,
-        ),
-        best_start=("neuron", best * nothing, {"long_name": "best start"} | unit),
-        failed=(
-            ("neuron", "start"),
-            failed.astype(np.int8),
-            {"long_name": "1 where no step excited the neuron more"} | unit,
-        ),
-        clipped_fraction=(
-            "neuron",
-            clipped * nothing,
-            {"long_name": "share of pixels at the limits of the display"} | unit,
-        ),
-        norm=(
-            "neuron",
-            np.sqrt((z.astype(np.float64) ** 2).sum((1, 2, 3))),
-            {"long_name": "L2 norm of the MEI", "units": "standard deviation of training pixels"},
-        ),
+        {
+            name: (dims, chosen, {"long_name": long_name, "units": "grey level"}),
+            "activation": (
+                "neuron",
+                value[each, best] * nothing,
+                {"long_name": f"response to the {name.upper()}"} | rate,
+            ),
+            "start_activation": (
+                ("neuron", "start"),
+                value,
+                {"long_name": "response at the end of each start"} | rate,
+            ),
+            "best_start": ("neuron", best * nothing, {"long_name": "best start"} | unit),
+            "start_agreement": (
+                "neuron",
+                _agreement(stimuli, failed),
+                {"long_name": "mean correlation between the ends of the starts"} | unit,
+            ),
+            "failed": (
+                ("neuron", "start"),
+                failed.astype(np.int8),
+                {"long_name": "1 where no step led further"} | unit,
+            ),
+            "valid": (
+                "neuron",
+                (~failed.all(1)).astype(np.int8),
+                {"long_name": "0 where every start failed"} | unit,
+            ),
+            "clipped_fraction": (
+                "neuron",
+                clipped * nothing,
+                {"long_name": "share of pixels at the limits of the display"} | unit,
+            ),
+            "norm": (
+                "neuron",
+                np.sqrt((z**2).sum(pixels)),
+                {
+                    "long_name": f"L2 norm of the {name.upper()}",
+                    "units": "standard deviation of training pixels",
+                },
+            ),
+        }
     )
     result = result.assign_coords(
-        start=("start", np.arange(value.shape[1]), {"long_name": "start"} | unit)
+        start=("start", np.arange(n_start), {"long_name": "start"} | unit)
     )
     return make_result(
         result.assign_coords(spatial_coordinates(spec.height, spec.width)),
-        experiment="mei",
+        experiment=name,
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
         seed=seed,

@@ -1,0 +1,126 @@
+"""What a stimulus may look like: functions from stimuli to the nearest that may be shown.
+
+A constraint takes stimuli (n, channel[, frame], y, x) in z units (standard deviations of the
+training pixels from their mean), and which of all stimuli they are, ``row`` (n,); it returns them
+changed. Several are applied one after the other, so that the last holds exactly. Any function will
+do, such as one step of a denoiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinlab.schema import InputError
+from twinlab.twins import StimulusSpec
+
+__all__ = [
+    "Constraint",
+    "constrain",
+    "fix_contrast",
+    "fix_norm",
+    "fix_spectrum",
+    "keep_inside",
+    "keep_range",
+    "limit_norm",
+]
+
+Constraint = Callable[[Tensor, Tensor], Tensor]
+
+
+def constrain(z: Tensor, row: Tensor, constraints: Sequence[Constraint]) -> Tensor:
+    """Apply one constraint after the other."""
+    for constraint in constraints:
+        z = constraint(z, row)
+    return z
+
+
+def fix_norm(norm: float) -> Constraint:
+    """Zero mean and this L2 norm over all pixels; what has no contrast stays so."""
+    _check_positive("norm", norm)
+
+    def constraint(z: Tensor, row: Tensor) -> Tensor:
+        del row
+        z = _centred(z)
+        return z * (norm / norm_of(z).clamp(min=1e-12))
+
+    return constraint
+
+
+def limit_norm(norm: float) -> Constraint:
+    """L2 norm of this at most; the mean is left as it is."""
+    _check_positive("norm", norm)
+    return lambda z, row: z * (norm / norm_of(z).clamp(min=norm))
+
+
+def fix_contrast(contrast: float, spec: StimulusSpec) -> Constraint:
+    """Zero mean and this root mean square contrast: standard deviation over mean grey level."""
+    _check_positive("contrast", contrast)
+    deviation = contrast * abs(spec.mean) / spec.std
+
+    def constraint(z: Tensor, row: Tensor) -> Tensor:
+        del row
+        z = _centred(z)
+        rms = z.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (z.ndim - 1))
+        return z * (deviation / rms.clamp(min=1e-12))
+
+    return constraint
+
+
+def keep_range(spec: StimulusSpec) -> Constraint:
+    """Pixels cut to what can be shown."""
+    low, high = (spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std
+    return lambda z, row: z.clamp(low, high)
+
+
+def keep_inside(mask: np.ndarray) -> Constraint:
+    """Grey outside a mask (y, x), or one a stimulus (n, y, x), with values 0 to 1."""
+    weight = torch.as_tensor(mask, dtype=torch.float32)
+    if weight.ndim not in (2, 3) or not (weight > 0).flatten(-2).any(-1).all():
+        msg = (
+            f"A mask must be (y, x) or (n, y, x) with pixels above 0 in each, but has shape "
+            f"{tuple(weight.shape)} and {int((weight > 0).sum())} such pixels."
+        )
+        raise InputError(msg)
+
+    def constraint(z: Tensor, row: Tensor) -> Tensor:
+        own = weight.to(z)
+        if own.ndim == 3:  # of each stimulus
+            own = own[row].view(len(z), *[1] * (z.ndim - 3), *own.shape[1:])
+        return z * own
+
+    return constraint
+
+
+def fix_spectrum(amplitude: np.ndarray) -> Constraint:
+    """Keep phases and set the amplitude (y, x) of each spatial frequency, as `fft2` orders them.
+
+    For example ``abs(fft2(images)).mean(0)`` of images in z units.
+    """
+    wanted = torch.as_tensor(amplitude, dtype=torch.float32)
+
+    def constraint(z: Tensor, row: Tensor) -> Tensor:
+        del row
+        spectrum = torch.fft.fft2(z)
+        unit = spectrum / spectrum.abs().clamp(min=1e-12)
+        return torch.fft.ifft2(unit * wanted.to(z.device)).real
+
+    return constraint
+
+
+def norm_of(z: Tensor) -> Tensor:
+    """L2 norm of each stimulus, broadcast against them."""
+    return z.flatten(1).norm(dim=1).view(-1, *[1] * (z.ndim - 1))
+
+
+def _centred(z: Tensor) -> Tensor:
+    return z - z.mean(tuple(range(1, z.ndim)), keepdim=True)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        msg = f"`{name}` must be above 0, but is {value}."
+        raise InputError(msg)
