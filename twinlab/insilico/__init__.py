@@ -17,6 +17,7 @@ from twinlab.insilico.constraints import (
     limit_norm,
 )
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.objectives import (
     add_objectives,
@@ -48,6 +49,8 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
     "lei": synthesize_lei,
+    "diverse": synthesize_diverse,
+    "ring": synthesize_ring,
 }
 
 __all__ = [
@@ -67,8 +70,10 @@ __all__ = [
     "cross_examine",
     "find_mask",
     "optimize_stimuli",
+    "synthesize_diverse",
     "synthesize_lei",
     "synthesize_mei",
+    "synthesize_ring",
     # what they are made for, what they may look like, which way they go
     "add_objectives",
     "excite",

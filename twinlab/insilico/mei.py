@@ -33,7 +33,7 @@ from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
 from twinlab.twins import ConditionedTwin
 
-__all__ = ["start_noise", "synthesize_lei", "synthesize_mei"]
+__all__ = ["ascend_neurons", "start_noise", "synthesize_lei", "synthesize_mei"]
 
 SOURCE = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
 # Mean correlation of the ends of different starts from which they are taken for one stimulus.
@@ -138,7 +138,7 @@ def synthesize_mei(
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
     own = {"constraints": constraints, "terms": terms or None, "decode": decode, "start": start}
     settings |= {"given": [name for name, value in own.items() if value is not None]}
-    positions, ended = _ascend(
+    positions, ended = ascend_neurons(
         twin, neurons, excite,
         norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, jitter=jitter,
         fourier_exponent=fourier_exponent, n_frame=n_frame, optimizer=optimizer, lr=lr,
@@ -192,12 +192,10 @@ def synthesize_lei(
     Franke et al. (2025), eLife: dual-feature selectivity.
 
     """
-    positions, ended = _ascend(
+    positions, ended = ascend_neurons(
         twin, neurons, suppress,
-        norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, jitter=0,
-        fourier_exponent=0.0, n_frame=n_frame, optimizer="adaptive", lr=1.0,
-        constraints=constraints, terms=(), decode=None, start=None, seed=seed,
-        batch_size=batch_size, job=job or Job(),
+        norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, n_frame=n_frame,
+        constraints=constraints, seed=seed, batch_size=batch_size, job=job or Job(),
     )  # fmt: skip
     ended = Ascended(ended.stimuli, -ended.value, -ended.start_value)
     settings = {"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma}
@@ -221,7 +219,7 @@ def synthesize_lei(
     return result.assign_attrs(attrs)
 
 
-def _ascend(
+def ascend_neurons(
     twin: ConditionedTwin,
     neurons: Neurons,
     make: Callable[[ConditionedTwin, np.ndarray], Objective],
@@ -229,19 +227,19 @@ def _ascend(
     norm: float,
     n_start: int,
     n_step: int,
-    blur_sigma: float,
-    jitter: int,
-    fourier_exponent: float,
-    n_frame: int,
-    optimizer: str,
-    lr: float,
-    constraints: Sequence[Constraint] | None,
-    terms: Sequence[Objective],
-    decode: Callable[[Tensor], Tensor] | None,
-    start: np.ndarray | None,
     seed: int,
     batch_size: int,
     job: Job,
+    blur_sigma: float = 1.0,
+    jitter: int = 0,
+    fourier_exponent: float = 0.0,
+    n_frame: int = 30,
+    optimizer: str = "adaptive",
+    lr: float = 10.0,
+    constraints: Sequence[Constraint] | None = None,
+    terms: Sequence[Objective] = (),
+    decode: Callable[[Tensor], Tensor] | None = None,
+    start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Ascended]:
     """Positions of the neurons, and where each of their starts arrived."""
     named = {"norm": norm, "n_start": n_start, "n_step": n_step, "n_frame": n_frame}
