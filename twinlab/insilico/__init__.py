@@ -17,6 +17,7 @@ from twinlab.insilico.constraints import (
     limit_norm,
 )
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.discriminating import cluster_by_stimuli
 from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.objectives import (
@@ -51,6 +52,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "lei": synthesize_lei,
     "diverse": synthesize_diverse,
     "ring": synthesize_ring,
+    "clusters": cluster_by_stimuli,
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "measure_orientation_tuning",
     "orientation_selectivity",
     # optimal stimuli
+    "cluster_by_stimuli",
     "cross_examine",
     "find_mask",
     "optimize_stimuli",

@@ -47,7 +47,7 @@ def synthesize_diverse(
 ) -> xr.Dataset:
     """Diverse exciting inputs: images as unlike each other as can be that all excite the neuron.
 
-    Each set starts from the ends of as many ascents to a most exciting input, from noise. It climbs
+    Each set starts from the ends of as many ascents to a most exciting input. It then climbs
     until the largest correlation between two of its images is as small as it can be, while each
     is made to excite at least `fraction` of what the best of them did.
 
