@@ -88,6 +88,24 @@ def test_white_noise_is_flat_and_pink_noise_falls_with_frequency_squared():
     assert slope == pytest.approx(-2, abs=0.05)
 
 
+@pytest.mark.parametrize("exponent", [-0.5, 0.5, 1.0, 1.7])
+def test_noise_falls_with_the_exponent_asked_for(exponent):
+    made = stimuli.make_noise(300, 32, 32, seed=0, exponent=exponent, contrast=0.2)
+    power = (np.abs(np.fft.fft2(made.values.astype(float))) ** 2).mean((0, 1))
+    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32))
+    inside = frequency > 0
+    slope = np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)[0]
+    assert slope == pytest.approx(-2 * exponent, abs=0.05)
+    assert float(made.std()) == pytest.approx(0.2 * 127.5, rel=0.03)
+    assert made.attrs["kind"] == f"1/f^{exponent:g} noise"
+
+
+def test_white_and_pink_are_exponents_0_and_1():
+    for kind, exponent in (("white", 0), ("pink", 1)):
+        named = stimuli.make_noise(2, 8, 8, seed=0, kind=kind)
+        np.testing.assert_array_equal(named, stimuli.make_noise(2, 8, 8, 0, exponent=exponent))
+
+
 def test_noise_is_reproduced_by_its_seed():
     first, again, other = (stimuli.make_noise(2, 8, 8, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -97,6 +115,11 @@ def test_noise_is_reproduced_by_its_seed():
 def test_unknown_noise_is_refused():
     with pytest.raises(InputError, match="Unknown noise 'brown'; `kind` must be one of"):
         stimuli.make_noise(1, 8, 8, seed=0, kind="brown")
+
+
+def test_noise_of_an_impossible_exponent_is_refused():
+    with pytest.raises(InputError, match="`exponent` must be from -4 to 4, but got 9"):
+        stimuli.make_noise(1, 8, 8, seed=0, exponent=9)
 
 
 def test_noise_without_pixels_is_refused():

@@ -128,7 +128,11 @@ def set_contrast(
     return result.assign_coords(
         {
             f"{kind}_contrast": (dim, asked, {"long_name": LONG_NAMES[kind], "units": "1"}),
-            "mean_luminance": (dim, target, {"long_name": "mean luminance", "units": "grey level"}),
+            "mean_luminance": (
+                dim,
+                target,
+                {"long_name": "mean luminance", "units": "grey level"},
+            ),
         }
     )
 

@@ -154,10 +154,10 @@ def _read(path: Path, channel: int, mean: float) -> np.ndarray:
         raise InputError(msg)
     images = values.reshape(-1, *values.shape[-3:]) if values.ndim > 2 else values[None, None]
     found = images.shape[1]
-    if found == 1:
-        return np.repeat(images, channel, axis=1)
     if found == 3 and channel == 1:
         return np.tensordot(LUMA, images, (0, 1))[:, None]
+    if found in (1, 3) and found != channel and (images == images[:, :1]).all():  # grey
+        return np.repeat(images[:, :1], channel, axis=1)
     if found != channel:
         msg = f"{path}: has {found} channels; expected 1 or {channel}, or 3 to make 1 of."
         raise InputError(msg)
