@@ -281,12 +281,13 @@ def aperture(
     x: np.ndarray, y: np.ndarray, drawn: dict[str, np.ndarray], radius: np.ndarray | None = None
 ) -> np.ndarray:
     """1 inside, 0 outside, between them half a cycle of a cosine: (n, height, width)."""
-    column = {name: value[:, None, None] for name, value in drawn.items()}
-    distance = np.hypot(x - column["center_x"], y - column["center_y"])
-    reach = column["radius"] if radius is None else radius[:, None, None]
-    inside = np.clip((reach - distance) / column["edge"] + 0.5, 0, 1)
-    # exact 0 and 1 at the ends, which a cosine of half a turn is not
-    return np.where(inside < 1, np.sin(np.pi / 2 * inside) ** 2, 1.0)
+    reach = drawn["radius"] if radius is None else radius
+    each = np.stack([drawn["center_x"], drawn["center_y"], reach, drawn["edge"]], 1)
+    windows, number = np.unique(each, axis=0, return_inverse=True)  # most sets have one
+    center_x, center_y, reach, edge = windows.T[:, :, None, None]
+    distance = np.hypot(x - center_x, y - center_y)
+    inside = np.clip((reach - distance) / edge + 0.5, 0, 1)
+    return (np.sin(np.pi / 2 * inside) ** 2)[number.reshape(-1)]
 
 
 def shade(wave: np.ndarray, mean: float, contrast: np.ndarray | float = 1.0) -> np.ndarray:

@@ -94,11 +94,12 @@ def make_textures(images: xr.DataArray, seed: int, *, n_iteration: int = 50) -> 
     spectrum = np.fft.fftn(values, axes=axes)
     amplitude = np.abs(spectrum)
     made = np.fft.ifftn(spectrum * _turns(values, axes, seed), axes=axes).real
+    half = amplitude[..., : shape[-1] // 2 + 1]  # the other half mirrors it
     for iteration in range(n_iteration):
         if iteration:
-            angle = np.angle(np.fft.fftn(made, axes=axes))
-            made = np.fft.ifftn(amplitude * np.exp(1j * angle), axes=axes).real
-        order = made.reshape(*shape[:2], -1).argsort(-1, kind="stable")
+            angle = np.angle(np.fft.rfftn(made, axes=axes))
+            made = np.fft.irfftn(half * np.exp(1j * angle), s=shape[2:], axes=axes)
+        order = made.reshape(*shape[:2], -1).argsort(-1)
         flat = np.empty_like(ordered)
         np.put_along_axis(flat, order, ordered, -1)
         made = flat.reshape(shape)
