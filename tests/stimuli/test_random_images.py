@@ -51,6 +51,20 @@ def test_a_dead_leaves_image_depends_on_seed_and_number_alone(leaves):
     assert (other.values != again.values).mean() > 0.9
 
 
+def test_dead_leaves_in_degrees_are_those_in_pixels():
+    size = {"n": 2, "height": 12, "width": 16, "seed": 1}
+    radii = {"radius_min": 1.0, "radius_max": 20.0}
+    double = {name: 2 * value for name, value in radii.items()}
+    degrees = stimuli.make_dead_leaves(**size, **double, degrees_per_pixel=2.0)
+    np.testing.assert_array_equal(degrees, stimuli.make_dead_leaves(**size, **radii))
+    moving = {"n_frame": 4, "scene_speed": 10.0, "leaf_speed": 8.0}
+    double |= {"n_frame": 4, "scene_speed": 20.0, "leaf_speed": 16.0}
+    degrees = stimuli.make_dead_leaves_video(**size, **double, degrees_per_pixel=2.0)
+    pixels = stimuli.make_dead_leaves_video(**size, **radii, **moving)
+    np.testing.assert_array_equal(degrees, pixels)
+    assert degrees.attrs["degrees_per_pixel"] == 2.0
+
+
 def test_colours_of_dead_leaves_are_correlated_not_equal():
     made = stimuli.make_dead_leaves(100, 24, 24, seed=0, channel=2).values.astype(float)
     assert 0.4 < np.corrcoef(made[:, 0].ravel(), made[:, 1].ravel())[0, 1] < 0.95
@@ -61,7 +75,7 @@ def test_colours_of_dead_leaves_are_correlated_not_equal():
     [
         ({"n": 0}, "at least 1 and `first` of at least 0, but got 0, 36, 64"),
         ({"seed": -1}, "`seed` must be from 0 to 2..64 - 1, but got -1"),
-        ({"radius_min": 0.0}, "0 < `radius_min` < `radius_max`, but got 0 and 108 pixels"),
+        ({"radius_min": 0.0}, "0 < `radius_min` < `radius_max`, but got 0 and 108"),
     ],
 )
 def test_impossible_dead_leaves_are_refused(arguments, message):

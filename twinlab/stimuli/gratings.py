@@ -16,6 +16,7 @@ from twinlab.stimuli.parameters import (
     label,
     mark_aliased,
     pixels,
+    unit_per_pixel,
     video_times,
 )
 
@@ -266,7 +267,7 @@ def window(
     """Parameters of a round aperture, in the user's units; none without a radius."""
     if radius is None:
         return {}
-    unit = 1.0 if degrees_per_pixel is None else degrees_per_pixel
+    unit = unit_per_pixel(degrees_per_pixel)
     middle = (x.max() / 2 * unit, y.max() / 2 * unit)
     center_x, center_y = middle if center is None else center
     return {

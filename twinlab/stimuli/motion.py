@@ -15,6 +15,7 @@ from twinlab.stimuli.parameters import (
     in_pixels,
     label,
     pixels,
+    unit_per_pixel,
     video_times,
 )
 
@@ -76,7 +77,7 @@ def make_moving_bars(
     """
     time = video_times(n_frame, frame_rate_hz)
     x, y = pixels(height, width, channel)
-    unit = 1.0 if degrees_per_pixel is None else degrees_per_pixel
+    unit = unit_per_pixel(degrees_per_pixel)
     middle = (x.max() / 2 * unit, y.max() / 2 * unit)
     center_x, center_y = middle if center is None else center
     parameters = broadcast(

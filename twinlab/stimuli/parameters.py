@@ -20,6 +20,7 @@ __all__ = [
     "label",
     "mark_aliased",
     "pixels",
+    "unit_per_pixel",
     "video_times",
 ]
 
@@ -122,20 +123,21 @@ def broadcast(**parameters: Values) -> dict[str, np.ndarray]:
     return {name: np.broadcast_to(array, shape).copy() for name, array in arrays.items()}
 
 
+def unit_per_pixel(degrees_per_pixel: float | None) -> float:
+    """Side of a pixel in the unit of the user's lengths: degrees if given, else pixels."""
+    unit = 1.0 if degrees_per_pixel is None else float(degrees_per_pixel)
+    if not 0 < unit < np.inf:
+        msg = f"`degrees_per_pixel` must be positive, but got {unit:g}."
+        raise InputError(msg)
+    return unit
+
+
 def in_pixels(
     parameters: dict[str, np.ndarray], degrees_per_pixel: float | None
 ) -> dict[str, np.ndarray]:
     """Parameters as drawn: lengths in pixels, frequencies in cycles a pixel."""
-    if degrees_per_pixel is None:
-        return parameters
-    if not 0 < degrees_per_pixel < np.inf:
-        msg = f"`degrees_per_pixel` must be positive, but got {degrees_per_pixel:g}."
-        raise InputError(msg)
-    scale = {
-        "px": 1 / degrees_per_pixel,
-        "px/s": 1 / degrees_per_pixel,
-        "cycles/px": degrees_per_pixel,
-    }
+    unit = unit_per_pixel(degrees_per_pixel)
+    scale = {"px": 1 / unit, "px/s": 1 / unit, "cycles/px": unit}
     return {
         name: value * scale.get(PARAMETERS[name][1], 1.0) for name, value in parameters.items()
     }
