@@ -108,6 +108,21 @@ def test_squares_are_black_or_white_with_even_chance():
     assert (np.abs(count - 4000 / 144) < 5 * np.sqrt(4000 / 144)).all()
 
 
+def test_squares_in_degrees_keep_their_whole_pixels():
+    for side, degrees in ((3, 0.1), (3, 1 / 3), (4, 0.7)):
+        pixels = stimuli.make_sparse_noise(2, 36, 64, 0, square_size=side, exclusion=9)
+        made = stimuli.make_sparse_noise(
+            2,
+            36,
+            64,
+            0,
+            square_size=side * degrees,
+            exclusion=9 * degrees,
+            degrees_per_pixel=degrees,
+        )
+        np.testing.assert_array_equal(made, pixels)
+
+
 def test_the_first_sparse_images_are_the_same_however_many():
     many = stimuli.make_sparse_noise(9, seed=2, **SPARSE)
     np.testing.assert_array_equal(stimuli.make_sparse_noise(4, seed=2, **SPARSE), many[:4])
@@ -118,6 +133,7 @@ def test_the_first_sparse_images_are_the_same_however_many():
     [
         ({"n": 0}, "`n` and `n_square` of at least 1, but got 0 and None"),
         ({"square_size": 0}, "`square_size` must be positive, but got 0"),
+        ({"square_size": 0.5}, "must be at least one pixel, but 0.5 is 0.5 pixels"),
         ({"contrast": 2}, "`contrast` must be between 0 and 1, but got 2"),
     ],
 )

@@ -78,7 +78,11 @@ def make_sparse_noise(
     )
     drawn = in_pixels(parameters, degrees_per_pixel)
     side = drawn["square_size"][0]
-    row, column = (y // side).astype(int), (x // side).astype(int)
+    if side < 1:
+        msg = f"`square_size` must be at least one pixel, but {square_size:g} is {side:g} pixels."
+        raise InputError(msg)
+    # of the middle of a pixel, which rounding does not move across the border of a square
+    row, column = (((axis + 0.5) // side).astype(int) for axis in (y, x))
     n_column = column.max() + 1
     cell = row * n_column + column  # of each pixel, (height, width)
     places = np.arange(cell.max() + 1)
