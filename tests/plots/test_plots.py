@@ -151,6 +151,52 @@ def test_a_gallery_holds_every_image_and_its_caption(result):
     assert tops[0] == tops[1] < tops[2] == tops[3] < tops[4]
 
 
+def stimulus_set(**labels):
+    n = len(next(iter(labels.values())))
+    levels = np.arange(n)[:, None, None, None] * np.ones((1, 1, 6, 8))
+    dims = ("image", "channel", "y", "x")
+    coords = {name: ("image", values, {"units": "deg"}) for name, values in labels.items()}
+    return xr.DataArray(levels, dims=dims, coords=coords, attrs={"kind": "gratings"})
+
+
+def captions_of(drawn):
+    return list(parts(drawn, hv.Labels)[0].dimension_values("caption"))
+
+
+def test_a_set_of_stimuli_says_in_what_they_differ():
+    made = stimulus_set(orientation=[0, 45.0], phase=[90, 90], aliased=[False, True])
+    drawn = plots.plot_stimuli(made)
+    assert captions_of(drawn) == ["0", "45, aliased"]
+    assert options(parts(drawn, hv.Image)[0])["title"] == "gratings: orientation (deg)"
+    assert captions_of(plots.plot_stimuli(stimulus_set(phase=[1, 1, 1]))) == ["1", "2", "3"]
+    assert captions_of(plots.plot_stimuli(stimulus_set(image_id=["a.png", "b.png"]))) == [
+        "a.png",
+        "b.png",
+    ]
+
+
+def test_of_a_large_set_some_are_drawn_from_first_to_last():
+    drawn = plots.plot_stimuli(stimulus_set(orientation=np.arange(101.0)), n_shown=5)
+    assert captions_of(drawn) == ["0", "25", "50", "75", "100"]
+
+
+def test_a_video_is_a_row_of_frames():
+    levels = np.arange(2 * 9.0).reshape(2, 1, 9, 1, 1) * np.ones((6, 8))
+    made = xr.DataArray(
+        levels,
+        dims=("video", "channel", "frame", "y", "x"),
+        coords={
+            "speed": ("video", [1.0, 2.0], {"units": "px/s"}),
+            "time": ("frame", np.arange(9) / 10),
+        },
+    )
+    drawn = plots.plot_stimuli(made, columns=3)
+    assert captions_of(drawn) == ["1", "0.40 s", "0.80 s", "2", "0.40 s", "0.80 s"]
+    wall = parts(drawn, hv.Image)[0].dimension_values(2, flat=False)
+    assert list(wall[0, [0, 9, 18]]) == [0, 4, 8]
+    assert np.nanmax(wall) == 17
+
+
 def test_a_tuning_curve_closes_after_180_degrees_and_marks_the_preferred(result):
     drawn = plots.plot_tuning(result.isel(neuron=2))
     curve = parts(drawn, hv.Curve)[0]

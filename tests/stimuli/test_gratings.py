@@ -137,7 +137,7 @@ def test_parameters_of_different_lengths_are_refused():
         ({"contrast": 1.5}, "`contrast` must be between 0 and 1, but got 1.5"),
         ({"spatial_frequency": -0.1}, "`spatial_frequency` must be at least 0, but got -0.1"),
         ({"orientation": np.nan}, "`orientation` must be finite, but got nan"),
-        ({"radius": -1.0}, "`radius` must be at least 0 pixels, but got -1"),
+        ({"radius": -1.0}, "`radius` must be at least 0, but got -1"),
         ({"height": 0}, "`height`, `width` and `channel` must be at least 1, but got 0, 32"),
     ],
 )

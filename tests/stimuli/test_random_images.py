@@ -51,6 +51,20 @@ def test_a_dead_leaves_image_depends_on_seed_and_number_alone(leaves):
     assert (other.values != again.values).mean() > 0.9
 
 
+def test_dead_leaves_in_degrees_are_those_in_pixels():
+    size = {"n": 2, "height": 12, "width": 16, "seed": 1}
+    radii = {"radius_min": 1.0, "radius_max": 20.0}
+    double = {name: 2 * value for name, value in radii.items()}
+    degrees = stimuli.make_dead_leaves(**size, **double, degrees_per_pixel=2.0)
+    np.testing.assert_array_equal(degrees, stimuli.make_dead_leaves(**size, **radii))
+    moving = {"n_frame": 4, "scene_speed": 10.0, "leaf_speed": 8.0}
+    double |= {"n_frame": 4, "scene_speed": 20.0, "leaf_speed": 16.0}
+    degrees = stimuli.make_dead_leaves_video(**size, **double, degrees_per_pixel=2.0)
+    pixels = stimuli.make_dead_leaves_video(**size, **radii, **moving)
+    np.testing.assert_array_equal(degrees, pixels)
+    assert degrees.attrs["degrees_per_pixel"] == 2.0
+
+
 def test_colours_of_dead_leaves_are_correlated_not_equal():
     made = stimuli.make_dead_leaves(100, 24, 24, seed=0, channel=2).values.astype(float)
     assert 0.4 < np.corrcoef(made[:, 0].ravel(), made[:, 1].ravel())[0, 1] < 0.95
@@ -61,7 +75,7 @@ def test_colours_of_dead_leaves_are_correlated_not_equal():
     [
         ({"n": 0}, "at least 1 and `first` of at least 0, but got 0, 36, 64"),
         ({"seed": -1}, "`seed` must be from 0 to 2..64 - 1, but got -1"),
-        ({"radius_min": 0.0}, "0 < `radius_min` < `radius_max`, but got 0 and 108 pixels"),
+        ({"radius_min": 0.0}, "0 < `radius_min` < `radius_max`, but got 0 and 108"),
     ],
 )
 def test_impossible_dead_leaves_are_refused(arguments, message):
@@ -88,6 +102,24 @@ def test_white_noise_is_flat_and_pink_noise_falls_with_frequency_squared():
     assert slope == pytest.approx(-2, abs=0.05)
 
 
+@pytest.mark.parametrize("exponent", [-0.5, 0.5, 1.0, 1.7])
+def test_noise_falls_with_the_exponent_asked_for(exponent):
+    made = stimuli.make_noise(300, 32, 32, seed=0, exponent=exponent, contrast=0.2)
+    power = (np.abs(np.fft.fft2(made.values.astype(float))) ** 2).mean((0, 1))
+    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32))
+    inside = frequency > 0
+    slope = np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)[0]
+    assert slope == pytest.approx(-2 * exponent, abs=0.05)
+    assert float(made.std()) == pytest.approx(0.2 * 127.5, rel=0.03)
+    assert made.attrs["kind"] == f"1/f^{exponent:g} noise"
+
+
+def test_white_and_pink_are_exponents_0_and_1():
+    for kind, exponent in (("white", 0), ("pink", 1)):
+        named = stimuli.make_noise(2, 8, 8, seed=0, kind=kind)
+        np.testing.assert_array_equal(named, stimuli.make_noise(2, 8, 8, 0, exponent=exponent))
+
+
 def test_noise_is_reproduced_by_its_seed():
     first, again, other = (stimuli.make_noise(2, 8, 8, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -97,6 +129,11 @@ def test_noise_is_reproduced_by_its_seed():
 def test_unknown_noise_is_refused():
     with pytest.raises(InputError, match="Unknown noise 'brown'; `kind` must be one of"):
         stimuli.make_noise(1, 8, 8, seed=0, kind="brown")
+
+
+def test_noise_of_an_impossible_exponent_is_refused():
+    with pytest.raises(InputError, match="`exponent` must be from -4 to 4, but got 9"):
+        stimuli.make_noise(1, 8, 8, seed=0, exponent=9)
 
 
 def test_noise_without_pixels_is_refused():

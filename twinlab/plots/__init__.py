@@ -12,6 +12,7 @@ from twinlab.plots.images import (
     plot_image,
     plot_mei,
     plot_receptive_field,
+    plot_stimuli,
 )
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import (
@@ -30,6 +31,7 @@ __all__ = [
     "plot_image",
     "plot_mei",
     "plot_receptive_field",
+    "plot_stimuli",
     # curves
     "plot_calibration",
     "plot_history",

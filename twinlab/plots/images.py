@@ -12,10 +12,11 @@ from contourpy import contour_generator
 
 from twinlab.plots.style import COLORS, name_of, styled
 
-__all__ = ["plot_gallery", "plot_image", "plot_mei", "plot_receptive_field"]
+__all__ = ["plot_gallery", "plot_image", "plot_mei", "plot_receptive_field", "plot_stimuli"]
 
 GREY_LEVELS = (0.0, 255.0)
 GAP = 2  # pixels between channels drawn side by side
+N_CAPTION = 3  # parameters that have room below a stimulus
 
 
 def _beside(image: np.ndarray) -> np.ndarray:
@@ -222,3 +223,83 @@ def plot_gallery(
         matplotlib={"size": 8, "color": "#333333"},
     )
     return styled(picture * words, xaxis=None, yaxis=None)
+
+
+def plot_stimuli(
+    stimulus: xr.DataArray,
+    *,
+    n_shown: int = 12,
+    columns: int = 4,
+    limits: tuple[float, float] = GREY_LEVELS,
+    title: str | None = None,
+    width: int = 640,
+) -> hv.Overlay:
+    """Draw a set of stimuli, below each the first parameters in which they differ.
+
+    Parameters
+    ----------
+    stimulus : DataArray of dimensions (image, channel, y, x) or (video, channel, frame, y, x)
+        As the functions of `twinlab.stimuli` make them.
+    n_shown : int
+        Stimuli drawn of a set that has more, evenly spaced from the first to the last.
+    columns : int
+        Images in a row, or frames of a video, evenly spaced; a row is one video, and below its
+        frames from the second on is their time.
+    limits : (float, float)
+        Grey levels drawn black and white.
+    title : str, optional
+        The parameters' names and units where absent.
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    """
+    dim = stimulus.dims[0]
+    some = stimulus.isel({dim: _spread(stimulus.sizes[dim], n_shown)})
+    labels = {str(name): c for name, c in some.coords.items() if c.dims == (dim,)}
+    differing = [name for name, c in labels.items() if c.dtype != bool and _differs(c.values)]
+    differing = differing[:N_CAPTION]
+    captions = [
+        ", ".join(
+            [_value(labels[name].values[i]) for name in differing]
+            + [name for name, c in labels.items() if c.dtype == bool and c.values[i]]
+        )
+        or str(i + 1)
+        for i in range(some.sizes[dim])
+    ]
+    if title is None:
+        kind = str(stimulus.attrs.get("kind", ""))
+        names = ", ".join(_with_units(labels[name]) for name in differing)
+        title = ": ".join(filter(None, [kind, names]))
+    if dim == "video":
+        some = some.isel(frame=_spread(some.sizes["frame"], columns))
+        columns = some.sizes["frame"]
+        times = [f"{time:.2f} s" for time in some.time.values] if "time" in some.coords else []
+        times = times or [str(frame + 1) for frame in range(columns)]
+        captions = [words for caption in captions for words in (caption, *times[1:])]
+        frames = some.transpose("video", "frame", "channel", "y", "x").values
+        some = xr.DataArray(
+            frames.reshape(-1, *frames.shape[2:]), dims=("image", "channel", "y", "x")
+        )
+    return plot_gallery(some, captions, columns=columns, limits=limits, title=title, width=width)
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    """Positions of up to `most` of `n`, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def _differs(values: np.ndarray) -> bool:
+    return len(np.unique(values)) > 1
+
+
+def _with_units(label: xr.DataArray) -> str:
+    units = str(label.attrs.get("units", "1"))
+    return str(label.name).replace("_", " ") + (f" ({units})" if units != "1" else "")
+
+
+def _value(value: np.generic) -> str:
+    return f"{value:.3g}" if np.issubdtype(value.dtype, np.number) else str(value)

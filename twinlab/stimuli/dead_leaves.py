@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.schema import InputError
+from twinlab.stimuli.parameters import label, unit_per_pixel
 
 __all__ = ["make_dead_leaves", "make_dead_leaves_video"]
 
@@ -22,6 +23,7 @@ def make_dead_leaves(
     radius_min: float = 0.5,
     radius_max: float | None = None,
     supersample: int = 2,
+    degrees_per_pixel: float | None = None,
 ) -> xr.DataArray:
     """Images of overlapping discs, an independent scene each.
 
@@ -44,12 +46,14 @@ def make_dead_leaves(
     first : int
         Number of the first image.
     radius_min : float
-        Of the smallest disc, in pixels.
+        Of the smallest disc, in pixels, or in degrees of visual angle where `degrees_per_pixel`
+        is given.
     radius_max : float, optional
-        Of the largest disc, in pixels; three times the height where absent. Radii have a
-        density proportional to radius ** -3 in between.
+        Of the largest disc, in pixels or degrees; three times the height where absent. Radii
+        have a density proportional to radius ** -3 in between.
     supersample : int
         Points along each side of a pixel whose mean is the pixel.
+    degrees_per_pixel : float, optional
 
     Returns
     -------
@@ -67,10 +71,16 @@ def make_dead_leaves(
     Lee, Mumford & Huang (2001), International Journal of Computer Vision 41: 35-59.
 
     """
-    radius = _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
+    unit = unit_per_pixel(degrees_per_pixel)
+    radius_max = 3.0 * height * unit if radius_max is None else radius_max
+    _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
+    points = supersample / unit  # the kernel counts in points, not pixels
     images = np.empty((n, channel, 1, height, width), np.uint8)
-    _paint(images, np.uint64(seed), first, supersample, *radius, 0.0, 0.0)
-    return _label(images[:, :, 0], ("image", "channel", "y", "x"), "dead leaves", seed)
+    radii = radius_min * points, radius_max * points
+    _paint(images, np.uint64(seed), first, supersample, *radii, 0.0, 0.0)
+    stimulus = label(images[:, :, 0], {}, degrees_per_pixel=degrees_per_pixel)
+    stimulus.attrs |= {"kind": "dead leaves", "seed": str(seed)}  # NetCDF has no big integers
+    return stimulus
 
 
 def make_dead_leaves_video(
@@ -88,6 +98,7 @@ def make_dead_leaves_video(
     radius_min: float = 1.0,
     radius_max: float | None = None,
     supersample: int = 2,
+    degrees_per_pixel: float | None = None,
 ) -> xr.DataArray:
     """Videos of overlapping discs that move, an independent scene each.
 
@@ -112,10 +123,10 @@ def make_dead_leaves_video(
     frame_rate_hz : float
     scene_speed, leaf_speed : float
         Standard deviation across scenes, and across the discs of a scene, of the velocity
-        along each axis, in pixels per second. With both 0 nothing moves.
+        along each axis, in pixels or degrees per second. With both 0 nothing moves.
     first : int
         Number of the first video.
-    radius_min, radius_max, supersample
+    radius_min, radius_max, supersample, degrees_per_pixel
         As in `make_dead_leaves`; discs smaller than a pixel would flicker as they move.
 
     Returns
@@ -130,7 +141,9 @@ def make_dead_leaves_video(
         speed is negative.
 
     """
-    radius = _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
+    unit = unit_per_pixel(degrees_per_pixel)
+    radius_max = 3.0 * height * unit if radius_max is None else radius_max
+    _check(n, height, width, seed, channel, first, radius_min, radius_max, supersample)
     if n_frame < 1 or not frame_rate_hz > 0 or not min(scene_speed, leaf_speed) >= 0:
         msg = (
             "Moving dead leaves need `n_frame` of at least 1, a positive `frame_rate_hz` and "
@@ -139,23 +152,21 @@ def make_dead_leaves_video(
         )
         raise InputError(msg)
     videos = np.empty((n, channel, n_frame, height, width), np.uint8)
-    per_frame = supersample / frame_rate_hz  # points, per pixel per second
+    points = supersample / unit  # the kernel counts in points, not pixels
     _paint(
         videos,
         np.uint64(seed),
         first,
         supersample,
-        *radius,
-        scene_speed * per_frame,
-        leaf_speed * per_frame,
+        radius_min * points,
+        radius_max * points,
+        scene_speed * points / frame_rate_hz,
+        leaf_speed * points / frame_rate_hz,
     )
-    stimulus = _label(
-        videos, ("video", "channel", "frame", "y", "x"), "moving dead leaves", seed
-    ).assign_coords(
-        time=("frame", np.arange(n_frame) / frame_rate_hz, {"long_name": "time", "units": "s"})
-    )
+    stimulus = label(videos, {}, degrees_per_pixel=degrees_per_pixel, frame_rate_hz=frame_rate_hz)
     stimulus.attrs |= {
-        "frame_rate_hz": float(frame_rate_hz),
+        "kind": "moving dead leaves",
+        "seed": str(seed),
         "scene_speed": float(scene_speed),
         "leaf_speed": float(leaf_speed),
     }
@@ -170,11 +181,10 @@ def _check(
     channel: int,
     first: int,
     radius_min: float,
-    radius_max: float | None,
+    radius_max: float,
     supersample: int,
-) -> tuple[float, float]:
-    """Smallest and largest radius in points, or `InputError` naming what is out of range."""
-    radius_max = 3.0 * height if radius_max is None else radius_max
+) -> None:
+    """Raise `InputError` naming what is out of range."""
     if min(n, height, width, channel, supersample) < 1 or first < 0:
         msg = (
             "Dead leaves need `n`, `height`, `width`, `channel` and `supersample` of at least 1 "
@@ -185,21 +195,12 @@ def _check(
     if not 0 < radius_min < radius_max:
         msg = (
             "Radii must obey 0 < `radius_min` < `radius_max`, but got "
-            f"{radius_min:g} and {radius_max:g} pixels."
+            f"{radius_min:g} and {radius_max:g}."
         )
         raise InputError(msg)
     if not 0 <= seed < 2**64:
         msg = f"`seed` must be from 0 to 2**64 - 1, but got {seed}."
         raise InputError(msg)
-    scale = float(supersample)  # the kernel counts in points, not pixels
-    return radius_min * scale, radius_max * scale
-
-
-def _label(values: np.ndarray, dims: tuple[str, ...], kind: str, seed: int) -> xr.DataArray:
-    """Grey levels that say what they are."""
-    attrs = {"long_name": "stimulus", "units": "grey level", "kind": kind}
-    attrs["seed"] = str(seed)  # NetCDF has no big integers
-    return xr.DataArray(values, dims=dims, name="stimulus", attrs=attrs)
 
 
 @numba.njit(cache=True, inline="always")

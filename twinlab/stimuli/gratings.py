@@ -1,37 +1,34 @@
-"""Gratings and Gabors: luminance that varies as a cosine across the bars."""
+"""Gratings: luminance that varies as a cosine across the bars, full field or in a window."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from twinlab.schema import InputError
+from twinlab.stimuli.parameters import (
+    Values,
+    aliased_gratings,
+    alike,
+    broadcast,
+    in_pixels,
+    label,
+    mark_aliased,
+    pixels,
+    unit_per_pixel,
+    video_times,
+)
 
 __all__ = [
-    "gabor_patches",
+    "aperture",
+    "carrier",
     "make_drifting_gratings",
-    "make_gabors",
     "make_grating_grid",
     "make_gratings",
+    "shade",
+    "window",
 ]
-
-Values = float | Sequence[float] | np.ndarray
-
-# Long name and units of every parameter that can become a coordinate.
-PARAMETERS = {
-    "orientation": ("orientation of the bars", "deg"),
-    "direction": ("direction of drift", "deg"),
-    "spatial_frequency": ("spatial frequency", "cycles/px"),
-    "temporal_frequency": ("temporal frequency", "Hz"),
-    "phase": ("phase", "deg"),
-    "center_x": ("horizontal centre", "px"),
-    "center_y": ("vertical centre", "px"),
-    "size": ("standard deviation of the envelope", "px"),
-    "contrast": ("Michelson contrast", "1"),
-}
 
 
 def make_gratings(
@@ -44,8 +41,10 @@ def make_gratings(
     channel: int = 1,
     mean: float = 127.5,
     contrast: Values = 1.0,
-    center: tuple[float, float] | None = None,
-    radius: float | None = None,
+    center: tuple[Values, Values] | None = None,
+    radius: Values | None = None,
+    edge: Values | None = None,
+    degrees_per_pixel: float | None = None,
 ) -> xr.DataArray:
     r"""Sinusoidal gratings, one image for each set of parameters.
 
@@ -53,12 +52,14 @@ def make_gratings(
 
     .. math:: L(x, y) = m + m c \cos(2 \pi f (x \sin o + y \cos o) + p)
 
+    Every parameter can be an array, so that one call makes a series in it.
+
     Parameters
     ----------
     orientation : float or array of shape (n_image,)
         Of the bars, in degrees: 0 is horizontal, 45 rises to the right, 90 is vertical.
     spatial_frequency : float or array of shape (n_image,)
-        In cycles per pixel.
+        In cycles per pixel, or per degree of visual angle where `degrees_per_pixel` is given.
     phase : float or array of shape (n_image,)
         At the first pixel, in degrees.
     height, width, channel : int
@@ -68,14 +69,22 @@ def make_gratings(
     contrast : float or array of shape (n_image,)
         Michelson contrast, 0 to 1.
     center : (x, y), optional
-        Centre of the aperture in pixels; the middle of the image where absent.
-    radius : float, optional
-        Of a round aperture, in pixels, its edge one pixel wide; full field where absent.
+        Centre of the aperture in pixels or degrees, each a number or an array of shape
+        (n_image,); the middle of the image where absent.
+    radius : float or array of shape (n_image,), optional
+        Of a round aperture, in pixels or degrees, to the middle of its edge; infinite is full
+        field, which it is where absent.
+    edge : float or array of shape (n_image,), optional
+        Width over which the aperture fades as a raised cosine; one pixel where absent.
+    degrees_per_pixel : float, optional
+        With it, lengths and positions are in degrees of visual angle and frequencies in cycles
+        per degree, and so are the coordinates.
 
     Returns
     -------
     xarray.DataArray
-        `stimulus` (image, channel, y, x), float32 grey levels.
+        `stimulus` (image, channel, y, x), float32 grey levels. `aliased` marks gratings with
+        fewer than two pixels to a cycle, of which a warning tells.
 
     Raises
     ------
@@ -83,19 +92,38 @@ def make_gratings(
         If the parameters have different lengths, or a size, frequency or contrast is
         out of range.
 
+    Examples
+    --------
+    A size series and a contrast series:
+
+    >>> sizes = make_gratings(45, 0.1, height=36, width=64, radius=[4, 8, 16], edge=2)
+    >>> sizes.radius.values, sizes.radius.units
+    (array([ 4.,  8., 16.]), 'px')
+    >>> contrasts = make_gratings(45, 0.1, height=36, width=64, contrast=[0.1, 0.3, 1])
+    >>> contrasts.shape
+    (3, 1, 36, 64)
+
     """
-    parameters = _broadcast(
+    x, y = pixels(height, width, channel)
+    parameters = broadcast(
         orientation=orientation,
         spatial_frequency=spatial_frequency,
         phase=phase,
         contrast=contrast,
+        **window(x, y, center, radius, edge, degrees_per_pixel),
     )
-    x, y = _pixels(height, width, channel)
-    across = _angle(x, y, parameters["orientation"], parameters["spatial_frequency"])
-    wave = np.cos(across + np.deg2rad(parameters["phase"])[:, None, None])
+    drawn = in_pixels(parameters, degrees_per_pixel)
+    wave = carrier(x, y, drawn["orientation"], drawn["spatial_frequency"], drawn["phase"])
     if radius is not None:
-        wave = wave * _aperture(x, y, center, radius)
-    return _label(_shade(wave, mean, parameters["contrast"]), channel, parameters)
+        wave *= aperture(x, y, drawn)
+    stimulus = label(
+        alike(shade(wave, mean, drawn["contrast"]), channel),
+        parameters,
+        degrees_per_pixel=degrees_per_pixel,
+    )
+    return mark_aliased(
+        stimulus, aliased_gratings(drawn["orientation"], drawn["spatial_frequency"])
+    )
 
 
 def make_grating_grid(
@@ -111,7 +139,7 @@ def make_grating_grid(
     orientation : array of shape (n_orientation,)
         In degrees.
     spatial_frequency : array of shape (n_spatial_frequency,)
-        In cycles per pixel.
+        In cycles per pixel, or per degree of visual angle where `degrees_per_pixel` is given.
     phase : array of shape (n_phase,)
         In degrees.
     **settings
@@ -142,8 +170,10 @@ def make_drifting_gratings(
     mean: float = 127.5,
     contrast: Values = 1.0,
     phase: Values = 0.0,
-    center: tuple[float, float] | None = None,
-    radius: float | None = None,
+    center: tuple[Values, Values] | None = None,
+    radius: Values | None = None,
+    edge: Values | None = None,
+    degrees_per_pixel: float | None = None,
 ) -> xr.DataArray:
     """Gratings that move across their bars, one video for each set of parameters.
 
@@ -153,12 +183,12 @@ def make_drifting_gratings(
         Of the motion, in degrees: 0 is rightwards, 90 upwards. The bars have the
         orientation `direction` - 90.
     spatial_frequency : float or array of shape (n_video,)
-        In cycles per pixel.
+        As in `make_gratings`.
     temporal_frequency_hz : float or array of shape (n_video,)
         Cycles per second that pass a point.
     n_frame : int
     frame_rate_hz : float
-    height, width, channel, mean, contrast, center, radius
+    height, width, channel, mean, contrast, center, radius, edge, degrees_per_pixel
         As in `make_gratings`.
     phase : float or array of shape (n_video,)
         At the first pixel of the first frame, in degrees.
@@ -166,7 +196,8 @@ def make_drifting_gratings(
     Returns
     -------
     xarray.DataArray
-        `stimulus` (video, channel, frame, y, x), float32 grey levels.
+        `stimulus` (video, channel, frame, y, x), float32 grey levels. `aliased` marks gratings
+        with fewer than two pixels or two frames to a cycle, of which a warning tells.
 
     Raises
     ------
@@ -174,216 +205,92 @@ def make_drifting_gratings(
         As `make_gratings`, or if there is no frame or the frame rate is not positive.
 
     """
-    if n_frame < 1 or frame_rate_hz <= 0:
-        msg = (
-            f"A video needs `n_frame` >= 1 and `frame_rate_hz` > 0, but got {n_frame} and "
-            f"{frame_rate_hz}."
-        )
-        raise InputError(msg)
-    parameters = _broadcast(
+    time = video_times(n_frame, frame_rate_hz)
+    x, y = pixels(height, width, channel)
+    parameters = broadcast(
         direction=direction,
         spatial_frequency=spatial_frequency,
         temporal_frequency=temporal_frequency_hz,
         phase=phase,
         contrast=contrast,
+        **window(x, y, center, radius, edge, degrees_per_pixel),
     )
-    x, y = _pixels(height, width, channel)
-    orientation = parameters["direction"] - 90
-    across = _angle(x, y, orientation, parameters["spatial_frequency"])[:, None]
-    time = np.arange(n_frame) / frame_rate_hz
-    # The wave vector of bars at `orientation` points to `orientation` - 90 on the screen
-    # (y runs downwards), so a phase that grows with time moves them to `orientation` + 90.
-    cycles = parameters["temporal_frequency"][:, None] * time + parameters["phase"][:, None] / 360
-    wave = np.cos(across + 2 * np.pi * cycles[:, :, None, None])
+    drawn = in_pixels(parameters, degrees_per_pixel)
+    orientation = drawn["direction"] - 90
+    frequency, temporal = drawn["spatial_frequency"], drawn["temporal_frequency"]
+    wave = carrier(x, y, orientation, frequency, drawn["phase"], temporal[:, None] * time)
     if radius is not None:
-        wave = wave * _aperture(x, y, center, radius)
-    stimulus = _label(
-        _shade(wave, mean, parameters["contrast"]),
-        channel,
+        wave *= aperture(x, y, drawn)[:, None]
+    stimulus = label(
+        alike(shade(wave, mean, drawn["contrast"]), channel),
         {"orientation": orientation % 180, **parameters},
-        dims=("video", "channel", "frame", "y", "x"),
-    ).assign_coords(time=("frame", time, {"long_name": "time", "units": "s"}))
-    stimulus.attrs["frame_rate_hz"] = float(frame_rate_hz)
-    return stimulus
-
-
-def make_gabors(
-    x: Values,
-    y: Values,
-    orientation: Values,
-    spatial_frequency: Values,
-    phase: Values,
-    size: Values,
-    *,
-    height: int,
-    width: int,
-    channel: int = 1,
-    mean: float = 127.5,
-    contrast: Values = 1.0,
-) -> xr.DataArray:
-    """Gabor patches, one image for each set of parameters.
-
-    Parameters
-    ----------
-    x, y : float or array of shape (n_image,)
-        Centre, in pixels.
-    orientation, spatial_frequency : float or array of shape (n_image,)
-        As in `make_gratings`.
-    phase : float or array of shape (n_image,)
-        At the centre of the patch, in degrees.
-    size : float or array of shape (n_image,)
-        Standard deviation of the round Gaussian envelope, in pixels.
-    height, width, channel, mean
-        As in `make_gratings`.
-    contrast : float or array of shape (n_image,)
-        Michelson contrast of the carrier, 0 to 1.
-
-    Returns
-    -------
-    xarray.DataArray
-        `stimulus` (image, channel, y, x), float32 grey levels.
-
-    Raises
-    ------
-    InputError
-        As `make_gratings`, or if a size is not positive.
-
-    """
-    parameters = _broadcast(
-        center_x=x,
-        center_y=y,
-        orientation=orientation,
-        spatial_frequency=spatial_frequency,
-        phase=phase,
-        size=size,
-        contrast=contrast,
+        degrees_per_pixel=degrees_per_pixel,
+        frame_rate_hz=frame_rate_hz,
     )
-    _pixels(height, width, channel)
-    wave = gabor_patches(
-        *(parameters[name] for name in parameters if name != "contrast"),
-        height=height,
-        width=width,
+    return mark_aliased(
+        stimulus, aliased_gratings(orientation, frequency, temporal, frame_rate_hz)
     )
-    return _label(_shade(wave, mean, parameters["contrast"]), channel, parameters)
 
 
-def gabor_patches(
+def carrier(
     x: np.ndarray,
     y: np.ndarray,
     orientation: np.ndarray,
     spatial_frequency: np.ndarray,
     phase: np.ndarray,
-    size: np.ndarray,
-    *,
-    height: int,
-    width: int,
-    elongation: np.ndarray | float = 1.0,
+    cycles: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Gabor functions with values between -1 and 1, as arrays.
+    """Cosine between -1 and 1, (n, height, width).
 
-    Parameters
-    ----------
-    x, y, orientation, spatial_frequency, phase, size : ndarray of shape (n,)
-        As in `make_gabors`.
-    height, width : int
-    elongation : float or ndarray of shape (n,)
-        Standard deviation of the envelope along the bars divided by that across them.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width)
-
+    With `cycles` (n, n_frame), by which it has moved on in each frame towards
+    `orientation` + 90: (n, n_frame, height, width).
     """
-    column, row = np.arange(width), np.arange(height)[:, None]
-    dx = column - np.asarray(x, float)[:, None, None]
-    dy = row - np.asarray(y, float)[:, None, None]
-    turn = np.deg2rad(orientation)[:, None, None]
-    across = dx * np.sin(turn) + dy * np.cos(turn)
-    along = (dx * np.cos(turn) - dy * np.sin(turn)) / np.reshape(elongation, (-1, 1, 1))
-    sigma = np.asarray(size, float)[:, None, None]
-    envelope = np.exp(-(across**2 + along**2) / (2 * sigma**2))
-    frequency = np.asarray(spatial_frequency, float)[:, None, None]
-    return envelope * np.cos(2 * np.pi * frequency * across + np.deg2rad(phase)[:, None, None])
-
-
-def _broadcast(**parameters: Values) -> dict[str, np.ndarray]:
-    """Parameters as 1-D arrays of one length, each within its range."""
-    arrays = {name: np.atleast_1d(np.asarray(value, float)) for name, value in parameters.items()}
-    shapes = {name: array.shape for name, array in arrays.items()}
-    try:
-        shape = np.broadcast_shapes(*shapes.values())
-    except ValueError:
-        shape = ()
-    if len(shape) != 1:
-        msg = (
-            f"Stimulus parameters must be numbers or 1-D of one length, but got {shapes}; for "
-            "every combination of gratings use `make_grating_grid`."
-        )
-        raise InputError(msg)
-    smallest = {"spatial_frequency": 0.0, "contrast": 0.0, "size": np.nextafter(0.0, 1.0)}
-    for name, array in arrays.items():
-        low, high = smallest.get(name, -np.inf), 1.0 if name == "contrast" else np.inf
-        wrong = array[~(np.isfinite(array) & (array >= low) & (array <= high))]
-        if wrong.size:
-            allowed = {"contrast": "between 0 and 1", "size": "positive"}.get(name, "at least 0")
-            allowed = allowed if name in smallest else "finite"
-            msg = f"`{name}` must be {allowed}, but got {wrong[0]:g}."
-            raise InputError(msg)
-    return {name: np.broadcast_to(array, shape).copy() for name, array in arrays.items()}
-
-
-def _pixels(height: int, width: int, channel: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the pixels, x of shape (1, width) and y of shape (height, 1)."""
-    if min(height, width, channel) < 1:
-        msg = (
-            "`height`, `width` and `channel` must be at least 1, but got "
-            f"{height}, {width} and {channel}."
-        )
-        raise InputError(msg)
-    return np.arange(width, dtype=float)[None], np.arange(height, dtype=float)[:, None]
-
-
-def _angle(
-    x: np.ndarray, y: np.ndarray, orientation: np.ndarray, spatial_frequency: np.ndarray
-) -> np.ndarray:
-    """Phase of the carrier at each pixel in radians, (n, height, width)."""
     turn = np.deg2rad(orientation)[:, None, None]
     frequency = spatial_frequency[:, None, None]
-    return 2 * np.pi * frequency * (x * np.sin(turn) + y * np.cos(turn))
+    angle = 2 * np.pi * frequency * (x * np.sin(turn) + y * np.cos(turn))
+    start = np.deg2rad(phase)[:, None, None]
+    if cycles is None:
+        return np.cos(angle + start)
+    # The wave vector of bars at `orientation` points to `orientation` - 90 on the screen
+    # (y runs downwards), so a phase that grows with time moves them to `orientation` + 90.
+    return np.cos((angle + start)[:, None] + 2 * np.pi * cycles[:, :, None, None])
 
 
-def _aperture(
-    x: np.ndarray, y: np.ndarray, center: tuple[float, float] | None, radius: float
+def window(
+    x: np.ndarray,
+    y: np.ndarray,
+    center: tuple[Values, Values] | None,
+    radius: Values | None,
+    edge: Values | None,
+    degrees_per_pixel: float | None,
+) -> dict[str, Values]:
+    """Parameters of a round aperture, in the user's units; none without a radius."""
+    if radius is None:
+        return {}
+    unit = unit_per_pixel(degrees_per_pixel)
+    middle = (x.max() / 2 * unit, y.max() / 2 * unit)
+    center_x, center_y = middle if center is None else center
+    return {
+        "center_x": center_x,
+        "center_y": center_y,
+        "radius": radius,
+        "edge": unit if edge is None else edge,
+    }
+
+
+def aperture(
+    x: np.ndarray, y: np.ndarray, drawn: dict[str, np.ndarray], radius: np.ndarray | None = None
 ) -> np.ndarray:
-    """1 inside, 0 outside, falling linearly over the pixel at the edge."""
-    if radius < 0:
-        msg = f"`radius` must be at least 0 pixels, but got {radius:g}."
-        raise InputError(msg)
-    cx, cy = center if center is not None else (x.max() / 2, y.max() / 2)
-    return np.clip(radius + 0.5 - np.hypot(x - cx, y - cy), 0, 1)
+    """1 inside, 0 outside, between them half a cycle of a cosine: (n, height, width)."""
+    reach = drawn["radius"] if radius is None else radius
+    each = np.stack([drawn["center_x"], drawn["center_y"], reach, drawn["edge"]], 1)
+    windows, number = np.unique(each, axis=0, return_inverse=True)  # most sets have one
+    center_x, center_y, reach, edge = windows.T[:, :, None, None]
+    distance = np.hypot(x - center_x, y - center_y)
+    inside = np.clip((reach - distance) / edge + 0.5, 0, 1)
+    return (np.sin(np.pi / 2 * inside) ** 2)[number.reshape(-1)]
 
 
-def _shade(wave: np.ndarray, mean: float, contrast: np.ndarray) -> np.ndarray:
+def shade(wave: np.ndarray, mean: float, contrast: np.ndarray | float = 1.0) -> np.ndarray:
     """Grey levels of a wave between -1 and 1, its first axis along `contrast`."""
-    return mean + mean * contrast.reshape(-1, *[1] * (wave.ndim - 1)) * wave
-
-
-def _label(
-    values: np.ndarray,
-    channel: int,
-    parameters: dict[str, np.ndarray],
-    dims: tuple[str, ...] = ("image", "channel", "y", "x"),
-) -> xr.DataArray:
-    """Grey levels with a channel axis and their parameters."""
-    values = np.repeat(values[:, None].astype(np.float32), channel, axis=1)
-    coords = {}
-    for name, value in parameters.items():
-        long_name, units = PARAMETERS[name]
-        coords[name] = (dims[0], value, {"long_name": long_name, "units": units})
-    return xr.DataArray(
-        values,
-        dims=dims,
-        coords=coords,
-        name="stimulus",
-        attrs={"long_name": "stimulus", "units": "grey level"},
-    )
+    return mean + mean * np.reshape(contrast, (-1, *[1] * (wave.ndim - 1))) * wave

@@ -1,4 +1,4 @@
-"""Gaussian noise images, white and pink."""
+"""Gaussian noise images: white, pink, or with any power law of frequency."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.schema import InputError, check_seed
+from twinlab.stimuli.parameters import label
 
 __all__ = ["make_noise"]
 
@@ -20,6 +21,7 @@ def make_noise(
     seed: int,
     *,
     kind: str = "white",
+    exponent: float | None = None,
     channel: int = 1,
     mean: float = 127.5,
     contrast: float = 0.25,
@@ -36,6 +38,9 @@ def make_noise(
     kind : {"white", "pink"}
         White noise has independent pixels. Pink noise has power proportional to
         1 / frequency ** 2, as natural images have; opposite edges join.
+    exponent : float, optional
+        Of noise with an amplitude proportional to 1 / frequency ** exponent, instead of `kind`:
+        0 is white and 1 pink, between them it is finer and above coarser than natural images.
     mean : float
         Expected grey level.
     contrast : float
@@ -50,7 +55,8 @@ def make_noise(
     Raises
     ------
     InputError
-        If `kind` is unknown, a size is not positive or the contrast is negative.
+        If `kind` is unknown, a size is not positive, the contrast is negative or the exponent
+        is not from -4 to 4.
 
     """
     if kind not in NOISE_EXPONENTS:
@@ -62,16 +68,21 @@ def make_noise(
             f"of at least 0, but got {n}, {height}, {width}, {channel} and {contrast:g}."
         )
         raise InputError(msg)
+    if exponent is not None and not -4 <= exponent <= 4:
+        msg = f"`exponent` must be from -4 to 4, but got {exponent:g}."
+        raise InputError(msg)
+    name = f"{kind} noise" if exponent is None else f"1/f^{exponent:g} noise"
+    exponent = NOISE_EXPONENTS[kind] if exponent is None else exponent
     noise = np.random.default_rng(check_seed(seed)).standard_normal((n, channel, height, width))
-    if kind != "white":
-        noise = _filtered(noise, NOISE_EXPONENTS[kind])
-    stimulus = xr.DataArray(
-        (mean * (1 + contrast * noise)).astype(np.float32),
-        dims=("image", "channel", "y", "x"),
-        name="stimulus",
-        attrs={"long_name": "stimulus", "units": "grey level"},
-    )
-    stimulus.attrs |= {"kind": f"{kind} noise", "seed": seed, "rms_contrast": contrast}
+    if exponent:
+        noise = _filtered(noise, exponent)
+    stimulus = label((mean * (1 + contrast * noise)).astype(np.float32), {})
+    stimulus.attrs |= {
+        "kind": name,
+        "seed": seed,
+        "rms_contrast": contrast,
+        "exponent": float(exponent),
+    }
     return stimulus
 
 
