@@ -1,4 +1,4 @@
-"""Experiments on a twin: receptive fields, tuning curves, most exciting inputs.
+"""Experiments on a twin: receptive fields, tuning curves, optimal stimuli, twins compared.
 
 An experiment takes a conditioned twin, the positions of some neurons (all where None) and
 settings, and returns a Dataset along `neuron` that says how it was made.
@@ -9,7 +9,11 @@ from collections.abc import Callable
 import xarray as xr
 
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.controversial import synthesize_controversial
+from twinlab.insilico.eigendistortions import measure_eigendistortions
+from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.mei import synthesize_mei
+from twinlab.insilico.metamers import synthesize_metamer
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -28,6 +32,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "sta": measure_twin_sta,
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
+    "iso_response": measure_iso_response,
 }
 
 __all__ = [
@@ -47,4 +52,12 @@ __all__ = [
     "cross_examine",
     "find_mask",
     "synthesize_mei",
+    # models compared, and what they cannot tell apart
+    "POOLINGS",
+    "fit_contour",
+    "measure_eigendistortions",
+    "measure_iso_response",
+    "name_pooling",
+    "synthesize_controversial",
+    "synthesize_metamer",
 ]
