@@ -104,7 +104,7 @@ def test_images_have_the_norm_and_stay_within_the_display(result, pair):
     assert float(wild.clipped_fraction.min()) > 0
 
 
-def test_nonlinear_twins_of_one_family_are_told_apart_at_a_held_response(cortex, closed_form):
+def test_nonlinear_twins_of_one_family_are_told_apart_at_a_held_response(closed_form):
     # The same cells, each with a gain of its own that depends on a filter of another cell.
     filters = closed_form.truth["filters"].reshape(5, 2, -1)
     extra = torch.as_tensor(filters[[1, 4, 0, 2, 1], 0], dtype=torch.float32)

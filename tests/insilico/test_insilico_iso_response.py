@@ -96,7 +96,7 @@ def test_the_plane_that_is_found_is_that_of_the_filters(found):
     for neuron in (1, 2, 3):
         direction = found.direction[neuron].values.reshape(2, -1)
         assert np.linalg.svd(direction @ AXES.T)[1].min() > 0.999
-    assert float(found.second_share[0]) < 1e-3 * float(found.second_share[1:4].min()) * 100
+    assert float(found.second_share[0]) < 0.1 * float(found.second_share[1:4].min())
 
 
 def test_the_response_along_a_contour_is_its_level(found, twin):

@@ -379,7 +379,7 @@ def _label(
     margin = 1e-3 * spec.std
     clipped = ((image <= spec.low + margin) | (image >= spec.high - margin)).mean((3, 4, 5))
     rate, unit, pair = {"units": "rate"}, {"units": "1"}, ("neuron", "moved")
-    variables: dict[str, tuple[Any, np.ndarray, dict[str, Any]]] = {
+    variables: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "image": (
             (*pair, "extreme", "channel", "y", "x"),
             image,

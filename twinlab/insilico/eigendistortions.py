@@ -275,7 +275,7 @@ def _outer_pairs(jacobian: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
     )
     sides = ("LA",) if n_unseen >= count else ("LA", "SA")
     try:
-        ends = [eigsh(gram, count, which=which, tol=1e-9) for which in sides]
+        ends = [eigsh(gram, count, which=which, tol=1e-9, maxiter=300) for which in sides]
     except ArpackNoConvergence:  # as where the lower end is a crowd of zeros
         return _all_pairs(jacobian, count)
     value = np.concatenate([values for values, _ in ends])
