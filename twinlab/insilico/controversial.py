@@ -101,8 +101,8 @@ def synthesize_controversial(
         and `held_gap`, the same of the twin that was held; `range` (neuron, moved);
         `relative_gap`; `start_gap` (neuron, moved, start); `clipped_fraction` (neuron, moved,
         extreme) of pixels at the limits of what can be shown; `distinguishable` (neuron), 0 or
-        1. `valid` (neuron) is 0 where both twins are constant. A constant twin has
-        nothing to move: its images and gap are NaN.
+        1. `valid` (neuron) is 0 where no start moved either twin, as where both are constant;
+        images and gap of a twin that does not move are NaN.
 
     Raises
     ------
@@ -419,7 +419,7 @@ def _label(
         "valid": (
             "neuron",
             (span > 0).any(1).astype(np.int8),
-            {"long_name": "0 where the neuron is constant in both twins"} | unit,
+            {"long_name": "0 where no start moved either twin"} | unit,
         ),
     }
     coordinates = {

@@ -27,9 +27,8 @@ SOURCE = "Freeman & Simoncelli (2011), Nature Neuroscience 14: 1195-1201"
 
 # Dampings tried at each step, of the largest eigenvalue: from nearly none to a short step.
 DAMPING = np.geomspace(1e-9, 1e1, 11)
-SMALLEST_GAIN = 1e-3  # of the loss; a step that gains less is the last
-PLATEAU = 3  # such steps in a row
-LEAST_LOSS = 1e-12  # below which single precision has nothing to add
+SMALLEST_GAIN = 1e-3  # of the loss
+PLATEAU = 3  # steps in a row that gain less, after which there is no more to be had
 
 
 def synthesize_metamer(
@@ -70,7 +69,8 @@ def synthesize_metamer(
     n_step : int
         Most steps from each.
     tolerance : float
-        Loss at which an image is called a metamer: at 1e-4 the response vectors are 1 % apart.
+        Loss at which an image is called a metamer and the steps end: at 1e-4 the response
+        vectors are 1 % apart.
     seed : int
     batch_size : int
         Gradients computed at once.
@@ -128,7 +128,7 @@ def synthesize_metamer(
     for start in range(n_start):
         stage = job.part(start / n_start, (start + 1) / n_start, f"start {start + 1}")
         made[start] = _match(
-            twin, positions, asked, begun[start], mean, norm, n_step, batch_size, stage
+            twin, positions, asked, begun[start], mean, norm, n_step, tolerance, batch_size, stage
         )
     return _label(
         twin, positions, target, made, begun, asked, before,
@@ -158,6 +158,7 @@ def _match(
     mean: float,
     norm: float,
     n_step: int,
+    tolerance: float,
     batch_size: int,
     job: Job,
 ) -> Tensor:
@@ -181,7 +182,7 @@ def _match(
         if losses[best] < now:
             z, loss = tried[best], losses[best]
         slow = slow + 1 if losses[best] > (1 - SMALLEST_GAIN) * now else 0
-        if loss < LEAST_LOSS or losses[best] >= now or slow == PLATEAU:
+        if loss <= tolerance or losses[best] >= now or slow == PLATEAU:
             break
     return z
 
