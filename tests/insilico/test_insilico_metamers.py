@@ -107,6 +107,24 @@ def test_flat_neurons_have_no_distortion(closed_form):
     assert (nothing.valid == 0).all()
 
 
+def test_power_iteration_on_derivatives_of_the_whole_vector_finds_the_same(cortex, natural):
+    twin = cortex.as_twin().condition()
+    spec = twin.spec
+
+    def whole(z):
+        return twin(z * spec.std + spec.mean)[0]
+
+    z = torch.as_tensor((natural - spec.mean) / spec.std, dtype=torch.float32)[None]
+    direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    for _ in range(60):
+        change = torch.autograd.functional.jvp(whole, z, direction)[1]
+        grown = torch.autograd.functional.vjp(whole, z, change)[1]
+        direction = grown / grown.norm()
+    found = insilico.measure_eigendistortions(twin, natural)
+    assert abs(direction.numpy().ravel() @ found.distortion[0, 0].values.ravel()) > 1 - 1e-5
+    assert float(grown.norm()) == pytest.approx(float(found.eigenvalue[0, 0]), rel=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_plenoptic_finds_the_same_distortions(closed_form):
     plenoptic = pytest.importorskip("plenoptic")
