@@ -1,4 +1,4 @@
-"""Experiments on a twin: receptive fields, tuning curves, most exciting inputs.
+"""Experiments on a twin: receptive fields, tuning curves, optimal stimuli, twins compared.
 
 An experiment takes a conditioned twin, the positions of some neurons (all where None) and
 settings, and returns a Dataset along `neuron` that says how it was made.
@@ -17,9 +17,13 @@ from twinlab.insilico.constraints import (
     limit_norm,
 )
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.controversial import synthesize_controversial
 from twinlab.insilico.discriminating import cluster_by_stimuli
 from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
+from twinlab.insilico.eigendistortions import measure_eigendistortions
+from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
+from twinlab.insilico.metamers import synthesize_metamer
 from twinlab.insilico.objectives import (
     add_objectives,
     excite,
@@ -53,6 +57,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "diverse": synthesize_diverse,
     "ring": synthesize_ring,
     "clusters": cluster_by_stimuli,
+    "iso_response": measure_iso_response,
 }
 
 __all__ = [
@@ -93,4 +98,12 @@ __all__ = [
     "limit_norm",
     "blur_gradient",
     "weigh_frequencies",
+    # models compared, and what they cannot tell apart
+    "POOLINGS",
+    "fit_contour",
+    "measure_eigendistortions",
+    "measure_iso_response",
+    "name_pooling",
+    "synthesize_controversial",
+    "synthesize_metamer",
 ]

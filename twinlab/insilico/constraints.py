@@ -26,6 +26,7 @@ __all__ = [
     "keep_inside",
     "keep_range",
     "limit_norm",
+    "match_norm",
 ]
 
 Constraint = Callable[[Tensor, Tensor], Tensor]
@@ -48,6 +49,15 @@ def fix_norm(norm: float) -> Constraint:
         return z * (norm / norm_of(z).clamp(min=1e-12))
 
     return constraint
+
+
+def match_norm(z: Tensor, norm: float, spec: StimulusSpec) -> Tensor:
+    """Stimuli of zero mean and this L2 norm, cut to what can be shown.
+
+    Where pixels were cut, the norm is a little below what was asked and the mean near 0.
+    """
+    row = torch.arange(len(z), device=z.device)
+    return constrain(z, row, (fix_norm(norm), keep_range(spec)))
 
 
 def limit_norm(norm: float) -> Constraint:

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
-from twinlab.insilico.constraints import constrain, fix_norm, keep_range
+from twinlab.insilico.constraints import match_norm
 from twinlab.insilico.responses import paired_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -239,9 +239,7 @@ def _positions(mei: xr.Dataset, twin: ConditionedTwin) -> np.ndarray:
 
 
 def _to_grey(z: Tensor, norm: float, twin: ConditionedTwin) -> Tensor:
-    row = torch.arange(len(z), device=z.device)
-    shown = constrain(z, row, (fix_norm(norm), keep_range(twin.spec)))
-    return shown * twin.spec.std + twin.spec.mean
+    return match_norm(z, norm, twin.spec) * twin.spec.std + twin.spec.mean
 
 
 def _window(z: Tensor, mask: Tensor) -> Tensor:

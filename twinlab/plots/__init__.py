@@ -6,6 +6,12 @@ see nothing but xarray, and set no style outside the element they return.
 """
 
 from twinlab.plots.calibration import plot_calibration
+from twinlab.plots.comparisons import (
+    plot_controversial,
+    plot_eigendistortions,
+    plot_iso_response,
+    plot_metamer,
+)
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import (
     plot_gallery,
@@ -38,6 +44,11 @@ __all__ = [
     "plot_learning_curve",
     "plot_tuning",
     "plot_tuning_grid",
+    # models compared
+    "plot_controversial",
+    "plot_eigendistortions",
+    "plot_iso_response",
+    "plot_metamer",
     # neurons
     "plot_map",
     "plot_mei_comparison",

@@ -8,6 +8,12 @@ import holoviews as hv
 import xarray as xr
 
 from twinlab.plots.calibration import plot_calibration
+from twinlab.plots.comparisons import (
+    plot_controversial,
+    plot_eigendistortions,
+    plot_iso_response,
+    plot_metamer,
+)
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.learning import plot_learning_curve
@@ -53,12 +59,24 @@ def _meis(result: xr.Dataset) -> hv.Layout:
     return _rows(pictures + list(plot_mei_comparison(result, size=(240, 200))))
 
 
+def _controversial(result: xr.Dataset) -> hv.Layout:
+    return _rows([plot_controversial(one) for one in _each(result)]).cols(2)
+
+
+def _iso_responses(result: xr.Dataset) -> hv.Layout:
+    return _rows([plot_iso_response(one, size=(220, 220)) for one in _each(result)])
+
+
 # What `twinlab show` draws, by the name of the experiment that made the result.
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
     "sta": _receptive_fields,
     "tuning": _tunings,
     "mei": _meis,
+    "controversial": _controversial,
+    "metamer": plot_metamer,
+    "eigendistortions": plot_eigendistortions,
+    "iso_response": _iso_responses,
     "score": plot_scores,
     "fit": plot_history,
     "calibration": plot_calibration,
