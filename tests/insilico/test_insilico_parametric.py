@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from planted import SPEC, PlantedTwin, energy, quadrature
+from planted_tuning import SPEC, PlantedTwin, energy, quadrature
 
 from twinlab import insilico, stimuli
 from twinlab.insilico.drawing import draw_gratings

@@ -12,7 +12,7 @@ import xarray as xr
 
 from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
 from twinlab.insilico.intervals import bootstrap_tuning
-from twinlab.insilico.parametric import AXES, measure_tuning
+from twinlab.insilico.parametric import AXES, N_PHASE, measure_tuning
 from twinlab.insilico.preferences import patch_settings
 from twinlab.insilico.protocols import PROTOCOLS, Protocol, Span
 from twinlab.insilico.responses import Neurons
@@ -24,6 +24,7 @@ __all__ = ["TUNING_EXPERIMENTS"]
 
 N_FINE = 65  # points at which a fitted curve is drawn
 
+END = {"x": "the edge of the screen", "radius": "half the screen's diagonal"}
 SETTINGS = """
     Parameters
     ----------
@@ -33,9 +34,9 @@ SETTINGS = """
     n_point : int, optional
         Values of `{axis}`; {n} where absent.
     low, high : float, optional
-        Its limits in {units}; {low} and {high} where absent.
+        Limits of `{axis}`{units}; {low:g} and {high} where absent.
     contrast : float
-        Michelson contrast of the grating; the highest where contrast is an axis.
+        Michelson contrast of the grating, and the highest of what varies in contrast.
     n_phase : int
         Phases averaged over.
     duration_s : float
@@ -53,9 +54,11 @@ SETTINGS = """
     Returns
     -------
     xarray.Dataset
-        As of `measure_tuning`, and the curve over `{axis}`{where}, as `curve`{fit}
-        {indices} (neuron). Of an ensemble, each with its `_interval` (bound): 95 % bootstrap
-        over members, how far refits agree. Neurons that are not `valid` have NaN.
+        As of `measure_tuning`, and of each neuron `curve`, what is evoked along
+        `{axis}`{where};{fit}
+        and {indices}.
+        Of an ensemble, indices have an `_interval` (bound): 95 % bootstrap over members, which
+        says how far refits agree. Neurons that are not `valid` have NaN.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
         low: float | None = None,
         high: float | None = None,
         contrast: float = 0.8,
-        n_phase: int = 4,
+        n_phase: int = N_PHASE,
         duration_s: float = 1.0,
         n_bootstrap: int = 200,
         seed: int = 0,
@@ -133,22 +136,31 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
         return result
 
     measure.__name__ = measure.__qualname__ = f"measure_{name}_tuning"
-    fit = CURVES[protocol.curve].source if protocol.curve else ""
+    fit = (CURVES[protocol.curve].source or "a Gaussian") if protocol.curve else ""
     fitted = [f"`fit_{key}`" for key in (CURVES[protocol.curve].parameters if fit else ())]
     span = protocol.axes[main]
-    measure.__doc__ = (
-        protocol.summary
-        + "\n"
-        + SETTINGS.format(
-            axis=main,
-            n=span.n,
-            units=AXES[main][1],
-            low=span.low,
-            high="the edge of the screen" if span.high is None else span.high,
-            where=" at the best of the other axes" if len(protocol.axes) > 1 else "",
-            fit=f", its fit ({', '.join(fitted)}, `fit_r2`; {fit})," if fit else ",",
-            indices=", ".join(f"`{key}`" for key in [*protocol.indices, *protocol.from_fit]),
-        )
+    units = AXES[main][1]
+    where = " at the best of the other axes" if len(protocol.axes) > 1 else ""
+    if protocol.at:
+        where = "".join(f" at the `{key}` nearest {value:g}" for key, value in protocol.at.items())
+    if protocol.curve == "gaussian_patch":
+        shown = ["center_x", "center_y"]
+    else:
+        shown = [
+            "f1_f0",
+            *(key for key in [*protocol.indices, *protocol.from_fit] if key != "f1_f0"),
+        ]
+    measure.__doc__ = f"{protocol.summary}\n" + SETTINGS.format(
+        axis=main,
+        n=span.n,
+        units="" if units == "1" else f" in {units}",
+        low=0.0 if span.low is None else span.low,
+        high=END.get(main, "`contrast`") if span.high is None else f"{span.high:g}",
+        where=where,
+        fit=f"\n        its fit, {', '.join(fitted)} and `fit_r2`\n        ({fit});"
+        if fit
+        else "",
+        indices=", ".join(f"`{key}`" for key in shown),
     )
     measure.__kwdefaults__ = {**(measure.__kwdefaults__ or {}), **protocol.defaults}
     return measure

@@ -37,6 +37,8 @@ LABELS = {
 }
 TEMPORAL_FREQUENCY = 4.0  # Hz, at which videos drift where nothing else is said
 N_RADIUS = 12
+# An odd number: the mean of a half-rectified cosine over 5 phases is as even as over 10.
+FEW_PHASES = np.arange(5) * 72.0
 
 
 def measure_preferences(
@@ -45,7 +47,7 @@ def measure_preferences(
     *,
     n_orientation: int = 16,
     n_spatial_frequency: int = 6,
-    n_phase: int = 4,
+    n_phase: int = 8,
     min_spatial_frequency: float = 0.04,
     max_spatial_frequency: float = 0.25,
     contrast: float = 0.8,
@@ -215,7 +217,7 @@ def _centers(
         twin,
         positions,
         {"x": x, "y": y},
-        average={"orientation": turns} | ({} if moving else {"phase": np.arange(4) * 90.0}),
+        average={"orientation": turns} | ({} if moving else {"phase": FEW_PHASES}),
         fixed=fixed | ({"temporal_frequency": TEMPORAL_FREQUENCY} if moving else {}),
         **how,
     )
@@ -248,7 +250,7 @@ def _radius(
     known = np.isfinite(np.stack(list(fixed.values()))).all(0)
     if known.any():
         fixed = {name: value[known] for name, value in fixed.items()} | {"contrast": contrast}
-        average = {"phase": np.arange(4) * 90.0}
+        average = {"phase": FEW_PHASES}
         if twin.spec.is_video:
             fixed |= {"temporal_frequency": TEMPORAL_FREQUENCY}
             fixed["direction"] = own["preferred_direction"][known]

@@ -132,6 +132,7 @@ ORIENTATION = {
     "circular_variance": (lambda x, c: circular_variance(c, x), "circular variance", "1"),
 }
 FREQUENCY = Span("log", 0.04, 0.25, 6)
+FEW_PHASES = {"n_phase": 5}  # of stimuli of each neuron's own; see `preferences.FEW_PHASES`
 OWN_PLACE = {"x": "own", "y": "own"}
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -257,6 +258,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 "1",
             ),
         },
+        defaults=FEW_PHASES,
         source="Cavanaugh, Bair & Movshon (2002), Journal of Neurophysiology 88: 2530-2546",
     ),
     "contrast": Protocol(
@@ -272,6 +274,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 "1",
             )
         },
+        defaults=FEW_PHASES,
         source="Albrecht & Hamilton (1982), Journal of Neurophysiology 48: 217-237",
     ),
     "cross_orientation": Protocol(
@@ -289,7 +292,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 "1",
             )
         },
-        defaults={"contrast": 0.4},
+        defaults={"contrast": 0.4} | FEW_PHASES,
         source="DeAngelis et al. (1992), Journal of Neurophysiology 68: 144-163",
     ),
     "surround": Protocol(
@@ -308,6 +311,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 "1",
             )
         },
+        defaults=FEW_PHASES,
         source="Knierim & van Essen (1992), Journal of Neurophysiology 67: 961-980",
     ),
 }
