@@ -159,6 +159,18 @@ def test_results_are_saved_and_read_back_identical(closed_form, tmp_path):
         xr.testing.assert_identical(open_result(save_result(result, tmp_path / "r.nc")), result)
 
 
+def test_axes_of_named_experiments_are_where_they_are_asked_to_be(closed_form):
+    twin = closed_form.condition()
+    size = insilico.EXPERIMENTS["size_tuning"](twin, [0], n_point=3, low=2.0, high=8.0)
+    np.testing.assert_allclose(size.radius, [2, 4, 8])
+    turns = insilico.EXPERIMENTS["orientation_tuning"](twin, [0], n_point=4)
+    np.testing.assert_allclose(turns.orientation, [0, 45, 90, 135])
+    contrast = insilico.EXPERIMENTS["contrast_tuning"](twin, [0], n_point=4, low=0.1, contrast=0.4)
+    np.testing.assert_allclose(contrast.contrast, [0, 0.1, 0.2, 0.4])
+    # Where apertures leave the screen is said: (11, 9) in 24 x 20 pixels, about.
+    assert float(size.radius_on_screen[0]) == pytest.approx(9.5, abs=1)
+
+
 def test_neurons_that_nothing_moves_are_kept_and_marked(closed_form):
     twin = closed_form.condition()
     for name in ("orientation_tuning", "size_tuning", "contrast_tuning"):

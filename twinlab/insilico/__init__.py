@@ -41,9 +41,9 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "receptive_field": measure_receptive_field,
     "sta": measure_twin_sta,
     "tuning": measure_orientation_tuning,
+    "mei": synthesize_mei,
     "preferences": measure_preferences,
     **TUNING_EXPERIMENTS,
-    "mei": synthesize_mei,
 }
 
 __all__ = [

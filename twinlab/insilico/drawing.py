@@ -77,15 +77,15 @@ def draw_gratings(
     n = max(len(np.atleast_1d(value)) for value in parameters.values())
     values = {
         name: torch.as_tensor(
-            np.broadcast_to(np.asarray(parameters.get(name, default), float), (n,)).copy(),
-            device=device,
+            np.broadcast_to(np.asarray(parameters.get(name, default), float), (n,)).copy()
         )
         for name, default in DEFAULTS.items()
     }
-    time = torch.arange(n_frame, device=device, dtype=torch.float64) / (spec.frame_rate or 1.0)
+    # Angles are taken along each side in double precision; only pixels are of the device.
+    time = torch.arange(n_frame, dtype=torch.float64) / (spec.frame_rate or 1.0)
     moved = 2 * torch.pi * values["temporal_frequency"][:, None] * time
-    dx = torch.arange(spec.width, device=device, dtype=torch.float64) - values["x"][:, None]
-    dy = torch.arange(spec.height, device=device, dtype=torch.float64) - values["y"][:, None]
+    dx = torch.arange(spec.width, dtype=torch.float64) - values["x"][:, None]
+    dy = torch.arange(spec.height, dtype=torch.float64) - values["y"][:, None]
 
     def wave(turn: Tensor, phase: Tensor, contrast: Tensor) -> Tensor:
         """Carrier of every image and frame, (n, frame, y, x)."""
@@ -97,14 +97,16 @@ def draw_gratings(
         # cos(a + b) as a product of two vectors a side: no cosine of every pixel is taken.
         rows = torch.stack([along_y.cos(), -along_y.sin()], -1) * contrast[:, None, None, None]
         columns = torch.stack([along_x.cos(), along_x.sin()], -2)
-        return rows.float() @ columns.float()
+        return rows.float().to(device) @ columns.float().to(device)
 
     seen = wave(values["orientation"], values["phase"], values["contrast"])
     if (values["mask_contrast"] > 0).any():
         turned = values["orientation"] + values["mask_orientation"]
         seen = seen + wave(turned, values["mask_phase"], values["mask_contrast"])
     if torch.isfinite(values["radius"]).any():
-        distance = torch.hypot(dx[:, None, :], dy[:, :, None]).float()[:, None]
+        distance = torch.hypot(
+            dx.float().to(device)[:, None, None, :], dy.float().to(device)[:, None, :, None]
+        )
         inside = _aperture(distance, values["radius"])
         seen = seen * inside
         if (values["surround_contrast"] > 0).any():
@@ -119,7 +121,7 @@ def draw_gratings(
 
 def _aperture(distance: Tensor, radius: Tensor) -> Tensor:
     """1 inside, 0 outside, falling linearly over the pixel at the edge; radius 0 is nothing."""
-    radius = radius.float()[:, None, None, None]
+    radius = radius.float().to(distance.device)[:, None, None, None]
     return (radius + 0.5 - distance).clamp(0, 1) * (radius > 0)
 
 

@@ -175,15 +175,16 @@ def show_grid(
 
 def _first_over_phase(cycles: Tensor, phase: np.ndarray) -> Tensor:
     """Amplitude of the first harmonic of (voice, n, phase, ...) over evenly spaced phases."""
-    wave = torch.as_tensor(np.exp(-1j * np.deg2rad(phase)), device=cycles.device)
+    wave = torch.as_tensor(np.exp(-1j * np.deg2rad(phase)), dtype=torch.complex64)
+    wave = wave.to(cycles.device)
     return 2 * (cycles.movedim(2, -1) * wave).mean(-1).abs()
 
 
 def _first_over_time(rates: Tensor, frequency: np.ndarray, start_s: float, rate: float) -> Tensor:
     """Amplitude at each stimulus' temporal frequency of (voice, stimulus, ..., frame)."""
-    time = start_s + torch.arange(rates.shape[-1], device=rates.device) / rate
-    turn = 2 * torch.pi * torch.as_tensor(frequency, device=rates.device)[:, None]
-    wave = torch.exp(-1j * turn * time)
+    time = start_s + np.arange(rates.shape[-1]) / rate
+    turns = np.exp(-2j * np.pi * np.outer(frequency, time)).astype(np.complex64)
+    wave = torch.as_tensor(turns, device=rates.device)
     wave = wave.reshape(len(frequency), *[1] * (rates.ndim - 3), len(time))
     away = rates - rates.mean(-1, keepdim=True)
     return 2 * (away * wave).mean(-1).abs()
