@@ -44,11 +44,11 @@ def _kinds(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any annotation
 
 def describe_experiments() -> list[str]:
     """Each experiment's name, first line, and settings with their defaults."""
-    lines = []
+    lines, width = [], max(map(len, EXPERIMENTS))
     for name, function in EXPERIMENTS.items():
         summary = (inspect.getdoc(function) or "").splitlines()[0]
         settings = ", ".join(f"{key}={value}" for key, (_, value) in settings_of(function).items())
-        lines += [f"{name:<18} {summary}", f"{'':<18} {settings}"]
+        lines += [f"{name:<{width}} {summary}", f"{'':<{width}} {settings}"]
     return lines
 
 

@@ -18,12 +18,15 @@ from twinlab.insilico.constraints import (
 )
 from twinlab.insilico.controls import cross_examine, find_mask
 from twinlab.insilico.controversial import synthesize_controversial
+from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
 from twinlab.insilico.discriminating import cluster_by_stimuli
 from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
 from twinlab.insilico.eigendistortions import measure_eigendistortions
+from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distributions
 from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.metamers import synthesize_metamer
+from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS
 from twinlab.insilico.objectives import (
     add_objectives,
     excite,
@@ -33,7 +36,10 @@ from twinlab.insilico.objectives import (
     suppress,
     tolerate_shifts,
 )
+from twinlab.insilico.parametric import measure_tuning
+from twinlab.insilico.preferences import measure_preferences
 from twinlab.insilico.priors import blur_gradient, weigh_frequencies
+from twinlab.insilico.protocols import PROTOCOLS
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -41,12 +47,20 @@ from twinlab.insilico.receptive_field import (
     measure_sta,
     measure_twin_sta,
 )
-from twinlab.insilico.synthesis import optimize_stimuli
-from twinlab.insilico.tuning import (
+from twinlab.insilico.selectivity import (
+    circular_variance,
+    cross_orientation_suppression,
+    direction_index,
     direction_selectivity,
-    measure_orientation_tuning,
+    half_width,
+    modulation_ratio,
+    orientation_index,
     orientation_selectivity,
+    preferred_angle,
+    suppression_index,
 )
+from twinlab.insilico.synthesis import optimize_stimuli
+from twinlab.insilico.tuning import measure_orientation_tuning
 
 EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "receptive_field": measure_receptive_field,
@@ -58,6 +72,8 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "ring": synthesize_ring,
     "clusters": cluster_by_stimuli,
     "iso_response": measure_iso_response,
+    "preferences": measure_preferences,
+    **TUNING_EXPERIMENTS,
 }
 
 __all__ = [
@@ -70,9 +86,27 @@ __all__ = [
     "measure_sta",
     "measure_twin_sta",
     # tuning
-    "direction_selectivity",
+    "PROTOCOLS",
     "measure_orientation_tuning",
+    "measure_preferences",
+    "measure_tuning",
+    # indices of tuning
+    "circular_variance",
+    "cross_orientation_suppression",
+    "direction_index",
+    "direction_selectivity",
+    "half_width",
+    "modulation_ratio",
+    "orientation_index",
     "orientation_selectivity",
+    "preferred_angle",
+    "suppression_index",
+    # fits, intervals, distributions
+    "CURVES",
+    "bootstrap_tuning",
+    "compare_tuning_distributions",
+    "evaluate_curve",
+    "fit_curve",
     # optimal stimuli
     "cluster_by_stimuli",
     "cross_examine",

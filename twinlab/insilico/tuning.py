@@ -1,4 +1,4 @@
-"""Tuning to gratings: orientation, spatial frequency, phase; and indices of selectivity."""
+"""Tuning to full-field gratings of every orientation, spatial frequency and phase."""
 
 from __future__ import annotations
 
@@ -15,73 +15,16 @@ from twinlab.insilico.responses import (
     provenance,
     rates_of_batches,
 )
+from twinlab.insilico.selectivity import FLAT, vector_sum
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
 from twinlab.stimuli import make_gratings
 from twinlab.twins import ConditionedTwin
 
-__all__ = [
-    "direction_selectivity",
-    "measure_orientation_tuning",
-    "orientation_selectivity",
-]
+__all__ = ["measure_orientation_tuning"]
 
 # Share of a neuron's largest rate below which a difference from blank is rounding.
 ROUNDING = 1e-5
-
-
-def orientation_selectivity(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
-    r"""Global orientation selectivity index (one minus the circular variance).
-
-    .. math:: \mathrm{OSI} = \frac{|\sum_\theta R(\theta) e^{2 i \theta}|}{\sum_\theta R(\theta)}
-
-    Parameters
-    ----------
-    curve : ndarray of shape (..., n_angle)
-        Response at each angle, not negative.
-    angle_deg : ndarray of shape (n_angle,)
-        Evenly spaced over 180 degrees (orientations) or 360 degrees (directions).
-
-    Returns
-    -------
-    ndarray of shape (...)
-        1 for a response to one orientation alone, 0 for a flat curve; NaN where the summed
-        response is 0.
-
-    References
-    ----------
-    Ringach, Shapley & Hawken (2002), Journal of Neuroscience 22: 5639-5651.
-
-    """
-    return np.abs(_resultant(curve, 2 * np.asarray(angle_deg)))
-
-
-def direction_selectivity(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
-    r"""Global direction selectivity index, :math:`|\sum R e^{i\theta}| / \sum R`.
-
-    Parameters
-    ----------
-    curve : ndarray of shape (..., n_angle)
-        Response at each direction, not negative.
-    angle_deg : ndarray of shape (n_angle,)
-        Evenly spaced over 360 degrees.
-
-    Returns
-    -------
-    ndarray of shape (...)
-        1 for a response to one direction alone, 0 where opposite directions respond alike;
-        NaN where the summed response is 0.
-
-    """
-    return np.abs(_resultant(curve, np.asarray(angle_deg)))
-
-
-def _resultant(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
-    """Vector sum over angles, as a share of the summed response."""
-    curve = np.asarray(curve, np.float64)
-    total = curve.sum(-1)
-    vector = curve @ np.exp(1j * np.deg2rad(angle_deg))
-    return vector * (1 / np.where(total > 0, total, np.nan))
 
 
 def measure_orientation_tuning(
@@ -249,9 +192,9 @@ def _summarise(
     peak = evoked[each, best_orientation, best_frequency]
     undefined = np.where(peak > 0, 1.0, np.nan)
     curve = evoked[each, :, best_frequency]
-    vector = _resultant(curve, 2 * orientation)
+    vector = vector_sum(curve, 2 * orientation)
     # A flat curve has no preferred orientation; what is left of its vector is rounding.
-    angle = np.where(np.abs(vector) > ROUNDING, np.rad2deg(np.angle(vector)) / 2 % 180, np.nan)
+    angle = np.where(np.abs(vector) > FLAT, np.rad2deg(np.angle(vector)) / 2 % 180, np.nan)
 
     rate, by_orientation = {"units": "rate"}, ("neuron", "orientation")
     return {

@@ -30,6 +30,12 @@ from twinlab.plots.neurons import (
 from twinlab.plots.overview import PLOTS, plot_result
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
+from twinlab.plots.tuning import (
+    plot_tuning_comparison,
+    plot_tuning_curve,
+    plot_tuning_distribution,
+    plot_tuning_map,
+)
 
 __all__ = [
     # pixels
@@ -43,12 +49,16 @@ __all__ = [
     "plot_history",
     "plot_learning_curve",
     "plot_tuning",
+    "plot_tuning_comparison",
+    "plot_tuning_curve",
+    "plot_tuning_distribution",
     "plot_tuning_grid",
     # models compared
     "plot_controversial",
     "plot_eigendistortions",
     "plot_iso_response",
     "plot_metamer",
+    "plot_tuning_map",
     # neurons
     "plot_map",
     "plot_mei_comparison",

@@ -19,6 +19,13 @@ from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
 from twinlab.plots.style import styled
+from twinlab.plots.tuning import (
+    INDICES,
+    plot_tuning_comparison,
+    plot_tuning_curve,
+    plot_tuning_distribution,
+    plot_tuning_map,
+)
 from twinlab.schema import InputError
 
 __all__ = ["PLOTS", "plot_result"]
@@ -67,6 +74,27 @@ def _iso_responses(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_iso_response(one, size=(220, 220)) for one in _each(result)])
 
 
+def _parametric(result: xr.Dataset) -> hv.Layout:
+    """Curves of the first neurons, maps where there is room, and the population's index."""
+    small = (240, 150)
+    neurons = _each(result)
+    grid = result["evoked"].ndim > 2 if "evoked" in result else False
+    panels: list[hv.Dimensioned] = []
+    if "curve" in result or not grid:
+        panels += [plot_tuning_curve(one, size=small) for one in neurons]
+    if grid and (not panels or len(neurons) <= COLUMNS):
+        panels += [plot_tuning_map(one, size=small) for one in neurons]
+    index = INDICES.get(str(result.attrs.get("experiment", "")), "")
+    if index in result and result.sizes.get("neuron", 1) > N_SHOWN:
+        panels.append(plot_tuning_distribution(result, index, size=small))
+    return _rows(panels)
+
+
+def _preferences(result: xr.Dataset) -> hv.Layout:
+    names = [name for name in result.data_vars if result[name].dims == ("neuron",)]
+    return _rows([plot_tuning_distribution(result, str(name), size=(240, 150)) for name in names])
+
+
 # What `twinlab show` draws, by the name of the experiment that made the result.
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
@@ -77,6 +105,11 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "metamer": plot_metamer,
     "eigendistortions": plot_eigendistortions,
     "iso_response": _iso_responses,
+    "preferences": _preferences,
+    "parametric_tuning": _parametric,
+    "position_tuning": _parametric,
+    **dict.fromkeys(INDICES, _parametric),
+    "tuning_comparison": plot_tuning_comparison,
     "score": plot_scores,
     "fit": plot_history,
     "calibration": plot_calibration,
