@@ -1,4 +1,4 @@
-"""Experiments on a twin: receptive fields, tuning curves, most exciting inputs.
+"""Experiments on a twin: receptive fields, attribution, tuning curves, most exciting inputs.
 
 An experiment takes a conditioned twin, the positions of some neurons (all where None) and
 settings, and returns a Dataset along `neuron` that says how it was made.
@@ -8,8 +8,13 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from twinlab.insilico.agreement import compare_fields
+from twinlab.insilico.attribution import measure_integrated_gradients, measure_occlusion
+from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
 from twinlab.insilico.mei import synthesize_mei
+from twinlab.insilico.quadratic import estimate_gqm, measure_gqm, measure_twin_gqm
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -26,6 +31,11 @@ from twinlab.insilico.tuning import (
 EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "receptive_field": measure_receptive_field,
     "sta": measure_twin_sta,
+    "stc": measure_twin_stc,
+    "gqm": measure_twin_gqm,
+    "integrated_gradients": measure_integrated_gradients,
+    "occlusion": measure_occlusion,
+    "bubbles": measure_bubbles,
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
 }
@@ -35,10 +45,22 @@ __all__ = [
     "EXPERIMENTS",
     # receptive fields
     "RIDGE_GRID",
+    "compare_fields",
+    "estimate_gqm",
     "estimate_receptive_field",
+    "estimate_stc",
+    "measure_gqm",
     "measure_receptive_field",
     "measure_sta",
+    "measure_stc",
+    "measure_twin_gqm",
     "measure_twin_sta",
+    "measure_twin_stc",
+    # what matters in an image
+    "estimate_bubbles",
+    "measure_bubbles",
+    "measure_integrated_gradients",
+    "measure_occlusion",
     # tuning
     "direction_selectivity",
     "measure_orientation_tuning",
