@@ -71,7 +71,9 @@ def test_shares_add_up_across_kinks():
     spec = StimulusSpec(1, 16, 20, mean=110.0, std=55.0)
     twin = wrap_callable(rate, spec, 4).condition()
     found = insilico.measure_integrated_gradients(twin, n_image=5)
-    assert np.nanmax(np.abs(found.completeness_error)) < 1e-4
+    # of a smaller difference, float32 rounds off more than that
+    large = np.abs(found.response - found.blank_response) > 1
+    assert np.abs(found.completeness_error.where(large)).max() < 1e-4
     rough = insilico.measure_integrated_gradients(twin, n_image=5, tolerance=10.0)
     assert np.nanmax(np.abs(rough.completeness_error)) > 1e-4
 
@@ -134,7 +136,6 @@ def test_bubbles_find_the_patch_that_is_read(patch_reader):
     assert patch[y, x] == 1
     inside, outside = z[patch == 1], z[patch == 0]
     area = mannwhitneyu(inside, outside).statistic / len(inside) / len(outside)  # under the ROC
-    print(area, z.max(), found.threshold.values)
     assert area > 0.99
     assert z.max() > 5 * found.threshold[0, 0]
     assert found.valid.values.tolist() == [1, 0]

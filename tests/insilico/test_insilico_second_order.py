@@ -10,6 +10,7 @@ from twinlab.schema import InputError, open_result, save_result
 from twinlab.stimuli import gabor_patches
 
 SIDE = 12
+SHUFFLES = {"n_shuffle": 39, "level": 0.05}
 
 
 def quadrature(height=20, width=20, x=9.0, y=10.0, size=3.0):
@@ -55,7 +56,7 @@ def test_linear_nonlinear_neurons_have_nothing_beyond_their_average(curve):
     filters = np.random.default_rng(2).standard_normal((64, 20))
     filters /= np.linalg.norm(filters, axis=0)
     response = np.random.default_rng(1).poisson(curve(0.8 * stimulus @ filters))
-    found = insilico.estimate_stc(stimulus, response, n_shuffle=39)
+    found = insilico.estimate_stc(stimulus, response, **SHUFFLES)
     assert (found["sta_p"] < 0.05).all()
     match = (found["sta"] * filters.T).sum(1) / np.linalg.norm(found["sta"], axis=1)
     assert match.min() > 0.9
@@ -66,7 +67,7 @@ def test_linear_nonlinear_neurons_have_nothing_beyond_their_average(curve):
 def test_chance_finds_an_axis_no_oftener_than_its_level():
     stimulus = noise(2000, 40)
     response = np.random.default_rng(3).poisson(1.0, size=(2000, 40))
-    found = insilico.estimate_stc(stimulus, response, n_shuffle=39)
+    found = insilico.estimate_stc(stimulus, response, **SHUFFLES)
     # more than 6 of 40 at a level of 0.05 have a probability of 0.003
     assert (found["n_excitatory"] + found["n_suppressive"] > 0).sum() <= 6
     assert (found["sta_p"] <= 0.05).sum() <= 6
@@ -105,7 +106,10 @@ def test_the_quadratic_model_finds_its_filters_and_eigenvalues(quadratic):
 
 
 def test_with_trials_enough_the_closed_form_is_the_whole_model():
-    stimulus, basis = noise(200_000, 6), np.linalg.qr(np.random.default_rng(2).normal(size=(6, 6)))[0]
+    stimulus, basis = (
+        noise(200_000, 6),
+        np.linalg.qr(np.random.default_rng(2).normal(size=(6, 6)))[0],
+    )
     form = 0.15 * np.outer(basis[0], basis[0]) - 0.2 * np.outer(basis[1], basis[1])
     linear = 0.4 * basis[2]
     drive = ((stimulus @ form) * stimulus).sum(1) + stimulus @ linear - 0.5
@@ -122,7 +126,9 @@ def test_the_closed_form_is_that_of_the_fitted_twin(quadratic):
     # that of the twin is in standard deviations of the pixels
     value = solved.filters.detach()[0, 1:].flatten(1).norm(dim=1).square() / solved.spec.std**2
     np.testing.assert_allclose(found["eigenvalue"][0, [0, -1]] * [1, -1], value, rtol=1e-3)
-    for name, filter_ in zip(("linear", "excitatory", "suppressive"), solved.filters[0], strict=True):
+    for name, filter_ in zip(
+        ("linear", "excitatory", "suppressive"), solved.filters[0], strict=True
+    ):
         field = found[name][0].reshape(-1)
         filter_ = filter_.detach().numpy().ravel()
         cosine = field @ filter_ / np.linalg.norm(field) / np.linalg.norm(filter_)
@@ -133,8 +139,10 @@ def test_a_model_without_quadratic_form_is_the_average():
     stimulus, (filter_, _) = noise(20_000, 64), quadrature(8, 8, 3.5, 3.5, 1.5)
     response = drawn(np.exp(0.6 * stimulus @ filter_))
     model = insilico.estimate_gqm(stimulus, response)
-    average = insilico.estimate_stc(stimulus, response, n_shuffle=39)
-    assert np.abs(model["eigenvalue"]).max() < 0.12  # half of 2 sqrt(p / n) and the tail of weights
+    average = insilico.estimate_stc(stimulus, response, **SHUFFLES)
+    assert (
+        np.abs(model["eigenvalue"]).max() < 0.12
+    )  # half of 2 sqrt(p / n) and the tail of weights
     cosine = model["linear"][0] @ average["sta"][0]
     cosine /= np.linalg.norm(model["linear"][0]) * np.linalg.norm(average["sta"][0])
     assert cosine > 0.98
@@ -143,7 +151,7 @@ def test_a_model_without_quadratic_form_is_the_average():
 
 def test_covariance_tells_what_excites_from_what_suppresses(quadratic):
     _, (linear, excite, suppress), recording = quadratic
-    found = insilico.estimate_stc(*arrays(recording), n_shuffle=39)
+    found = insilico.estimate_stc(*arrays(recording), **SHUFFLES)
     assert (found["n_excitatory"][0], found["n_suppressive"][0]) == (1, 1)
     assert abs(found["excitatory"][0, 0] @ excite) > 0.9
     assert abs(found["suppressive"][0, 0] @ suppress) > 0.9
@@ -156,7 +164,7 @@ def test_correlated_stimuli_are_whitened():
     stimulus = white @ mix.T.astype(np.float32)
     drive = stimulus @ pair.T
     found = insilico.estimate_stc(
-        stimulus, drawn(((drive / drive.std(0)) ** 2).sum(1)), n_shuffle=39
+        stimulus, drawn(((drive / drive.std(0)) ** 2).sum(1)), **SHUFFLES
     )
     assert found["n_excitatory"][0] == 2
     assert subspace_cosines(found["excitatory"][0, :2], pair).min() > 0.93
@@ -164,7 +172,7 @@ def test_correlated_stimuli_are_whitened():
 
 def test_the_axes_of_a_twin_are_its_quadrature_pair(closed_form):
     twin = closed_form.condition()
-    stc = insilico.measure_twin_stc(twin, [0, 1, 2, 3], n_image=8000, n_shuffle=39)
+    stc = insilico.measure_twin_stc(twin, [0, 1, 2, 3], n_image=8000, **SHUFFLES)
     assert stc.n_excitatory.values[:2].tolist() == [0, 2]
     assert stc.valid.values.tolist() == [1, 1, 0, 0]
     assert np.isnan(stc.eigenvalue[2:]).all()
@@ -172,7 +180,7 @@ def test_the_axes_of_a_twin_are_its_quadrature_pair(closed_form):
     assert np.isfinite(axes).sum() == 2 * 16 * 16
     pair = closed_form.truth["filters"][1].reshape(2, -1)
     assert subspace_cosines(np.nan_to_num(axes).reshape(2, -1), pair).min() > 0.93
-    again = insilico.measure_twin_stc(twin, [1], n_image=8000, n_shuffle=39)
+    again = insilico.measure_twin_stc(twin, [1], n_image=8000, **SHUFFLES)
     xr.testing.assert_allclose(stc.isel(neuron=[1]), again, rtol=1e-3, atol=1e-4)
 
 
@@ -194,13 +202,12 @@ def noise_recording(closed_form):
 
 def test_recorded_axes_agree_with_the_twins(noise_recording, closed_form):
     recorded = insilico.measure_stc(
-        noise_recording, [1, 3], window=14, kept_variance=1.0, n_shuffle=39
+        noise_recording, [1, 3], window=14, kept_variance=1.0, **SHUFFLES
     )
     assert recorded.n_excitatory.values[0] == 2
     assert recorded.valid.values.tolist() == [1, 0]
     pair = closed_form.truth["filters"][1].reshape(2, -1)
     axes = np.nan_to_num(recorded.excitatory.values[0, :2, 0]).reshape(2, -1)
-    print(subspace_cosines(axes, pair))
     assert subspace_cosines(axes, pair).min() > 0.9
     gqm = insilico.measure_gqm(noise_recording, [1], window=12, kept_variance=1.0)
     axes = np.nan_to_num(gqm.excitatory.values[0, :2, 0]).reshape(2, -1)
@@ -257,7 +264,7 @@ def test_wrong_requests_are_told_what_is_right(closed_form, noise_recording):
             estimate(stimulus, response, kept_variance=1.5)
         with pytest.raises(InputError, match="`max_filter` must be at least 1.* but got 0"):
             estimate(stimulus, response, max_filter=0)
-    with pytest.raises(InputError, match="`n_shuffle` must be at least 39, .* but got 20"):
+    with pytest.raises(InputError, match="`n_shuffle` must be at least 99, .* but got 20"):
         insilico.measure_twin_stc(twin, n_shuffle=20)
     with pytest.raises(InputError, match="must not be negative, but the smallest is -1"):
         insilico.estimate_gqm(stimulus, -response)
@@ -285,4 +292,4 @@ def test_a_shuffle_can_be_stopped():
             super().report(fraction, message, preview)
 
     with pytest.raises(Cancelled):
-        insilico.estimate_stc(noise(500, 9), drawn(np.ones(500)), n_shuffle=39, job=Stop())
+        insilico.estimate_stc(noise(500, 9), drawn(np.ones(500)), job=Stop(), **SHUFFLES)

@@ -189,14 +189,10 @@ def _integrate(
         neuron, image = np.divmod(now[:, 0].astype(int), n_image)
         start, length = now[:, 1], now[:, 2]
 
-        def at(share: np.ndarray, chosen: np.ndarray) -> Tensor:
-            contrast = images[torch.as_tensor(chosen, device=images.device)] - grey
-            moved = torch.as_tensor(share, dtype=torch.float32, device=images.device)
-            return grey + moved.view(-1, 1, 1, 1) * contrast
-
         share = (start[:, None] + length[:, None] * node).ravel()
         _, gradient = value_and_gradient(
-            twin.paired(np.repeat(positions[neuron], NODES)), at(share, np.repeat(image, NODES))
+            twin.paired(np.repeat(positions[neuron], NODES)),
+            _from_grey(images, grey, share, np.repeat(image, NODES)),
         )
         rule = torch.as_tensor(weight, dtype=torch.float32, device=gradient.device)
         mean = torch.einsum("snchw,n->schw", gradient.unflatten(0, (len(now), NODES)), rule)
@@ -213,18 +209,21 @@ def _integrate(
         if not len(halved):
             continue
         middle = start[halved] + length[halved] / 2
-        between = paired_rates(
-            twin,
-            positions[neuron[halved]],
-            lambda part, m=middle, i=image[halved], at=at: at(m[part], i[part]),
-            batch_size,
-        )
+        points = _from_grey(images, grey, middle, image[halved])
+        between = paired_rates(twin, positions[neuron[halved]], points.__getitem__, batch_size)
         before, after = now[halved].copy(), now[halved].copy()
         before[:, 2] /= 2
         after[:, 2] /= 2
         after[:, 1] = middle
         before[:, 4] = after[:, 3] = between
         todo = np.concatenate([todo, before, after])
+
+
+def _from_grey(images: Tensor, grey: float, share: np.ndarray, chosen: np.ndarray) -> Tensor:
+    """Images a share of the way from grey to those chosen."""
+    contrast = images[torch.as_tensor(chosen, device=images.device)] - grey
+    moved = torch.as_tensor(share, dtype=torch.float32, device=images.device)
+    return grey + moved.view(-1, 1, 1, 1) * contrast
 
 
 def measure_occlusion(

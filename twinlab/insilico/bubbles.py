@@ -219,7 +219,7 @@ def measure_bubbles(
             "z": (z, "correlation of rate and opening, z", "1"),
             "threshold": (threshold, "magnitude of z by chance", "1"),
         },
-        valid=np.isfinite(threshold).any(1),
+        valid=np.asarray(np.isfinite(threshold).any(1)),
         experiment="bubbles",
         seed=seed,
         settings={

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
@@ -24,7 +26,9 @@ from twinlab.twins import ConditionedTwin
 __all__ = ["estimate_stc", "measure_stc", "measure_twin_stc"]
 
 FIELDS = ("sta", "excitatory", "suppressive")
-SOURCE = "Rust et al. (2005), Neuron 46: 945-956; Schwartz et al. (2006), Journal of Vision 6(4): 13"
+SOURCE = (
+    "Rust et al. (2005), Neuron 46: 945-956; Schwartz et al. (2006), Journal of Vision 6(4): 13"
+)
 
 
 def estimate_stc(
@@ -33,8 +37,8 @@ def estimate_stc(
     *,
     max_filter: int = 4,
     kept_variance: float = 1.0,
-    n_shuffle: int = 50,
-    level: float = 0.05,
+    n_shuffle: int = 100,
+    level: float = 0.02,
     seed: int = 0,
     job: Job | None = None,
 ) -> dict[str, np.ndarray]:
@@ -225,8 +229,8 @@ def measure_stc(
     window: int = 16,
     max_filter: int = 4,
     kept_variance: float = 0.95,
-    n_shuffle: int = 50,
-    level: float = 0.05,
+    n_shuffle: int = 100,
+    level: float = 0.02,
     seed: int = 0,
     job: Job | None = None,
 ) -> xr.Dataset:
@@ -269,7 +273,7 @@ def measure_stc(
     _check(max_filter, n_shuffle, level)
     job = job or Job()
     shown = shown_in_recording(recording, neurons)
-    settings = {
+    settings: dict[str, Any] = {
         "window": window,
         "max_filter": max_filter,
         "kept_variance": kept_variance,
@@ -294,8 +298,8 @@ def measure_twin_stc(
     contrast: float = 1.0,
     window: int = 16,
     max_filter: int = 4,
-    n_shuffle: int = 50,
-    level: float = 0.05,
+    n_shuffle: int = 100,
+    level: float = 0.02,
     seed: int = 0,
     batch_size: int = 64,
     job: Job | None = None,
@@ -356,7 +360,7 @@ def measure_twin_stc(
         batch_size=batch_size,
         job=job.part(0.0, 0.3),
     )
-    settings = {
+    settings: dict[str, Any] = {
         "window": window,
         "max_filter": max_filter,
         "n_shuffle": n_shuffle,
@@ -373,11 +377,11 @@ def measure_twin_stc(
     )
 
 
-def _estimate(shown: Shown, *, window: int, job: Job, **settings: float) -> xr.Dataset:
+def _estimate(shown: Shown, *, window: int, job: Job, **settings: Any) -> xr.Dataset:
     """Labelled axes of every neuron, each within its window."""
 
     def estimate(x: np.ndarray, y: np.ndarray, part: Job) -> dict[str, np.ndarray]:
-        return estimate_stc(x, y, job=part, **settings)  # type: ignore[arg-type]
+        return estimate_stc(x, y, job=part, **settings)
 
     found = estimate_in_windows(estimate, shown, window, FIELDS, job)
     pixels, count = ("channel", "y", "x"), "1"

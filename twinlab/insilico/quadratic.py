@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
@@ -173,7 +175,11 @@ def measure_gqm(
     _check(max_filter)
     job = job or Job()
     shown = shown_in_recording(recording, neurons)
-    settings = {"window": window, "max_filter": max_filter, "kept_variance": kept_variance}
+    settings: dict[str, Any] = {
+        "window": window,
+        "max_filter": max_filter,
+        "kept_variance": kept_variance,
+    }
     return make_result(
         _estimate(shown, job=job, **settings),
         experiment="gqm",

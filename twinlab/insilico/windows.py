@@ -150,7 +150,9 @@ def estimate_in_windows(
             (neuron + 1) / response.shape[1],
             f"neuron {neuron + 1} of {response.shape[1]}",
         )
-        middle = np.nan_to_num(center[neuron, ::-1], nan=(np.array(shape[1:]) - 1) / 2)
+        # one that looks nowhere does not vary either; any window will do
+        looks = center[neuron, ::-1]
+        middle = np.where(np.isfinite(looks), looks, (np.array(shape[1:]) - 1) / 2)
         corner = np.clip(np.rint(middle - (size - 1) / 2), 0, shape[1:] - size).astype(int)
         inside = tuple(slice(low, low + n) for low, n in zip(corner, size, strict=True))
         answer = response[:, neuron]

@@ -7,6 +7,12 @@ see nothing but xarray, and set no style outside the element they return.
 
 from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.fields import (
+    plot_attribution,
+    plot_axes,
+    plot_field_comparison,
+    plot_spectrum,
+)
 from twinlab.plots.images import (
     plot_gallery,
     plot_image,
@@ -26,6 +32,9 @@ from twinlab.plots.truth import plot_truth
 
 __all__ = [
     # pixels
+    "plot_attribution",
+    "plot_axes",
+    "plot_field_comparison",
     "plot_gallery",
     "plot_image",
     "plot_mei",
@@ -34,6 +43,7 @@ __all__ = [
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",
+    "plot_spectrum",
     "plot_tuning",
     "plot_tuning_grid",
     # neurons
