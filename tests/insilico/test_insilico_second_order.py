@@ -195,7 +195,7 @@ def test_the_quadratic_model_of_a_twin_and_its_way_to_disk(closed_form, tmp_path
 
 @pytest.fixture(scope="module")
 def noise_recording(closed_form):
-    """Poisson counts of the five neurons to 5,000 noise images, half of them shown twice."""
+    """Poisson counts of the five neurons to 5,000 noise images."""
     images = noise(5000, 480).reshape(-1, 1, 20, 24) * 55 + 110
     return simulation.record_twin(closed_form, images, n_validation=100, n_test=0)
 

@@ -13,6 +13,7 @@ from twinlab.insilico.attribution import measure_integrated_gradients, measure_o
 from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
 from twinlab.insilico.controls import cross_examine, find_mask
 from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
+from twinlab.insilico.glm import estimate_lnp, measure_lnp, measure_twin_lnp
 from twinlab.insilico.mei import synthesize_mei
 from twinlab.insilico.quadratic import estimate_gqm, measure_gqm, measure_twin_gqm
 from twinlab.insilico.receptive_field import (
@@ -33,6 +34,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "sta": measure_twin_sta,
     "stc": measure_twin_stc,
     "gqm": measure_twin_gqm,
+    "lnp": measure_twin_lnp,
     "integrated_gradients": measure_integrated_gradients,
     "occlusion": measure_occlusion,
     "bubbles": measure_bubbles,
@@ -47,13 +49,16 @@ __all__ = [
     "RIDGE_GRID",
     "compare_fields",
     "estimate_gqm",
+    "estimate_lnp",
     "estimate_receptive_field",
     "estimate_stc",
     "measure_gqm",
+    "measure_lnp",
     "measure_receptive_field",
     "measure_sta",
     "measure_stc",
     "measure_twin_gqm",
+    "measure_twin_lnp",
     "measure_twin_sta",
     "measure_twin_stc",
     # what matters in an image

@@ -21,15 +21,15 @@ def compare_fields(recorded: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     ----------
     recorded, twin : xarray.Dataset
         Results with `receptive_field` (neuron, channel, y, x): of `measure_sta`,
-        `measure_twin_sta` or `measure_receptive_field`. Neurons are matched by session and
-        identity; those that only one has are left out.
+        `measure_twin_sta`, `measure_lnp`, `measure_receptive_field` and their like. Neurons
+        are matched by session and identity; those that only one has are left out.
 
     Returns
     -------
     xarray.Dataset
-        Along the neurons of both, in the order of `recorded`: `correlation`, over all pixels;
-        `recorded_field` and `twin_field` (channel, y, x), each in its own units; `valid` 0
-        where a field is undefined or flat, and the correlation NaN.
+        Along the neurons of both, in the order of `recorded`: `correlation`, over the pixels
+        of which both have a value; `recorded_field` and `twin_field` (channel, y, x), each in
+        its own units; `valid` 0 where a field is undefined or flat, and the correlation NaN.
 
     Raises
     ------
@@ -64,8 +64,7 @@ def compare_fields(recorded: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
         "recorded_field": recorded.receptive_field.isel(neuron=own),
         "twin_field": twin.receptive_field.isel(neuron=other),
     }
-    a, b = (_standardised(field.values) for field in fields.values())
-    correlation = (a * b).mean(1)
+    correlation = _correlations(*(field.values for field in fields.values()))
     labels = recorded.drop_vars(list(recorded.data_vars)).isel(neuron=own)
     result = labels.assign(
         correlation=(
@@ -109,9 +108,12 @@ def _names(result: xr.Dataset) -> list[tuple[str, str]]:
     return [(str(session), str(neuron)) for session, neuron in pairs]
 
 
-def _standardised(fields: np.ndarray) -> np.ndarray:
-    """Fields (neuron, pixel) of mean 0 and variance 1; NaN where flat or undefined."""
-    flat = fields.reshape(len(fields), -1).astype(np.float64)
-    flat = flat - flat.mean(1, keepdims=True)
-    spread = flat.std(1, keepdims=True)
-    return flat / np.where(spread > 0, spread, np.nan)
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlation of fields (neuron, ...) by neuron; NaN where one is flat or undefined."""
+    fields = np.stack([first, second]).reshape(2, len(first), -1).astype(np.float64)
+    fields = np.where(np.isfinite(fields).all(0), fields, np.nan)
+    count = np.isfinite(fields).sum(2, keepdims=True)
+    total = np.nansum(fields, axis=2, keepdims=True)
+    fields = np.nan_to_num(fields - total / np.maximum(count, 1))
+    power = (fields**2).sum(2).prod(0)
+    return fields.prod(0).sum(1) / np.sqrt(np.where(power > 0, power, np.nan))

@@ -102,6 +102,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "sta": _receptive_fields,
     "stc": _second_order,
     "gqm": _second_order,
+    "lnp": _receptive_fields,
     "field_comparison": _field_comparisons,
     "integrated_gradients": _attributions,
     "occlusion": _attributions,
