@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 from twinlab import insilico
 from twinlab.schema import InputError, open_result, save_result
 from twinlab.stimuli import make_dead_leaves
-from twinlab.twins import StimulusSpec, wrap_callable
+from twinlab.twins import Architecture, DeepTwin, StimulusSpec, wrap_callable
 
 SPEC = StimulusSpec(2, 16, 20, mean=110.0, std=55.0)
 WEIGHTS = np.random.default_rng(0).normal(size=(3, 2, 16, 20)).astype(np.float32) / 100
@@ -76,6 +76,19 @@ def test_shares_add_up_across_kinks():
     assert np.abs(found.completeness_error.where(large)).max() < 1e-4
     rough = insilico.measure_integrated_gradients(twin, n_image=5, tolerance=10.0)
     assert np.nanmax(np.abs(rough.completeness_error)) > 1e-4
+
+
+def test_shares_of_a_deep_twin_add_up():
+    neurons = xr.Dataset(
+        coords={"neuron_id": ("neuron", np.arange(6)), "session": ("neuron", ["deep"] * 6)}
+    )
+    torch.manual_seed(0)
+    twin = DeepTwin(
+        Architecture(layers=2, hidden=8), StimulusSpec(1, 24, 30, 110.0, 55.0), neurons
+    )
+    found = insilico.measure_integrated_gradients(twin.eval().condition(), n_image=3)
+    assert found.valid.values.all()
+    assert np.abs(found.completeness_error).max() < 1e-4
 
 
 @pytest.mark.parametrize("fill", [None, 30.0])

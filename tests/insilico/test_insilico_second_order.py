@@ -275,6 +275,9 @@ def test_wrong_requests_are_told_what_is_right(closed_form, noise_recording):
     no_trial = noise_recording.isel(trial=slice(3)).assign_coords(split=("trial", ["test"] * 3))
     with pytest.raises(InputError, match="No trial of the splits train and validation"):
         insilico.measure_stc(no_trial)
+    video = xr.Dataset({"stimulus": ("video", [0])})
+    with pytest.raises(InputError, match="recording of images, but this one is of videos"):
+        insilico.measure_stc(video)
     sta = insilico.measure_receptive_field(twin, n_image=2)
     with pytest.raises(InputError, match="`twin` has no variable `receptive_field`"):
         insilico.compare_fields(sta, sta.drop_vars("receptive_field"))

@@ -1,4 +1,4 @@
-"""What each neuron was shown where it looks: the stimuli and responses of second-order fields."""
+"""What each neuron was shown where it looks: stimuli and responses within a window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twinlab.insilico.responses import (
     spatial_coordinates,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, check_seed
+from twinlab.schema import InputError, check_seed, stimulus_kind
 from twinlab.twins import ConditionedTwin
 
 __all__ = [
@@ -87,6 +87,9 @@ def shown_in_recording(recording: xr.Dataset, neurons: Neurons) -> Shown:
     The trials of one image are averaged, so that every image is shown once and responses can
     be shuffled among images. Neurons look where `locate_receptive_fields` finds them.
     """
+    if stimulus_kind(recording) != "image":
+        msg = "Fields within a window need a recording of images, but this one is of videos."
+        raise InputError(msg)
     positions = chosen_positions(recording.sizes["neuron"], neurons)
     learned = np.isin(recording.split.values.astype(str), ("train", "validation"))
     answered = np.isfinite(recording.response.values).any(1)
