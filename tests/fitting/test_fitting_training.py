@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from twinlab import fitting, twins
+from twinlab import evaluation, fitting, twins
 from twinlab.fitting import baselines
 from twinlab.fitting.trials import take_trials
 from twinlab.jobs import Cancelled, Job
@@ -55,7 +55,7 @@ def test_missing_responses_neither_count_nor_teach():
 def test_receptive_fields_are_found_where_they_are(recording):
     train = take_trials(recording, "train", torch.device("cpu"))
     images = train.images[train.index].numpy()
-    found = fitting.locate_receptive_fields(images, train.response.numpy())
+    found = evaluation.locate_receptive_fields(images, train.response.numpy())
     away = np.hypot(found[:, 0] - recording.true_x, found[:, 1] - recording.true_y)
     # 600 noisy trials; a guess at the centre would be 15 pixels away
     assert np.median(away) < 2.5
@@ -64,7 +64,7 @@ def test_receptive_fields_are_found_where_they_are(recording):
 
 def test_a_silent_neuron_starts_at_the_centre():
     images = np.random.default_rng(0).normal(size=(50, 1, 20, 30))
-    found = fitting.locate_receptive_fields(images, np.zeros((50, 2)))
+    found = evaluation.locate_receptive_fields(images, np.zeros((50, 2)))
     assert found.tolist() == [[14.5, 9.5], [14.5, 9.5]]
 
 

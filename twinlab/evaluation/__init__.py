@@ -16,6 +16,7 @@ from twinlab.evaluation.measures import (
     signal_power,
     single_trial_correlation,
 )
+from twinlab.evaluation.positions import locate_receptive_fields
 from twinlab.evaluation.scores import score_prediction, score_truth
 
 __all__ = [
@@ -36,4 +37,6 @@ __all__ = [
     "explainable_variance",
     "oracle_correlation",
     "signal_power",
+    # of arrays: where a neuron looks
+    "locate_receptive_fields",
 ]

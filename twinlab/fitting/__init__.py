@@ -12,7 +12,6 @@ from twinlab.fitting.classical import (
 from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
 from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
-from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.search import SPACE, Range, search_settings, search_space
 from twinlab.fitting.settings import (
     FitSettings,
@@ -48,7 +47,6 @@ __all__ = [
     "measure_learning_curve",
     # parts of them
     "correlation_loss",
-    "locate_receptive_fields",
     "poisson_loss",
     "score_baselines",
 ]

@@ -17,7 +17,7 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
-from twinlab.fitting.positions import locate_receptive_fields
+from twinlab.evaluation import locate_receptive_fields
 from twinlab.fitting.trials import (
     Trials,
     image_spec,

@@ -16,11 +16,10 @@ import torch
 import xarray as xr
 from torch import Tensor, distributed, nn
 
-from twinlab.evaluation import single_trial_correlation
+from twinlab.evaluation import locate_receptive_fields, single_trial_correlation
 from twinlab.fitting.checkpoints import load_optimizer, read_checkpoint, write_checkpoint
 from twinlab.fitting.losses import correlation_loss
 from twinlab.fitting.memory import check_memory
-from twinlab.fitting.positions import locate_receptive_fields
 from twinlab.fitting.settings import FitSettings, default_settings
 from twinlab.fitting.trials import (
     Trials,

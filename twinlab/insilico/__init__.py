@@ -1,4 +1,4 @@
-"""Experiments on a twin: receptive fields, tuning curves, optimal stimuli, twins compared.
+"""Experiments on a twin: receptive fields, attribution, tuning, optimal stimuli, comparisons.
 
 An experiment takes a conditioned twin, the positions of some neurons (all where None) and
 settings, and returns a Dataset along `neuron` that says how it was made.
@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from twinlab.insilico.agreement import compare_fields
+from twinlab.insilico.attribution import measure_integrated_gradients, measure_occlusion
+from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
 from twinlab.insilico.constraints import (
     fix_contrast,
     fix_norm,
@@ -18,10 +21,12 @@ from twinlab.insilico.constraints import (
 )
 from twinlab.insilico.controls import cross_examine, find_mask
 from twinlab.insilico.controversial import synthesize_controversial
+from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
 from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
 from twinlab.insilico.discriminating import cluster_by_stimuli
 from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
 from twinlab.insilico.eigendistortions import measure_eigendistortions
+from twinlab.insilico.glm import estimate_lnp, measure_lnp, measure_twin_lnp
 from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distributions
 from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
@@ -40,6 +45,7 @@ from twinlab.insilico.parametric import measure_tuning
 from twinlab.insilico.preferences import measure_preferences
 from twinlab.insilico.priors import blur_gradient, weigh_frequencies
 from twinlab.insilico.protocols import PROTOCOLS
+from twinlab.insilico.quadratic import estimate_gqm, measure_gqm, measure_twin_gqm
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -65,6 +71,12 @@ from twinlab.insilico.tuning import measure_orientation_tuning
 EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "receptive_field": measure_receptive_field,
     "sta": measure_twin_sta,
+    "stc": measure_twin_stc,
+    "gqm": measure_twin_gqm,
+    "lnp": measure_twin_lnp,
+    "integrated_gradients": measure_integrated_gradients,
+    "occlusion": measure_occlusion,
+    "bubbles": measure_bubbles,
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
     "lei": synthesize_lei,
@@ -81,10 +93,25 @@ __all__ = [
     "EXPERIMENTS",
     # receptive fields
     "RIDGE_GRID",
+    "compare_fields",
+    "estimate_gqm",
+    "estimate_lnp",
     "estimate_receptive_field",
+    "estimate_stc",
+    "measure_gqm",
+    "measure_lnp",
     "measure_receptive_field",
     "measure_sta",
+    "measure_stc",
+    "measure_twin_gqm",
+    "measure_twin_lnp",
     "measure_twin_sta",
+    "measure_twin_stc",
+    # what matters in an image
+    "estimate_bubbles",
+    "measure_bubbles",
+    "measure_integrated_gradients",
+    "measure_occlusion",
     # tuning
     "PROTOCOLS",
     "measure_orientation_tuning",

@@ -28,6 +28,7 @@ __all__ = [
     "measure_receptive_field",
     "measure_sta",
     "measure_twin_sta",
+    "split_trials",
 ]
 
 # In units of the mean eigenvalue of the stimulus covariance.
@@ -196,7 +197,7 @@ def estimate_receptive_field(
         raise InputError(msg)
     job = job or Job()
     n_trial = len(stimulus)
-    fold = _folds(np.arange(n_trial) if group is None else group, folds)
+    fold = split_trials(np.arange(n_trial) if group is None else group, folds)
 
     x = stimulus - stimulus.mean(0, dtype=np.float64)
     y = np.asarray(response, np.float64) - response.mean(0, dtype=np.float64)
@@ -242,7 +243,7 @@ def estimate_receptive_field(
     }
 
 
-def _folds(group: np.ndarray, folds: int) -> np.ndarray:
+def split_trials(group: np.ndarray, folds: int) -> np.ndarray:
     """Fold of each trial; trials of one group share it."""
     _, index = np.unique(group, return_inverse=True)
     n_group = index.max() + 1

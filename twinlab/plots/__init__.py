@@ -13,6 +13,12 @@ from twinlab.plots.comparisons import (
     plot_metamer,
 )
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.fields import (
+    plot_attribution,
+    plot_axes,
+    plot_field_comparison,
+    plot_spectrum,
+)
 from twinlab.plots.images import (
     plot_gallery,
     plot_image,
@@ -39,6 +45,9 @@ from twinlab.plots.tuning import (
 
 __all__ = [
     # pixels
+    "plot_attribution",
+    "plot_axes",
+    "plot_field_comparison",
     "plot_gallery",
     "plot_image",
     "plot_mei",
@@ -48,6 +57,7 @@ __all__ = [
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",
+    "plot_spectrum",
     "plot_tuning",
     "plot_tuning_comparison",
     "plot_tuning_curve",

@@ -41,6 +41,9 @@ def _picture(
         size=(width, height),
         invert_yaxis=True,
         clim=limits,
+        # the whole picture, whatever stands beside it in a layout
+        xlim=(-0.5, values.shape[1] - 0.5),
+        ylim=(-0.5, values.shape[0] - 0.5),
         xticks=5,
         yticks=3,
         **{"clipping_colors": {"NaN": "#ffffff"}, **options},
@@ -107,8 +110,10 @@ def plot_receptive_field(
         largest = np.nanmax(np.abs([*field.values.ravel(), *sensitivity.ravel()]), initial=0.0)
         limit = float(largest) or 1.0
     units = field.attrs.get("units", "")
+    # HoloViews warns of a picture without any number; white is drawn either way
+    values = field.values if np.isfinite(field.values).any() else np.zeros(field.shape)
     picture = _picture(
-        _beside(field.values),
+        _beside(values),
         limits=(-limit, limit),
         width=width,
         value=f"weight ({units})" if units not in ("", "1") else "weight",

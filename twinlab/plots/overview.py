@@ -15,6 +15,12 @@ from twinlab.plots.comparisons import (
     plot_metamer,
 )
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.fields import (
+    plot_attribution,
+    plot_axes,
+    plot_field_comparison,
+    plot_spectrum,
+)
 from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
@@ -49,6 +55,43 @@ def _rows(panels: list[hv.Dimensioned]) -> hv.Layout:
 
 def _receptive_fields(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_receptive_field(one, width=240) for one in _each(result)])
+
+
+def _second_order(result: xr.Dataset) -> hv.Layout:
+    names = {"sta": "spike-triggered average", "linear": "linear filter"}
+    first = "sta" if "sta" in result else "linear"
+    return _rows(
+        [
+            panel
+            for one in _each(result)
+            for panel in (
+                plot_spectrum(one, size=(240, 150)),
+                plot_receptive_field(
+                    one.assign(receptive_field=one[first]), title=names[first], width=240
+                ),
+                plot_axes(one, "excitatory", width=240),
+                plot_axes(one, "suppressive", width=240),
+            )
+        ]
+    )
+
+
+def _field_comparisons(result: xr.Dataset) -> hv.Layout:
+    return _rows(
+        [picture for one in _each(result) for picture in plot_field_comparison(one, width=240)]
+    )
+
+
+def _attributions(result: xr.Dataset) -> hv.Layout:
+    shown = result.isel(image=slice(COLUMNS // 2))  # one row a neuron
+    return _rows(
+        [
+            picture
+            for one in _each(shown)
+            for image in range(shown.sizes["image"])
+            for picture in plot_attribution(one.isel(image=image), width=240)
+        ]
+    )
 
 
 def _tunings(result: xr.Dataset) -> hv.Layout:
@@ -99,6 +142,13 @@ def _preferences(result: xr.Dataset) -> hv.Layout:
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
     "sta": _receptive_fields,
+    "stc": _second_order,
+    "gqm": _second_order,
+    "lnp": _receptive_fields,
+    "field_comparison": _field_comparisons,
+    "integrated_gradients": _attributions,
+    "occlusion": _attributions,
+    "bubbles": _attributions,
     "tuning": _tunings,
     "mei": _meis,
     "controversial": _controversial,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from twinlab.fitting import locate_receptive_fields
+from twinlab.evaluation import locate_receptive_fields
 
 HEIGHT, WIDTH, N_TRIAL = 30, 40, 1500
 
@@ -91,7 +91,7 @@ def test_scale_offset_and_order_of_responses_do_not_matter(images, response):
 
 def test_many_neurons_are_looked_at_in_portions(images, response, monkeypatch):
     whole = locate_receptive_fields(images, response)
-    monkeypatch.setattr("twinlab.fitting.positions.NEURONS", 7)
-    monkeypatch.setattr("twinlab.fitting.positions.IMAGES", 499)
+    monkeypatch.setattr("twinlab.evaluation.positions.NEURONS", 7)
+    monkeypatch.setattr("twinlab.evaluation.positions.IMAGES", 499)
     parts = locate_receptive_fields(images, response)
     assert (np.abs(parts - whole).max(axis=1) < 1e-6).mean() > 0.97  # but where two are as good
