@@ -7,7 +7,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import xarray as xr
 
@@ -117,37 +116,35 @@ def test_optimised_images_are_judged_by_a_twin_that_did_not_make_them(fitted, tm
     assert {"activation_other", "activation_natural", "activation_gabor"} <= set(mei)
 
 
-def test_a_stopped_run_goes_on_with_what_it_has(fitted, tmp_path, monkeypatch):
-    from twinlab.cli import experiments
-    from twinlab.jobs import Cancelled, Job
+def test_a_sweep_over_reliable_neurons_is_run_and_drawn(fitted, bench, tmp_path):
+    status, said, err = call(
+        "run", "tuning", fitted[0], "--neurons", "reliable:-1", "--sweep", "contrast=0.2,0.8",
+        "--recording", bench / "recording.zarr", "--out", tmp_path / "r.nc",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "10 of 10 neurons, explainable variance above -1" in said
+    result = schema.open_result(tmp_path / "r.nc")
+    assert result.osi.dims == ("neuron", "contrast")
+    assert call("show", tmp_path / "r.nc")[1].startswith("The figure (at contrast=0.2) is in")
+    assert "contrast=0.8" in call("show", tmp_path / "r.nc", "--at", "contrast=0.8")[1]
+    assert "choose from 0.2, 0.8" in mistake("show", tmp_path / "r.nc", "--at", "contrast=1")
 
-    monkeypatch.setattr(experiments, "PART", 3)
-    model = twins.load_twin(fitted[0]).condition()
-    asked = []
 
-    def experiment(twin, neurons, *, job, strength):
-        asked.append(list(neurons))
-        if len(asked) == 3:
-            raise Cancelled
-        result = xr.Dataset(
-            {"rate": ("neuron", strength * np.array(neurons), {"long_name": "r", "units": "1"})}
-        )
-        return schema.make_result(result, experiment="made up")
-
-    target = tmp_path / "result.nc"
-    with pytest.raises(Cancelled):
-        experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
-    assert not target.exists()
-    with pytest.raises(schema.InputError, match="parts of another run"):
-        experiments.run_in_parts(experiment, model, None, {"strength": 3.0}, target, Job(), {})
-    with pytest.raises(schema.InputError, match="parts of another run"):
-        experiments.run_in_parts(
-            experiment, model, None, {"strength": 2.0}, target, Job(), {"experiment": "b"}
-        )
-    experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
-    assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
-    assert schema.open_result(target).rate.values.tolist() == [2.0 * i for i in range(10)]
-    assert [path.name for path in tmp_path.iterdir()] == ["result.nc"]
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--sweep", "contrast"], "--sweep needs KEY=VALUE,VALUE"),
+        (["--sweep", "contrast=0.2,x"], "needs a value of type float"),
+        (["--sweep", "contrast=0.2,0.2"], "different values"),
+        (["--sweep", "contrast=0.2", "--set", "contrast=0.4"], "both set and swept"),
+        (["--neurons", "reliable"], "needs a --recording"),
+        (["--neurons", "reliable:x", "--recording", "simulated"], "needs a number"),
+    ],
+)
+def test_a_sweep_mistyped_is_refused_in_one_line(fitted, tmp_path, words, complaint):
+    out = tmp_path / "r.nc"
+    assert complaint in mistake("run", "tuning", fitted[0], "--out", out, *words)
+    assert not out.exists()
 
 
 def test_experiments_and_settings_are_listed():

@@ -17,6 +17,7 @@ from twinlab.insilico.receptive_field import (
     measure_sta,
     measure_twin_sta,
 )
+from twinlab.insilico.sweeps import RELIABLE, reliable_neurons, run_sweep
 from twinlab.insilico.tuning import (
     direction_selectivity,
     measure_orientation_tuning,
@@ -30,9 +31,17 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "mei": synthesize_mei,
 }
 
+# Those that read out the neurons together: what they find depends on who is asked with whom.
+TOGETHER: frozenset[str] = frozenset()
+
 __all__ = [
     # what can be run on a twin by name
     "EXPERIMENTS",
+    "TOGETHER",
+    # over many neurons and settings
+    "RELIABLE",
+    "reliable_neurons",
+    "run_sweep",
     # receptive fields
     "RIDGE_GRID",
     "estimate_receptive_field",
