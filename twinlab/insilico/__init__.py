@@ -9,7 +9,14 @@ from collections.abc import Callable
 import xarray as xr
 
 from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.fisher import (
+    linear_fisher_information,
+    measure_fisher_information,
+    measure_recorded_fisher_information,
+)
 from twinlab.insilico.mei import synthesize_mei
+from twinlab.insilico.neurometric import measure_neurometric, measure_recorded_neurometric
+from twinlab.insilico.psychometric import fit_threshold, roc_area
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
     estimate_receptive_field,
@@ -29,10 +36,12 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "sta": measure_twin_sta,
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
+    "fisher_information": measure_fisher_information,
+    "neurometric": measure_neurometric,
 }
 
 # Those that read out the neurons together: what they find depends on who is asked with whom.
-TOGETHER: frozenset[str] = frozenset()
+TOGETHER = frozenset({"fisher_information", "neurometric"})
 
 __all__ = [
     # what can be run on a twin by name
@@ -56,4 +65,12 @@ __all__ = [
     "cross_examine",
     "find_mask",
     "synthesize_mei",
+    # what neurons tell about the stimulus
+    "fit_threshold",
+    "linear_fisher_information",
+    "measure_fisher_information",
+    "measure_neurometric",
+    "measure_recorded_fisher_information",
+    "measure_recorded_neurometric",
+    "roc_area",
 ]
