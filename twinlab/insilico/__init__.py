@@ -24,6 +24,12 @@ from twinlab.insilico.receptive_field import (
     measure_sta,
     measure_twin_sta,
 )
+from twinlab.insilico.reconstruction import (
+    invert_responses,
+    measure_reconstruction,
+    reconstruct_from_twin,
+    reconstruct_linear,
+)
 from twinlab.insilico.sweeps import RELIABLE, reliable_neurons, run_sweep
 from twinlab.insilico.tuning import (
     direction_selectivity,
@@ -38,10 +44,11 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "mei": synthesize_mei,
     "fisher_information": measure_fisher_information,
     "neurometric": measure_neurometric,
+    "reconstruction": measure_reconstruction,
 }
 
 # Those that read out the neurons together: what they find depends on who is asked with whom.
-TOGETHER = frozenset({"fisher_information", "neurometric"})
+TOGETHER = frozenset({"fisher_information", "neurometric", "reconstruction"})
 
 __all__ = [
     # what can be run on a twin by name
@@ -67,10 +74,14 @@ __all__ = [
     "synthesize_mei",
     # what neurons tell about the stimulus
     "fit_threshold",
+    "invert_responses",
     "linear_fisher_information",
     "measure_fisher_information",
     "measure_neurometric",
     "measure_recorded_fisher_information",
     "measure_recorded_neurometric",
+    "measure_reconstruction",
+    "reconstruct_from_twin",
+    "reconstruct_linear",
     "roc_area",
 ]

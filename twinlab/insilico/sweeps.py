@@ -21,7 +21,7 @@ import xarray as xr
 from twinlab import schema
 from twinlab.evaluation import explainable_variance, unroll_frames
 from twinlab.files import write_whole
-from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels
+from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, neuron_names
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin
@@ -79,13 +79,8 @@ def reliable_neurons(
             "reliable; choose neurons by position."
         )
         raise InputError(msg)
-
-    def names(labels: xr.Dataset) -> list[tuple[str, str]]:
-        pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
-        return [(str(session), str(neuron)) for session, neuron in pairs]
-
-    known = dict(zip(names(recording), share, strict=True))
-    found = np.array([known.get(name, np.nan) for name in names(twin.labels)])
+    known = dict(zip(neuron_names(recording), share, strict=True))
+    found = np.array([known.get(name, np.nan) for name in neuron_names(twin.labels)])
     if not np.isfinite(found).any():
         msg = "The recording has none of the twin's neurons; give the one it was fitted to."
         raise InputError(msg)
