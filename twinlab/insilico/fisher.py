@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 SOURCE = "Kanitscheider et al. (2015), PLOS Computational Biology 11: e1004218"
-PER = "1/({})^2"
 
 
 def linear_fisher_information(
@@ -198,7 +197,8 @@ def measure_recorded_fisher_information(
             if coord.dims == ("neuron",)
         }
     )
-    result = _label(labels, (values[:-1] + values[1:]) / 2, units, alone, population[0], changes)
+    middle = (values[:-1] + values[1:]) / 2
+    result = _label(labels, middle, "feature", units, alone, population[0], changes)
     extra = {
         "population_information_interval": (
             ("value", "bound"),
@@ -217,13 +217,19 @@ def measure_recorded_fisher_information(
         ),
     }
     for _, _, attrs in extra.values():
-        attrs["units"] = PER.format(units)
+        attrs["units"] = _per_square(units)
     return make_result(
         result.assign(extra).assign_coords(bound=["lower", "upper"]),
         experiment="fisher_information",
         settings={"n_trial": len(value), "confidence": confidence},
         source=SOURCE,
     )
+
+
+def _per_square(units: str) -> str:
+    if units == "1":
+        return units
+    return f"1/({units})^2" if "/" in units else f"1/{units}^2"
 
 
 def _alone(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -335,6 +341,7 @@ def measure_fisher_information(
     result = _label(
         neuron_labels(twin, positions),
         values,
+        feature.replace("_", " "),
         FEATURES[feature],
         information,
         np.nansum(information, axis=0),
@@ -362,16 +369,17 @@ def measure_fisher_information(
 def _label(
     labels: xr.Dataset,
     values: np.ndarray,
+    feature: str,
     units: str,
     information: np.ndarray,
     population: np.ndarray,
     changes: np.ndarray,
 ) -> xr.Dataset:
     """Dataset of what recorded and predicted information have in common."""
-    per = {"units": PER.format(units)}
+    per = {"units": _per_square(units)}
     threshold = 1 / np.sqrt(np.where(population > 0, population, np.nan))
     return labels.assign_coords(
-        value=("value", values, {"long_name": "value of the feature", "units": units})
+        value=("value", values, {"long_name": feature, "units": units})
     ).assign(
         information=(
             ("neuron", "value"),

@@ -12,6 +12,11 @@ from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
+from twinlab.plots.readouts import (
+    plot_fisher_information,
+    plot_neurometric,
+    plot_reconstruction,
+)
 from twinlab.plots.style import styled
 from twinlab.schema import InputError
 
@@ -53,12 +58,26 @@ def _meis(result: xr.Dataset) -> hv.Layout:
     return _rows(pictures + list(plot_mei_comparison(result, size=(240, 200))))
 
 
+def _neurometrics(result: xr.Dataset) -> hv.Layout:
+    together = plot_neurometric(result, population=True, size=(240, 150))
+    return _rows([together, *(plot_neurometric(one, size=(240, 150)) for one in _each(result))])
+
+
+def _information(result: xr.Dataset) -> hv.Layout:
+    together = plot_fisher_information(result, size=(240, 150))
+    alone = [plot_fisher_information(one, size=(240, 150)) for one in _each(result)]
+    return _rows([together, *alone])
+
+
 # What `twinlab show` draws, by the name of the experiment that made the result.
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
     "sta": _receptive_fields,
     "tuning": _tunings,
     "mei": _meis,
+    "neurometric": _neurometrics,
+    "fisher_information": _information,
+    "reconstruction": plot_reconstruction,
     "score": plot_scores,
     "fit": plot_history,
     "calibration": plot_calibration,
