@@ -120,14 +120,41 @@ def test_a_sweep_over_reliable_neurons_is_run_and_drawn(fitted, bench, tmp_path)
     status, said, err = call(
         "run", "tuning", fitted[0], "--neurons", "reliable:-1", "--sweep", "contrast=0.2,0.8",
         "--recording", bench / "recording.zarr", "--out", tmp_path / "r.nc",
+        "--set", "n_orientation=4", "--set", "n_phase=3", "--set", "n_spatial_frequency=1",
     )  # fmt: skip
     assert status == 0, err
     assert "10 of 10 neurons, explainable variance above -1" in said
     result = schema.open_result(tmp_path / "r.nc")
     assert result.osi.dims == ("neuron", "contrast")
-    assert call("show", tmp_path / "r.nc")[1].startswith("The figure (at contrast=0.2) is in")
-    assert "contrast=0.8" in call("show", tmp_path / "r.nc", "--at", "contrast=0.8")[1]
+    first, words = cli.at_setting(result, {})
+    assert words == " (at contrast=0.2)"
+    assert first.osi.dims == ("neuron",)
+    schema.save_result(result.isel(neuron=[0]), tmp_path / "one.nc")
+    said = call("show", tmp_path / "one.nc", "--at", "contrast=0.8")[1]
+    assert said.startswith("The figure (at contrast=0.8) is in")
     assert "choose from 0.2, 0.8" in mistake("show", tmp_path / "r.nc", "--at", "contrast=1")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "settings"),
+    [
+        ("fisher_information", ["n_value=3"]),
+        ("neurometric", ["n_trial=20", "n_bootstrap=3"]),
+        ("reconstruction", ["n_image=3", "n_step=3"]),
+    ],
+)
+def test_read_outs_of_a_population_are_swept_whole(fitted, tmp_path, experiment, settings):
+    few = [word for setting in settings for word in ("--set", setting)]
+    name = "prior=white,natural" if experiment == "reconstruction" else "contrast=0.4,0.8"
+    status, _, err = call(
+        "run", experiment, fitted[0], "--neurons", "0:2", "--out", tmp_path / "r.nc",
+        "--sweep", name, *few,
+    )  # fmt: skip
+    assert status == 0, err
+    result = schema.open_result(tmp_path / "r.nc")
+    assert result.sizes[name.partition("=")[0]] == 2
+    assert result.sizes["neuron"] == 2
+    assert call("show", tmp_path / "r.nc")[0] == 0
 
 
 @pytest.mark.parametrize(

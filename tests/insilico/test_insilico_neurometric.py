@@ -8,6 +8,7 @@ from scipy.special import ndtr
 
 from twinlab import insilico, twins
 from twinlab.insilico.psychometric import bootstrap_roc_areas, predict_correct
+from twinlab.insilico.series import Grating, draw_series
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 
@@ -171,3 +172,44 @@ def test_recordings_that_have_no_curve_are_refused(changes, complaint):
 def test_bad_settings_are_named(changes, complaint):
     with pytest.raises(InputError, match=complaint):
         insilico.measure_neurometric(linear_in_contrast([1.0]), **changes)
+
+
+def fit_nothing(likelihood):
+    """A small deep twin, not fitted, of three neurons whose responses vary in a given way."""
+    twin = twins.DeepTwin(
+        twins.Architecture(layers=1, hidden=4, input_kernel=3, likelihood=likelihood),
+        twins.StimulusSpec(1, 18, 24, 110.0, 55.0),
+        xr.Dataset(coords={"neuron_id": ("neuron", [0, 1, 2]), "session": ("neuron", ["s"] * 3)}),
+        seed=0,
+    )
+    twin.response_scale.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    counts = torch.as_tensor(np.random.default_rng(0).poisson(2.0, (200, 3))).double()
+    twin.likelihood.initialise(counts, twin.response_scale)
+    for parameter in twin.core.parameters():
+        parameter.data *= 4  # so that orientations differ enough to be told apart
+    return twin.eval().condition()
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gamma", "poisson"])
+def test_the_likelihood_of_a_twin_gives_its_noise(likelihood):
+    twin = fit_nothing(likelihood)
+    result = insilico.measure_neurometric(
+        twin, noise="likelihood", n_trial=4000, n_bootstrap=2, max_difference=60.0
+    )
+    information = insilico.measure_fisher_information(twin, noise="likelihood")
+    assert np.isfinite(information.population_information).all()
+    images = draw_series(
+        twin.spec, "orientation", 90 + np.append(0, result.difference), Grating(90, 0.08, 0, 0.8)
+    )
+    expected = twins.response_distribution(twin, torch.as_tensor(images.values).float())
+    step = (expected.mean[1:] - expected.mean[0]).T.double().numpy()
+    spread = ((expected.variance[1:] + expected.variance[0]) / 2).sqrt().T.double().numpy()
+    alone = 0.5 + result.sign.values[:, None] * (ndtr(step / spread / np.sqrt(2)) - 0.5)
+    assert alone.max() > 0.7
+    # exact for Gaussian responses; the others are so for small differences
+    near = alone < (1.0 if likelihood == "gaussian" else 0.7)
+    np.testing.assert_allclose(result.roc_area.values[near], alone[near], atol=0.03)
+    # neurons are independent: their squared d' add up
+    whole = ndtr(np.sqrt(((step / spread) ** 2).sum(0) / 2))
+    near = whole < (1.0 if likelihood == "gaussian" else 0.7)
+    np.testing.assert_allclose(result.population_roc_area.values[near], whole[near], atol=0.03)

@@ -299,8 +299,8 @@ def measure_fisher_information(
     orientation, spatial_frequency, phase, contrast : float
         Of the grating (deg, cycles per pixel, deg, Michelson); that of `feature` is not used.
     noise : {"poisson", "likelihood"}
-        Poisson around the predicted mean, taken as a count; or by the likelihood that the twin
-        was fitted with.
+        Poisson around the predicted mean, which is right for responses that are counts; or by
+        the likelihood that the twin was fitted with.
     batch_size : int
     job : Job, optional
 

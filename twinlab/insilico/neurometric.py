@@ -83,8 +83,8 @@ def measure_neurometric(
     orientation, spatial_frequency, phase, contrast : float
         Of the reference grating.
     noise : {"poisson", "likelihood"}
-        Poisson around the predicted mean, taken as a count; or by the likelihood that the twin
-        was fitted with.
+        Poisson around the predicted mean, which is right for responses that are counts; or by
+        the likelihood that the twin was fitted with.
     n_trial : int
         Responses drawn to each grating.
     curve : {"weibull", "gaussian"}
@@ -360,7 +360,8 @@ def _summarise(
     """Curves, thresholds and intervals; the population comes last among the neurons."""
     areas, again, correct, n_trial, changes = [], [], [], [], False
     for number, pair in enumerate(pairs):
-        part = job.part(number / len(difference), (number + 1) / len(difference), "resampling")
+        begun, done = (0.5 * k / len(difference) for k in (number, number + 1))
+        part = job.part(begun, done, "resampling")
         first, second = (
             np.column_stack([responses, evidence])
             for responses, evidence in zip((pair.first, pair.second), pair.evidence, strict=True)
@@ -380,7 +381,11 @@ def _summarise(
     count = np.array(n_trial)
     threshold, slope = fit_threshold(difference, area, count, curve=curve)
     others, _ = fit_threshold(
-        difference, resampled.reshape(-1, len(difference)), count, curve=curve
+        difference,
+        resampled.reshape(-1, len(difference)),
+        count,
+        curve=curve,
+        job=job.part(0.5, 1.0, "fitting"),
     )
     others = np.where(np.isnan(others), np.inf, others).reshape(n_bootstrap, -1)
     ends = np.stack(

@@ -18,7 +18,7 @@ CRITERION = 0.75  # share correct at threshold, midway between chance and certai
 N_THRESHOLD = 24
 SLOPES = np.array([0.5, 1.0, 1.5, 2.5, 4.0, 7.0])
 N_STEP = 25
-ROWS = 4096  # curves fitted at once
+ROWS = 1024  # curves fitted at once
 
 
 def roc_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -84,7 +84,12 @@ def predict_correct(
 
 
 def fit_threshold(
-    difference: np.ndarray, correct: np.ndarray, n_trial: np.ndarray, *, curve: str = "weibull"
+    difference: np.ndarray,
+    correct: np.ndarray,
+    n_trial: np.ndarray,
+    *,
+    curve: str = "weibull",
+    job: Job | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Threshold and slope of many neurometric curves, by maximum likelihood.
 
@@ -106,6 +111,7 @@ def fit_threshold(
     n_trial : ndarray of shape (n_difference,)
         Choices each share is of.
     curve : {"weibull", "gaussian"}
+    job : Job, optional
 
     Returns
     -------
@@ -125,8 +131,10 @@ def fit_threshold(
 
     """
     check_choice("curve", curve, CURVES)
+    job = job or Job()
     threshold, slope = np.full((2, len(correct)), np.nan)
     for start in range(0, len(correct), ROWS):
+        job.report(start / len(correct), f"curve {start} of {len(correct)}")
         part = slice(start, start + ROWS)
         found = _climb(difference, correct[part], n_trial, curve)
         threshold[part], slope[part] = np.exp(found.T)

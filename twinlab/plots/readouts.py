@@ -184,7 +184,13 @@ def plot_reconstruction(
         captions += [f"image {k}" if k < n_image else "" for k in row]
         captions += [_against_null(shown.isel(image=k)) if k < n_image else "" for k in row]
     images = xr.DataArray(np.stack(tiles), dims=("image", "channel", "y", "x"))
-    return plot_gallery(images, captions, columns=COLUMNS, limits=limits, title=title, width=width)
+    gallery = plot_gallery(
+        images, captions, columns=COLUMNS, limits=limits, title=title, width=width
+    )
+    # In print an overlay has a size of its own, and captions need the whole width.
+    wide = width / 100
+    high = wide * len(tiles) / COLUMNS**2 * images.sizes["y"] / images.sizes["x"]
+    return styled(gallery, matplotlib={"fig_inches": (wide + 0.5, high + 1.5)})
 
 
 def _against_null(image: xr.Dataset) -> str:
