@@ -144,6 +144,15 @@ def test_killed_without_warning_it_ends_with_the_same_file(quiet, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.nc", "whole.nc"]
 
 
+def test_parts_that_nobody_owns_are_not_taken_for_this_runs(quiet, tmp_path):
+    folder = tmp_path / "r.nc.parts"
+    folder.mkdir()
+    stale = experiment(quiet, range(4), gain=-7.0)
+    schema.save_result(stale, folder / "000001.nc")
+    result = schema.open_result(sweep(quiet, tmp_path / "r.nc"))
+    assert (result.curve >= 0).all()
+
+
 def sweep_and_die(target):
     asked = []
 

@@ -170,18 +170,18 @@ def _draw_poisson(
     """Poisson counts, and the logarithm of the ratio of their probabilities."""
     mean, _ = respond(twin, images, "poisson", batch_size, job)
     first = rng.poisson(mean[0], (n_trial, len(twin)))
+    for other in mean[1:]:
+        second = rng.poisson(other, (n_trial, len(twin)))
+        evidence = [_poisson_evidence(counts, mean[0], other) for counts in (first, second)]
+        yield _Pair(first, second, (evidence[0], evidence[1]))
+
+
+def _poisson_evidence(counts: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Log ratio of the probabilities of counts (trial, neuron) given two sets of means."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        for other in mean[1:]:
-            second = rng.poisson(other, (n_trial, len(twin)))
-            # A neuron silent in both says nothing; one that is so in one decides (infinite).
-            ratio = np.where(other == mean[0], 0.0, np.log(other) - np.log(mean[0]))
-
-            def evidence(
-                counts: np.ndarray, ratio: np.ndarray = ratio, other: np.ndarray = other
-            ) -> np.ndarray:
-                return np.where(counts > 0, counts * ratio, 0.0).sum(1) - (other - mean[0]).sum()
-
-            yield _Pair(first, second, (evidence(first), evidence(second)))
+        # A neuron silent in both says nothing; one that is so in one decides (infinite).
+        ratio = np.where(first == second, 0.0, np.log(second) - np.log(first))
+        return np.where(counts > 0, counts * ratio, 0.0).sum(1) - (second - first).sum()
 
 
 def _draw_likelihood(
@@ -198,19 +198,20 @@ def _draw_likelihood(
     with torch.inference_mode():
         reference = response_distribution(twin, shown[:1])
         first = reference.sample(n_trial, seed=int(rng.integers(2**31)))
-        for number in range(1, len(images)):
-            job.report(number / len(images), f"grating {number} of {len(images) - 1}")
+    for number in range(1, len(images)):
+        job.report(number / len(images), f"grating {number} of {len(images) - 1}")
+        with torch.inference_mode():
             other = response_distribution(twin, shown[number : number + 1])
             second = other.sample(n_trial, seed=int(rng.integers(2**31)))
             evidence = [
                 (other.log_prob(drawn) - reference.log_prob(drawn)).double().sum((1, 2))
                 for drawn in (first, second)
             ]
-            yield _Pair(
-                first[:, 0].cpu().numpy(),
-                second[:, 0].cpu().numpy(),
-                (evidence[0].cpu().numpy(), evidence[1].cpu().numpy()),
-            )
+        yield _Pair(
+            first[:, 0].cpu().numpy(),
+            second[:, 0].cpu().numpy(),
+            (evidence[0].cpu().numpy(), evidence[1].cpu().numpy()),
+        )
 
 
 def measure_recorded_neurometric(

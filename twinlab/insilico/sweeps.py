@@ -295,9 +295,16 @@ def _open_folder(
         raise InputError(msg)
     if not mark.is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        for stale in _parts(folder).values():  # of a run that was killed while it cleaned up
+            stale.unlink()
         with write_whole(mark) as partial:
             partial.write_text(words)
     return folder
+
+
+def _parts(folder: Path) -> dict[int, Path]:
+    """Parts that are done, by number."""
+    return {int(path.stem): path for path in folder.glob("*.nc") if path.stem.isdigit()}
 
 
 def _without_values(result: xr.Dataset) -> xr.Dataset:
@@ -328,9 +335,9 @@ def _assemble(
     folder: Path, target: Path, twin: ConditionedTwin, plan: _Plan, chosen_by: str
 ) -> None:
     """Write one file of all parts there are, reading one at a time."""
-    first = schema.open_result(folder / f"{0:06d}.nc")
-    numbers = {int(path.stem) for path in folder.glob("*.nc") if path.stem.isdigit()}
-    complete = len(numbers) == len(plan)
+    done = _parts(folder)
+    first = schema.open_result(done[0])
+    complete = len(done) == len(plan)
     taken = set(first.variables) | set(first.dims)
     names = [f"swept_{name}" if name in taken else name for name in plan.grid]
     skeleton = _skeleton(first, twin, plan, names, chosen_by, complete=complete)
@@ -355,9 +362,8 @@ def _assemble(
             if named:
                 store.attrs["coordinates"] = " ".join(named)  # what tells them from variables
             for number, rows, point in plan:
-                if number in numbers:
-                    part = schema.open_result(folder / f"{number:06d}.nc")
-                    _fill(store, part, rows, point, regions)
+                if number in done:
+                    _fill(store, schema.open_result(done[number]), rows, point, regions)
     # Moved from within the folder: what a kill leaves behind goes with the folder later.
     os.replace(folder / "whole", target)
 
