@@ -111,7 +111,7 @@ def test_gradient_reconstruction_of_a_linear_twin_is_the_posterior_mean(filters,
     weighted = filters.T / variance
     expected = np.linalg.solve(weighted @ filters + precision, weighted @ (response - 50).T).T
     assert converged.all()
-    assert np.abs((found.reshape(5, -1) - 110) / 20 - expected).max() < 5e-6
+    assert np.abs((found.reshape(5, -1) - 110) / 20 - expected).max() < 4e-6
 
 
 def test_range_and_norm_are_kept_to(filters):
@@ -136,13 +136,15 @@ def simulated(cortex):
 def test_images_are_read_from_what_a_twin_predicts_and_more_neurons_help():
     simulated = SimulatedCortex(seed=0, n_neuron=150).as_twin().condition()
     asked = {"n_image": 6, "n_step": 60, "n_repeat": 100}
-    found = [insilico.measure_reconstruction(simulated, np.arange(n), **asked) for n in (10, 150)]
-    few, all_ = (float(one.mean_correlation) for one in found)
-    assert few < all_
-    assert all_ > found[1].mean_null_interval[1]
-    assert (found[1].response_correlation > 0.9).all()
+    found = [
+        insilico.measure_reconstruction(simulated, np.arange(n), **asked) for n in (10, 40, 150)
+    ]
+    few, more, most = (float(one.mean_correlation) for one in found)
+    assert few < more < most
+    assert most > 2 * found[-1].mean_null_interval[1]
+    assert (found[-1].response_correlation > 0.9).all()
     again = insilico.measure_reconstruction(simulated, **asked)
-    xr.testing.assert_identical(again, found[1])
+    xr.testing.assert_identical(again, found[-1])
 
 
 def test_recorded_images_are_read_through_the_twin(simulated, recording):

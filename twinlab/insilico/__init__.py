@@ -14,6 +14,7 @@ from twinlab.insilico.fisher import (
     measure_fisher_information,
     measure_recorded_fisher_information,
 )
+from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.mei import synthesize_mei
 from twinlab.insilico.neurometric import measure_neurometric, measure_recorded_neurometric
 from twinlab.insilico.psychometric import fit_threshold, roc_area
@@ -25,7 +26,6 @@ from twinlab.insilico.receptive_field import (
     measure_twin_sta,
 )
 from twinlab.insilico.reconstruction import (
-    invert_responses,
     measure_reconstruction,
     reconstruct_from_twin,
     reconstruct_linear,
