@@ -409,8 +409,9 @@ def _label(
     others = every[~np.eye(n_image, dtype=bool)].reshape(n_image, -1)
     ends = np.array([TAIL, 100 - TAIL])
     own = np.diagonal(every)
-    each = np.arange(n_image)
-    shuffled = np.array([every[each, rng.permutation(n_image)].mean() for _ in range(N_SHUFFLE)])
+    # Shuffled in one random ring, so that no image meets its own reconstruction.
+    rings = [rng.permutation(n_image) for _ in range(N_SHUFFLE)]
+    shuffled = np.array([every[ring, np.roll(ring, 1)].mean() for ring in rings])
     pixels, one = ("image", "channel", "y", "x"), {"units": "1"}
     return labels.assign(
         original=(pixels, original, {"long_name": "image shown", "units": "grey level"}),
