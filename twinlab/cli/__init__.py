@@ -312,7 +312,8 @@ def run(
 
     Of an ensemble the mean answers, except for most exciting inputs: these are made on the
     first member and judged by the second (or by --other), beside the best Gabor and the best
-    natural image of the same norm. A stopped run goes on when the same command is run again.
+    natural image of the same norm. A stopped run goes on when the same command is run again;
+    until then OUT.partial.nc holds what there is (NaN elsewhere, attribute `complete` 0).
     """
     from twinlab.cli.experiments import (
         describe_experiments,
