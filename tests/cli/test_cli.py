@@ -7,7 +7,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import xarray as xr
 
@@ -117,37 +116,62 @@ def test_optimised_images_are_judged_by_a_twin_that_did_not_make_them(fitted, tm
     assert {"activation_other", "activation_natural", "activation_gabor"} <= set(mei)
 
 
-def test_a_stopped_run_goes_on_with_what_it_has(fitted, tmp_path, monkeypatch):
-    from twinlab.cli import experiments
-    from twinlab.jobs import Cancelled, Job
+def test_a_sweep_over_reliable_neurons_is_run_and_drawn(fitted, bench, tmp_path):
+    status, said, err = call(
+        "run", "tuning", fitted[0], "--neurons", "reliable:-1", "--sweep", "contrast=0.2,0.8",
+        "--recording", bench / "recording.zarr", "--out", tmp_path / "r.nc",
+        "--set", "n_orientation=4", "--set", "n_phase=3", "--set", "n_spatial_frequency=1",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "10 of 10 neurons, explainable variance above -1" in said
+    result = schema.open_result(tmp_path / "r.nc")
+    assert result.osi.dims == ("neuron", "contrast")
+    first, words = cli.at_setting(result, {})
+    assert words == " (at contrast=0.2)"
+    assert first.osi.dims == ("neuron",)
+    schema.save_result(result.isel(neuron=[0]), tmp_path / "one.nc")
+    said = call("show", tmp_path / "one.nc", "--at", "contrast=0.8")[1]
+    assert said.startswith("The figure (at contrast=0.8) is in")
+    assert "choose from 0.2, 0.8" in mistake("show", tmp_path / "r.nc", "--at", "contrast=1")
 
-    monkeypatch.setattr(experiments, "PART", 3)
-    model = twins.load_twin(fitted[0]).condition()
-    asked = []
 
-    def experiment(twin, neurons, *, job, strength):
-        asked.append(list(neurons))
-        if len(asked) == 3:
-            raise Cancelled
-        result = xr.Dataset(
-            {"rate": ("neuron", strength * np.array(neurons), {"long_name": "r", "units": "1"})}
-        )
-        return schema.make_result(result, experiment="made up")
+@pytest.mark.parametrize(
+    ("experiment", "settings"),
+    [
+        ("fisher_information", ["n_value=3"]),
+        ("neurometric", ["n_trial=20", "n_bootstrap=3"]),
+        ("reconstruction", ["n_image=3", "n_step=3"]),
+    ],
+)
+def test_read_outs_of_a_population_are_swept_whole(fitted, tmp_path, experiment, settings):
+    few = [word for setting in settings for word in ("--set", setting)]
+    name = "prior=white,natural" if experiment == "reconstruction" else "contrast=0.4,0.8"
+    status, _, err = call(
+        "run", experiment, fitted[0], "--neurons", "0:2", "--out", tmp_path / "r.nc",
+        "--sweep", name, *few,
+    )  # fmt: skip
+    assert status == 0, err
+    result = schema.open_result(tmp_path / "r.nc")
+    assert result.sizes[name.partition("=")[0]] == 2
+    assert result.sizes["neuron"] == 2
+    assert call("show", tmp_path / "r.nc")[0] == 0
 
-    target = tmp_path / "result.nc"
-    with pytest.raises(Cancelled):
-        experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
-    assert not target.exists()
-    with pytest.raises(schema.InputError, match="parts of another run"):
-        experiments.run_in_parts(experiment, model, None, {"strength": 3.0}, target, Job(), {})
-    with pytest.raises(schema.InputError, match="parts of another run"):
-        experiments.run_in_parts(
-            experiment, model, None, {"strength": 2.0}, target, Job(), {"experiment": "b"}
-        )
-    experiments.run_in_parts(experiment, model, None, {"strength": 2.0}, target, Job(), {})
-    assert asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [6, 7, 8], [9]]
-    assert schema.open_result(target).rate.values.tolist() == [2.0 * i for i in range(10)]
-    assert [path.name for path in tmp_path.iterdir()] == ["result.nc"]
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--sweep", "contrast"], "--sweep needs KEY=VALUE,VALUE"),
+        (["--sweep", "contrast=0.2,x"], "needs a value of type float"),
+        (["--sweep", "contrast=0.2,0.2"], "different values"),
+        (["--sweep", "contrast=0.2", "--set", "contrast=0.4"], "both set and swept"),
+        (["--neurons", "reliable"], "needs a --recording"),
+        (["--neurons", "reliable:x", "--recording", "simulated"], "needs a number"),
+    ],
+)
+def test_a_sweep_mistyped_is_refused_in_one_line(fitted, tmp_path, words, complaint):
+    out = tmp_path / "r.nc"
+    assert complaint in mistake("run", "tuning", fitted[0], "--out", out, *words)
+    assert not out.exists()
 
 
 def test_experiments_and_settings_are_listed():

@@ -281,15 +281,29 @@ def run(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment; see --list.")] = "",
     twin: Annotated[str, typer.Argument(help="Folder of a twin, or `simulated`.")] = "",
     neurons: Annotated[
-        str, typer.Option(help="Positions: `0:50`, `3,17`, or both; all if absent.")
+        str,
+        typer.Option(
+            help="Positions: `0:50`, `3,17`, or both; all if absent. `reliable`: those whose "
+            "explainable variance in --recording is above 0.15 (`reliable:0.3`: above 0.3)."
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="File to write the result to (.nc).")] = None,
     set_: Settings = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,VALUE", help="Run at each value of a setting; may be repeated."
+        ),
+    ] = None,
     other: Annotated[
         str, typer.Option(help="Twin that judges images made on the first; see below.")
     ] = "",
     recording: Annotated[
-        str, typer.Option(help="Recording whose test images are the natural controls.")
+        str,
+        typer.Option(
+            help="Recording that says which neurons are reliable, and whose test images are the "
+            "natural controls of most exciting inputs."
+        ),
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show experiments and settings.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
@@ -298,16 +312,20 @@ def run(
 
     Of an ensemble the mean answers, except for most exciting inputs: these are made on the
     first member and judged by the second (or by --other), beside the best Gabor and the best
-    natural image of the same norm. A stopped run goes on when the same command is run again.
+    natural image of the same norm. A stopped run goes on when the same command is run again;
+    until then OUT.partial.nc holds what there is (NaN elsewhere, attribute `complete` 0).
     """
     from twinlab.cli.experiments import (
         describe_experiments,
         open_pair,
         read_neurons,
+        read_reliable,
         read_settings,
-        run_in_parts,
+        read_sweep,
     )
     from twinlab.cli.progress import watched_job
+    from twinlab.insilico import TOGETHER, run_sweep
+    from twinlab.insilico.sweeps import PART
     from twinlab.schema import InputError
 
     if list_:
@@ -317,6 +335,12 @@ def run(
         msg = "name an experiment and a twin, e.g. `twinlab run tuning TWIN`; see --list."
         raise InputError(msg)
     function, settings = read_settings(experiment, _assignments(set_))
+    grid = read_sweep(experiment, _assignments(sweep, "--sweep", "KEY=VALUE,VALUE"))
+    reliable = neurons.partition(":")[0] == "reliable"
+    if reliable and not recording:
+        msg = "--neurons reliable needs a --recording with repeats of one stimulus."
+        raise InputError(msg)
+    least = read_reliable(neurons) if reliable else 0.0
     _check_device(device)
     keep_freed_memory()
     target = out or Path(f"{experiment}.nc")
@@ -325,9 +349,16 @@ def run(
             model, function = open_pair(twin, other, recording, function, device)
         else:
             model = open_twin(twin).condition().to(device)
-        chosen = read_neurons(neurons, len(model))
-        made_by = {"experiment": experiment, "other": other, "recording": recording}
-        run_in_parts(function, model, chosen, settings, target, job, made_by)
+        run_sweep(
+            function, model, target,
+            "reliable" if reliable else read_neurons(neurons, len(model)),
+            settings=settings, grid=grid, min_explainable_variance=least,
+            recording=open_source(recording) if reliable else None,
+            part_size=None if experiment in TOGETHER else PART,
+            made_by={"experiment": experiment, "other": other, "recording": recording}, job=job,
+        )  # fmt: skip
+    if reliable:
+        typer.echo(chosen_line(target))
     typer.echo(f"The result is in {target}. Next: twinlab show {target}")
 
 
@@ -338,17 +369,21 @@ def show(
         Path | None,
         typer.Option(help="Figure to write: .png, .svg or .html; RESULT.png if absent."),
     ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Value of a swept setting; the first if absent."),
+    ] = None,
 ) -> None:
-    """Draw a result."""
+    """Draw a result; of a sweep, at one value of each swept setting."""
     from twinlab import plots, schema
 
-    dataset = schema.open_result(result)
+    dataset, words = at_setting(schema.open_result(result), _assignments(at, "--at"))
     experiment = dataset.attrs["experiment"]
     if experiment not in plots.PLOTS:
         msg = f"{result}: there is no figure for {experiment!r}; known: {sorted(plots.PLOTS)}."
         raise schema.InputError(msg)
     target = plots.save_figure(plots.PLOTS[experiment](dataset), out or result.with_suffix(".png"))
-    typer.echo(f"The figure is in {target}.")
+    typer.echo(f"The figure{words} is in {target}.")
 
 
 @app.command()
@@ -530,12 +565,47 @@ def recording_lines(recording: xr.Dataset) -> list[str]:
     ]
 
 
-def _assignments(words: list[str] | None) -> dict[str, str]:
+def at_setting(result: xr.Dataset, asked: dict[str, str]) -> tuple[xr.Dataset, str]:
+    """One point of a swept result, and which it is in words."""
+    import json
+
+    from twinlab.schema import InputError
+
+    swept = json.loads(result.attrs.get("swept", "[]"))
+    unknown = sorted(set(asked) - set(swept))
+    if unknown:
+        msg = f"--at {unknown[0]}: not swept in this result; it has {swept or 'no swept setting'}."
+        raise InputError(msg)
+    place = {name: 0 for name in swept}
+    for name, word in asked.items():
+        known = [str(value) for value in result[name].values.tolist()]
+        if word not in known:
+            msg = f"--at {name}={word}: was not run; choose from {', '.join(known)}."
+            raise InputError(msg)
+        place[name] = known.index(word)
+    chosen = result.isel(place)
+    words = ", ".join(f"{name}={chosen[name].item()}" for name in swept)
+    return chosen.drop_vars(swept), f" (at {words})" if words else ""
+
+
+def chosen_line(result: Path) -> str:
+    """How the neurons of a result were chosen, as it says itself."""
+    import json
+
+    import xarray as xr
+
+    with xr.open_dataset(result, engine="h5netcdf") as opened:
+        return str(json.loads(opened.attrs["settings"])["neurons"])
+
+
+def _assignments(
+    words: list[str] | None, option: str = "--set", form: str = "KEY=VALUE"
+) -> dict[str, str]:
     from twinlab.schema import InputError
 
     malformed = [word for word in words or [] if "=" not in word]
     if malformed:
-        msg = f"--set needs KEY=VALUE, but got {', '.join(malformed)}."
+        msg = f"{option} needs {form}, but got {', '.join(malformed)}."
         raise InputError(msg)
     return dict(word.split("=", 1) for word in words or [])
 

@@ -1,27 +1,23 @@
-"""Experiments as words on a command line: names, settings, neurons; run so that they resume."""
+"""Experiments as words on a command line: names, settings, sweeps, neurons."""
 
 from __future__ import annotations
 
 import inspect
-import json
-import shutil
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import xarray as xr
 
-from twinlab import cli, schema, stimuli, twins
+from twinlab import cli, stimuli, twins
 from twinlab.fitting import read_value
-from twinlab.insilico import EXPERIMENTS, cross_examine
+from twinlab.insilico import EXPERIMENTS, RELIABLE, cross_examine
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 
-__all__ = ["describe_experiments", "open_pair", "read_neurons", "read_settings", "run_in_parts"]
+__all__ = ["describe_experiments", "open_pair", "read_neurons", "read_settings", "read_sweep"]
 
-PART = 128  # neurons between two saves of a long run
 N_NATURAL = 100  # controls cost one evaluation each for every neuron
 
 SIMPLE = (bool, int, float, str)
@@ -75,6 +71,25 @@ def read_settings(
         msg = "; ".join(faults) + "."
         raise InputError(msg)
     return function, settings
+
+
+def read_sweep(experiment: str, assignments: dict[str, str]) -> dict[str, list[Any]]:
+    """Values of each swept setting, from ``contrast`` and ``0.2,0.4,0.8``."""
+    read: dict[str, list[Any]] = {}
+    for name, words in assignments.items():
+        values = [read_settings(experiment, {name: word})[1][name] for word in words.split(",")]
+        read[name] = values
+    return read
+
+
+def read_reliable(words: str) -> float:
+    """Smallest explainable variance, from ``reliable`` or ``reliable:0.3``."""
+    _, _, cut = words.partition(":")
+    try:
+        return float(cut) if cut else RELIABLE
+    except ValueError as error:
+        msg = f"--neurons {words}: needs a number after `reliable:`, such as 0.3."
+        raise InputError(msg) from error
 
 
 def read_neurons(words: str, count: int) -> list[int] | None:
@@ -142,55 +157,3 @@ def open_pair(
         return cross_examine(made, model, judging, natural, job=job.part(0.5, 1.0))
 
     return own, judged
-
-
-def run_in_parts(
-    function: Callable[..., xr.Dataset],
-    twin: twins.ConditionedTwin,
-    neurons: list[int] | None,
-    settings: dict[str, Any],
-    target: Path,
-    job: Job,
-    made_by: dict[str, str],
-) -> Path:
-    """Run an experiment some neurons at a time and write the whole; what is done is kept.
-
-    A run that is stopped leaves its finished parts in a folder beside `target`, where the
-    next run with the same twin, settings and `made_by` (what else decides the result: the
-    experiment, the twin that judges, the recording) finds them.
-    """
-    asked = list(range(len(twin))) if neurons is None else neurons
-    target = target.resolve()
-    if target.is_dir():
-        msg = f"{target}: is a folder; name a file to write the result to."
-        raise InputError(msg)
-    folder = target.with_name(target.name + ".parts")
-    plan = json.dumps({**made_by, "twin": twin.identity, "neurons": asked, "settings": settings})
-    mark = folder / "plan.json"
-    if mark.is_file() and mark.read_text() != plan:
-        msg = (
-            f"{folder}: holds the parts of another run; run that again to finish it, choose "
-            "another --out, or remove the folder."
-        )
-        raise InputError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(plan)
-    parts = []
-    for start in range(0, len(asked), PART):
-        stop = min(start + PART, len(asked))
-        path = folder / f"{start:06d}.nc"
-        if not path.exists():
-            part = job.part(start / len(asked), stop / len(asked))
-            schema.save_result(function(twin, asked[start:stop], job=part, **settings), path)
-        parts.append(schema.open_result(path))
-    whole = xr.concat(
-        parts,
-        "neuron",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        combine_attrs="override",
-    )
-    schema.save_result(whole, target)
-    shutil.rmtree(folder)
-    return target

@@ -26,12 +26,19 @@ from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
 from twinlab.insilico.discriminating import cluster_by_stimuli
 from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
 from twinlab.insilico.eigendistortions import measure_eigendistortions
+from twinlab.insilico.fisher import (
+    linear_fisher_information,
+    measure_fisher_information,
+    measure_recorded_fisher_information,
+)
 from twinlab.insilico.glm import estimate_lnp, measure_lnp, measure_twin_lnp
 from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distributions
+from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.metamers import synthesize_metamer
 from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS
+from twinlab.insilico.neurometric import measure_neurometric, measure_recorded_neurometric
 from twinlab.insilico.objectives import (
     add_objectives,
     excite,
@@ -45,6 +52,7 @@ from twinlab.insilico.parametric import measure_tuning
 from twinlab.insilico.preferences import measure_preferences
 from twinlab.insilico.priors import blur_gradient, weigh_frequencies
 from twinlab.insilico.protocols import PROTOCOLS
+from twinlab.insilico.psychometric import fit_threshold, roc_area
 from twinlab.insilico.quadratic import estimate_gqm, measure_gqm, measure_twin_gqm
 from twinlab.insilico.receptive_field import (
     RIDGE_GRID,
@@ -52,6 +60,11 @@ from twinlab.insilico.receptive_field import (
     measure_receptive_field,
     measure_sta,
     measure_twin_sta,
+)
+from twinlab.insilico.reconstruction import (
+    measure_reconstruction,
+    reconstruct_from_twin,
+    reconstruct_linear,
 )
 from twinlab.insilico.selectivity import (
     circular_variance,
@@ -65,6 +78,7 @@ from twinlab.insilico.selectivity import (
     preferred_angle,
     suppression_index,
 )
+from twinlab.insilico.sweeps import RELIABLE, reliable_neurons, run_sweep
 from twinlab.insilico.synthesis import optimize_stimuli
 from twinlab.insilico.tuning import measure_orientation_tuning
 
@@ -86,11 +100,22 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "iso_response": measure_iso_response,
     "preferences": measure_preferences,
     **TUNING_EXPERIMENTS,
+    "fisher_information": measure_fisher_information,
+    "neurometric": measure_neurometric,
+    "reconstruction": measure_reconstruction,
 }
+
+# Those that read out the neurons together: what they find depends on who is asked with whom.
+TOGETHER = frozenset({"clusters", "fisher_information", "neurometric", "reconstruction"})
 
 __all__ = [
     # what can be run on a twin by name
     "EXPERIMENTS",
+    "TOGETHER",
+    # over many neurons and settings
+    "RELIABLE",
+    "reliable_neurons",
+    "run_sweep",
     # receptive fields
     "RIDGE_GRID",
     "compare_fields",
@@ -167,4 +192,16 @@ __all__ = [
     "name_pooling",
     "synthesize_controversial",
     "synthesize_metamer",
+    # what neurons tell about the stimulus
+    "fit_threshold",
+    "invert_responses",
+    "linear_fisher_information",
+    "measure_fisher_information",
+    "measure_neurometric",
+    "measure_recorded_fisher_information",
+    "measure_recorded_neurometric",
+    "measure_reconstruction",
+    "reconstruct_from_twin",
+    "reconstruct_linear",
+    "roc_area",
 ]

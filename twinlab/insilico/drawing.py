@@ -46,7 +46,7 @@ def draw_gratings(
     r"""Gratings in apertures, with a mask and a surround, one image for each set of parameters.
 
     About the centre (x, y), with distance :math:`d` from it, aperture :math:`A_r` (1 within
-    the radius, falling linearly over the pixel at the edge), and :math:`w` a cosine of the
+    the radius, falling as half a cosine over the pixel at the edge), and :math:`w` a cosine of the
     grating's frequency and the given orientation and phase,
 
     .. math::
@@ -120,9 +120,10 @@ def draw_gratings(
 
 
 def _aperture(distance: Tensor, radius: Tensor) -> Tensor:
-    """1 inside, 0 outside, falling linearly over the pixel at the edge; radius 0 is nothing."""
+    """1 inside, 0 outside, half a cosine over the pixel at the edge; radius 0 is nothing."""
     radius = radius.float().to(distance.device)[:, None, None, None]
-    return (radius + 0.5 - distance).clamp(0, 1) * (radius > 0)
+    inside = (radius + 0.5 - distance).clamp(0, 1)
+    return torch.sin(torch.pi / 2 * inside).square() * (radius > 0)
 
 
 def check_shown(spec: StimulusSpec, ranges: Mapping[str, tuple[float, float]]) -> None:

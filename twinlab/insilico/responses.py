@@ -17,6 +17,7 @@ from twinlab.twins import ConditionedTwin
 __all__ = [
     "chosen_positions",
     "neuron_labels",
+    "neuron_names",
     "paired_rates",
     "provenance",
     "rates_of_batches",
@@ -47,6 +48,12 @@ def chosen_positions(n_neuron: int, neurons: Neurons) -> np.ndarray:
 def neuron_labels(twin: ConditionedTwin, positions: np.ndarray) -> xr.Dataset:
     """Coordinates of these neurons, along `neuron`."""
     return twin.neurons(positions).labels
+
+
+def neuron_names(labels: xr.Dataset) -> list[tuple[str, str]]:
+    """Session and identity of each neuron of a twin's labels, a result or a recording."""
+    pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
+    return [(str(session), str(neuron)) for session, neuron in pairs]
 
 
 def spatial_coordinates(height: int, width: int) -> dict[str, Any]:

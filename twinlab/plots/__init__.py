@@ -34,6 +34,11 @@ from twinlab.plots.neurons import (
     plot_scores,
 )
 from twinlab.plots.overview import PLOTS, plot_result
+from twinlab.plots.readouts import (
+    plot_fisher_information,
+    plot_neurometric,
+    plot_reconstruction,
+)
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
@@ -74,6 +79,10 @@ __all__ = [
     "plot_mei_comparison",
     "plot_prediction",
     "plot_scores",
+    # what neurons tell about the stimulus
+    "plot_fisher_information",
+    "plot_neurometric",
+    "plot_reconstruction",
     # the simulated cortex
     "plot_truth",
     # whole results

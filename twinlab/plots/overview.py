@@ -24,6 +24,11 @@ from twinlab.plots.fields import (
 from twinlab.plots.images import plot_mei, plot_receptive_field
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
+from twinlab.plots.readouts import (
+    plot_fisher_information,
+    plot_neurometric,
+    plot_reconstruction,
+)
 from twinlab.plots.style import styled
 from twinlab.plots.tuning import (
     INDICES,
@@ -138,6 +143,17 @@ def _preferences(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_tuning_distribution(result, str(name), size=(240, 150)) for name in names])
 
 
+def _neurometrics(result: xr.Dataset) -> hv.Layout:
+    together = plot_neurometric(result, population=True, size=(240, 150))
+    return _rows([together, *(plot_neurometric(one, size=(240, 150)) for one in _each(result))])
+
+
+def _information(result: xr.Dataset) -> hv.Layout:
+    together = plot_fisher_information(result, size=(240, 150))
+    alone = [plot_fisher_information(one, size=(240, 150)) for one in _each(result)]
+    return _rows([together, *alone])
+
+
 # What `twinlab show` draws, by the name of the experiment that made the result.
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
@@ -160,6 +176,9 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "position_tuning": _parametric,
     **dict.fromkeys(INDICES, _parametric),
     "tuning_comparison": plot_tuning_comparison,
+    "neurometric": _neurometrics,
+    "fisher_information": _information,
+    "reconstruction": plot_reconstruction,
     "score": plot_scores,
     "fit": plot_history,
     "calibration": plot_calibration,

@@ -1,0 +1,133 @@
+"""Fisher information against its closed forms."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from twinlab import insilico, twins
+from twinlab.insilico import linear_fisher_information
+from twinlab.schema import InputError
+
+SPEC = twins.StimulusSpec(1, 12, 16, 110.0, 55.0)
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    """Six Gaussian neurons with correlated noise: mean slope, covariance."""
+    rng = np.random.default_rng(3)
+    mixing = rng.standard_normal((6, 6)) / 2
+    return rng.standard_normal(6) / 2, np.eye(6) + mixing @ mixing.T
+
+
+def record(correlated, rng, n, m, difference):
+    slope, covariance = correlated
+    root = np.linalg.cholesky(covariance)
+    first = rng.standard_normal((n, 6)) @ root.T
+    return first, rng.standard_normal((m, 6)) @ root.T + difference * slope
+
+
+def test_with_many_trials_it_is_the_closed_form(correlated):
+    slope, covariance = correlated
+    truth = slope @ np.linalg.solve(covariance, slope)
+    found = linear_fisher_information(
+        *record(correlated, np.random.default_rng(0), 200_000, 200_000, 2.0), 2.0
+    )
+    assert found["information"] == pytest.approx(truth, rel=0.01)
+    assert found["naive"] == pytest.approx(truth, rel=0.01)
+    assert found["shuffled"] == pytest.approx((slope**2 / np.diag(covariance)).sum(), rel=0.01)
+
+
+def test_with_few_trials_it_is_unbiased_and_its_interval_covers(correlated):
+    slope, covariance = correlated
+    truth = slope @ np.linalg.solve(covariance, slope)
+    rng = np.random.default_rng(1)
+    found = [
+        linear_fisher_information(*record(correlated, rng, 12, 9, 1.5), 1.5) for _ in range(600)
+    ]
+    for name, expected in (
+        ("information", truth),
+        ("shuffled", (slope**2 / np.diag(covariance)).sum()),
+    ):
+        value = np.array([one[name] for one in found])
+        assert abs(value.mean() - expected) < 3 * value.std() / np.sqrt(len(value))
+    assert np.mean([one["naive"] for one in found]) > 1.8 * truth
+    covered = np.mean([one["lower"] <= truth <= one["upper"] for one in found])
+    assert 0.925 < covered < 0.975
+
+
+def test_too_few_trials_and_constant_neurons_are_undefined(correlated):
+    first, second = record(correlated, np.random.default_rng(0), 4, 5, 1.0)
+    assert np.isnan(linear_fisher_information(first, second, 1.0)["information"])
+    first[:, 2] = second[:, 2] = 1.0
+    assert np.isnan(linear_fisher_information(first, second, 1.0)["shuffled"])
+    with pytest.raises(InputError, match="two different stimuli"):
+        linear_fisher_information(first, second, 0.0)
+
+
+def test_recorded_information_is_that_of_neighbouring_values(correlated):
+    slope, covariance = correlated
+    rng = np.random.default_rng(4)
+    value = np.repeat([0.0, 1.0, 3.0], 400)
+    noise = rng.standard_normal((1200, 6)) @ np.linalg.cholesky(covariance).T
+    response = np.concatenate([noise + value[:, None] * slope, np.ones((1200, 1))], 1)
+    response[5, 0] = np.nan
+    labelled = xr.DataArray(response, {"neuron_id": ("neuron", np.arange(7))}, ("trial", "neuron"))
+    result = insilico.measure_recorded_fisher_information(labelled, value)
+    assert result["value"].values.tolist() == [0.5, 2.0]
+    assert result.valid.values.tolist() == [1, 1, 1, 1, 1, 1, 0]
+    truth = slope @ np.linalg.solve(covariance, slope)
+    interval = result.population_information_interval
+    assert (interval[:, 0] < truth).all()
+    assert (interval[:, 1] > truth).all()
+    assert result.population_information_naive[0] > result.population_information[0]
+    alone = slope**2 / np.diag(covariance)
+    np.testing.assert_allclose(result.information[:6, 1], alone, atol=0.08)
+    np.testing.assert_allclose(
+        result.information[:6].sum("neuron"), result.population_information_shuffled, rtol=1e-9
+    )
+    assert np.isnan(result.information[6]).all()
+
+
+def linear_in_contrast(gain):
+    """Neurons whose rate is 5 plus `gain` times contrast, by the Gabor's one Fourier component."""
+    y, x = np.mgrid[:12, :16]
+    wave = np.cos(2 * np.pi * x / 8)
+    pattern = torch.as_tensor(wave / (wave**2).sum() / SPEC.mean, dtype=torch.float64)
+    gain = torch.as_tensor(gain, dtype=torch.float64)
+
+    def answer(images):
+        drive = ((images.double() - SPEC.mean) * pattern).sum((1, 2, 3))
+        return 5 + drive[:, None] * gain
+
+    return twins.wrap_callable(answer, SPEC, len(gain)).condition()
+
+
+def test_information_of_a_twin_is_the_closed_form():
+    gain = np.array([0.0, 1.0, 3.0, -2.0])
+    asked = {"feature": "contrast", "spatial_frequency": 0.125, "orientation": 90.0}
+    result = insilico.measure_fisher_information(
+        linear_in_contrast(gain), low=0.1, high=0.9, n_value=5, step=0.05, **asked
+    )
+    rate = 5 + np.linspace(0.1, 0.9, 5) * gain[:, None]
+    truth = gain[:, None] ** 2 / rate
+    np.testing.assert_allclose(result.information, truth, atol=1e-4)
+    np.testing.assert_allclose(result.population_information, truth.sum(0), rtol=1e-4)
+    np.testing.assert_allclose(result.discrimination_threshold, truth.sum(0) ** -0.5, rtol=1e-4)
+    assert result.valid.values.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"feature": "colour"}, "`feature` must be one of"),
+        ({"noise": "none"}, "`noise` must be one of"),
+        ({"feature": "contrast"}, "between 0 and"),
+        ({"feature": "spatial_frequency"}, "at most 0.5 cycles"),
+        ({"step": 0.0}, "`step` positive"),
+        ({"noise": "likelihood"}, "says nothing about single responses"),
+    ],
+)
+def test_bad_settings_are_named(changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        insilico.measure_fisher_information(linear_in_contrast([1.0]), **changes)

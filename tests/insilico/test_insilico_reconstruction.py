@@ -1,0 +1,188 @@
+"""Reconstruction against closed forms: ridge, Wiener filter, mean of a Gaussian posterior."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from twinlab import insilico, schema, twins
+from twinlab.schema import InputError
+from twinlab.simulation import SimulatedCortex
+
+HEIGHT, WIDTH, N_NEURON = 6, 8, 30
+WIDE = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=-1e6, high=1e6)
+
+
+@pytest.fixture(scope="module")
+def filters():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((N_NEURON, HEIGHT * WIDTH)) / np.sqrt(HEIGHT * WIDTH)
+
+
+def make_linear(filters, spec=WIDE):
+    weight = torch.as_tensor(filters)
+
+    def answer(images):
+        z = ((images.double() - spec.mean) / spec.std).flatten(1)
+        return 50 + z @ weight.T
+
+    return twins.wrap_callable(answer, spec, len(filters)).condition()
+
+
+@pytest.fixture(scope="module")
+def planted(filters):
+    """A recording of white Gaussian images by linear neurons with Gaussian noise, sd 0.5."""
+    rng = np.random.default_rng(1)
+    n_train, n_test, n_repeat = 20_000, 20, 4
+    z = rng.standard_normal((n_train + n_test, HEIGHT * WIDTH)).astype(np.float32)
+    index = np.r_[np.arange(n_train), np.repeat(n_train + np.arange(n_test), n_repeat)]
+    response = 50 + z[index] @ filters.T
+    response = response + 0.5 * rng.standard_normal(response.shape)
+    return schema.make_recording(
+        stimulus=(110 + 20 * z).reshape(-1, 1, HEIGHT, WIDTH),
+        response=response,
+        trial={
+            "stimulus_index": index,
+            "image_id": index,
+            "split": np.where(index < n_train, "train", "test"),
+        },
+        neuron={"neuron_id": np.arange(N_NEURON), "session": ["callable"] * N_NEURON},
+    )
+
+
+def test_linear_reconstruction_is_the_wiener_filter(planted, filters):
+    result = insilico.reconstruct_linear(planted)
+    response = planted.response.values[20_000:].reshape(20, 4, -1).mean(1) - 50
+    # learned from single trials, used on means of four, as a decoder is
+    covariance = filters @ filters.T + 0.25 * np.eye(N_NEURON)
+    wiener = response @ np.linalg.solve(covariance, filters)
+    found = (result.reconstruction.values.reshape(20, -1) - 110) / 20
+    assert np.abs(found - wiener).max() < 0.1
+    assert np.corrcoef(found.ravel(), wiener.ravel())[0, 1] > 0.998
+    assert (result.correlation > result.null_interval[:, 1]).all()
+    assert abs(result.null_interval.values.mean()) < 0.05
+    low, high = result.mean_null_interval.values
+    assert low < 0 < high < 0.3 * float(result.mean_correlation)
+    assert float(result.p_value) < 0.002
+
+
+def test_linear_reconstruction_is_the_closed_form_of_ridge(planted):
+    few = planted.isel(trial=np.r_[0:200, 20_000:20_080])
+    result = insilico.reconstruct_linear(few, ridge=[0.3])
+    r = few.response.values[:200].astype(float)
+    x = few.stimulus.values[:200].reshape(200, -1).astype(float)
+    scaled = (r - r.mean(0)) / r.std(0)
+    strength = 0.3 * (np.linalg.svd(scaled)[1] ** 2).sum() / N_NEURON
+    weight = np.linalg.solve(
+        scaled.T @ scaled + strength * np.eye(N_NEURON), scaled.T @ (x - x.mean(0))
+    )
+    test = few.response.values[200:].reshape(20, 4, -1).mean(1, dtype=float)
+    expected = (test - r.mean(0)) / r.std(0) @ weight + x.mean(0)
+    np.testing.assert_allclose(
+        result.reconstruction.values.reshape(20, -1), expected, rtol=0, atol=1e-3
+    )
+
+
+def test_shuffled_responses_tell_nothing(planted):
+    few = planted.isel(trial=np.r_[0:3000, 20_000:20_080])
+    rng = np.random.default_rng(0)
+    wrong = few.copy(deep=True)
+    wrong.response[:3000] = wrong.response.values[:3000][rng.permutation(3000)]
+    result = insilico.reconstruct_linear(wrong)
+    low, high = result.mean_null_interval.values
+    assert low < float(result.mean_correlation) < high
+    assert float(result.p_value) > 0.05
+
+
+@pytest.mark.parametrize("prior", ["white", "natural"])
+def test_gradient_reconstruction_of_a_linear_twin_is_the_posterior_mean(filters, prior):
+    twin = make_linear(filters)
+    rng = np.random.default_rng(2)
+    response = 50 + rng.standard_normal((5, N_NEURON))
+    variance = rng.uniform(0.2, 1.0, N_NEURON)
+    found, converged = insilico.invert_responses(
+        twin, response, variance, prior=prior, n_step=2000, tolerance=1e-6
+    )
+    y, x = np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH)
+    power = 1 / np.maximum(x**2 + y**2, 1 / WIDTH**2)
+    power = np.ones_like(power) if prior == "white" else power / power.mean()
+    basis = np.eye(HEIGHT * WIDTH).reshape(-1, HEIGHT, WIDTH)
+    precision = np.fft.ifft2(np.fft.fft2(basis) / power).real.reshape(HEIGHT * WIDTH, -1)
+    weighted = filters.T / variance
+    expected = np.linalg.solve(weighted @ filters + precision, weighted @ (response - 50).T).T
+    assert converged.all()
+    assert np.abs((found.reshape(5, -1) - 110) / 20 - expected).max() < 4e-6
+
+
+def test_range_and_norm_are_kept_to(filters):
+    spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=90.0, high=140.0)
+    twin = make_linear(5 * filters, spec)
+    rng = np.random.default_rng(3)
+    response = 50 + 20 * rng.standard_normal((3, N_NEURON))
+    found, _ = insilico.invert_responses(twin, response, np.ones(N_NEURON))
+    assert found.min() == 90
+    assert found.max() == 140
+    small, converged = insilico.invert_responses(twin, response, np.ones(N_NEURON), norm=2.0)
+    length = np.linalg.norm(((small - 110) / 20).reshape(3, -1), axis=1)
+    np.testing.assert_allclose(length, 2.0, atol=1e-3)
+    assert converged.all()
+
+
+@pytest.fixture(scope="module")
+def simulated(cortex):
+    return cortex.as_twin().condition()
+
+
+def test_images_are_read_from_what_a_twin_predicts_and_more_neurons_help():
+    simulated = SimulatedCortex(seed=0, n_neuron=150).as_twin().condition()
+    asked = {"n_image": 6, "n_step": 60, "n_repeat": 100}
+    found = [
+        insilico.measure_reconstruction(simulated, np.arange(n), **asked) for n in (10, 40, 150)
+    ]
+    few, more, most = (float(one.mean_correlation) for one in found)
+    assert few < more < most
+    assert most > 1.5 * found[-1].mean_null_interval[1]
+    assert (found[-1].response_correlation > 0.9).all()
+    again = insilico.measure_reconstruction(simulated, **asked)
+    xr.testing.assert_identical(again, found[-1])
+
+
+def test_recorded_images_are_read_through_the_twin(simulated, recording):
+    result = insilico.reconstruct_from_twin(simulated, recording, n_step=40)
+    assert result.sizes["image"] == 30
+    assert float(result.mean_correlation) > result.mean_null_interval[1]
+    assert float(result.p_value) < 0.01
+    np.testing.assert_array_equal(
+        result.original, recording.stimulus.values[result.stimulus_index.values]
+    )
+    once = recording.isel(trial=recording.split.values == "train")
+    with pytest.raises(InputError, match="is repeated"):
+        insilico.reconstruct_from_twin(simulated, once, split="train")
+    with pytest.raises(InputError, match="lacks 1 of"):
+        insilico.reconstruct_from_twin(simulated, recording.isel(neuron=slice(1, None)))
+
+
+def test_silent_neurons_are_marked_and_left_out(filters):
+    mute = filters.copy()
+    mute[2] = 0
+    weight = torch.as_tensor(mute)
+    spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0)
+    twin = twins.wrap_callable(
+        lambda images: (((images.double() - 110) / 20).flatten(1) @ weight.T).square(), spec, 30
+    ).condition()
+    result = insilico.measure_reconstruction(twin, n_image=3, n_step=5)
+    assert result.valid.values.tolist() == [1, 1, 0] + [1] * 27
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"n_image": 2}, "`n_image` of 3 or more"),
+        ({"prior": "flat"}, "`prior` must be one of"),
+        ({"norm": 0.0}, "must be positive"),
+        ({"n_step": 0}, "must be positive"),
+    ],
+)
+def test_bad_settings_are_named(simulated, changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        insilico.measure_reconstruction(simulated, **changes)
