@@ -3,7 +3,7 @@ import pytest
 import torch
 import xarray as xr
 
-from twinlab import insilico
+from twinlab import insilico, twins
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError, open_result, save_result
 from twinlab.simulation import SimulatedCortex
@@ -186,3 +186,38 @@ def test_wrong_requests_are_told_what_is_right(mei, closed_form, rival, natural)
     wide = SimulatedCortex(n_neuron=4, height=20, width=30).as_twin().condition()
     with pytest.raises(InputError, match=r"sees images of shape \(1, 20, 30\)"):
         insilico.cross_examine(mei, twin, wide, natural)
+
+
+def test_a_third_architecture_the_distance_from_training_and_the_size_are_told(
+    mei, closed_form, rival, natural
+):
+    linear = type(closed_form)(seed=2)
+    familiar = twins.fit_familiarity(closed_form, natural[:40], natural[40:])
+    found = insilico.cross_examine(
+        mei, closed_form.condition(), rival.condition(), natural,
+        architecture=linear.condition(), familiarity=familiar, degrees_per_pixel=2.0,
+    )  # fmt: skip
+    alive = [0, 1, 4]
+    np.testing.assert_allclose(
+        found.activation_architecture[alive], found.activation[alive], rtol=1e-4
+    )
+    own = familiar(torch.as_tensor(found.mei.values[alive]))
+    np.testing.assert_allclose(found.distance[alive], own.detach(), rtol=1e-4)
+    assert (found.unfamiliar[alive] == (found.distance[alive] > familiar.threshold)).all()
+    in_pixels = insilico.cross_examine(mei, closed_form.condition(), rival.condition(), natural)
+    np.testing.assert_allclose(found.mask_size[alive], 2 * in_pixels.mask_size[alive])
+    assert found.mask_size.attrs["units"] == "deg"
+    assert np.isnan(found.mask_size[[2, 3]]).all()
+
+
+def test_controls_of_a_least_exciting_input_are_the_least_exciting_ones(
+    closed_form, rival, natural
+):
+    quiet = closed_form.condition()
+    lei = insilico.synthesize_lei(quiet, [0], norm=4.0, n_start=2)
+    found = insilico.cross_examine(lei, quiet, rival.condition(), natural)
+    grey = float(lei.grey_activation[0])
+    for control in ("natural", "gabor"):
+        assert found[f"activation_{control}"][0] < grey
+    assert found.activation[0] <= found.activation_gabor[0] * 1.001
+    assert float(found.activation_gabor[0] / found.activation[0]) < 1.1

@@ -310,9 +310,9 @@ def run(
 ) -> None:
     """Run an experiment on a twin.
 
-    Of an ensemble the mean answers, except for most exciting inputs: these are made on the
-    first member and judged by the second (or by --other), beside the best Gabor and the best
-    natural image of the same norm. A stopped run goes on when the same command is run again;
+    Of an ensemble the mean answers, except for most and least exciting inputs: these are made on
+    the first member and judged by the second (or by --other), beside the best Gabor and the
+    best natural image of the same norm. A stopped run goes on when the same command is run again;
     until then OUT.partial.nc holds what there is (NaN elsewhere, attribute `complete` 0).
     """
     from twinlab.cli.experiments import (
@@ -345,7 +345,7 @@ def run(
     keep_freed_memory()
     target = out or Path(f"{experiment}.nc")
     with watched_job(experiment) as job:
-        if experiment == "mei":
+        if experiment in ("mei", "lei"):
             model, function = open_pair(twin, other, recording, function, device)
         else:
             model = open_twin(twin).condition().to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -124,20 +125,27 @@ def read_neurons(words: str, count: int) -> list[int] | None:
 def open_pair(
     twin: str, other: str, recording: str, function: Callable[..., xr.Dataset], device: str
 ) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
-    """Open the twin that makes images, and add their judgement by another to `function`.
+    """Open the twin that makes images, and add their judgement by others to `function`.
 
-    Without another twin (one that is named, or the second member of an ensemble) the images
-    are made and not judged.
+    Without another twin (one that is named, or the second member of an ensemble), or of videos,
+    they are made and not judged. Where a fitted twin's folder holds its linear baseline and
+    what was familiar to it, these have their say too.
     """
-    made_on = cli.open_twin(twin)
+    whole = made_on = cli.open_twin(twin)
     judge = cli.open_twin(other) if other else None
     if isinstance(made_on, twins.EnsembleTwin):
         members = [member for member in made_on.members if isinstance(member, twins.Twin)]
         made_on = members[0]
         judge = judge or (members[1] if len(members) > 1 else None)
     own = made_on.condition().to(device)
-    if judge is None:
+    if judge is None or made_on.spec.is_video:
         return own, function
+    folder = Path(twin)
+    third, familiar = None, None
+    if (folder / "linear_nonlinear").is_dir():
+        third = twins.load_twin(folder / "linear_nonlinear").condition().to(device)
+    if (folder / "familiarity.safetensors").is_file():
+        familiar = twins.load_familiarity(folder, whole)
     judging = judge.condition().to(device)
     if recording:
         source = cli.open_source(recording)
@@ -154,6 +162,11 @@ def open_pair(
         model: twins.ConditionedTwin, neurons: list[int] | None, *, job: Job, **settings: Any
     ) -> xr.Dataset:
         made = function(model, neurons, job=job.part(0.0, 0.5), **settings)
-        return cross_examine(made, model, judging, natural, job=job.part(0.5, 1.0))
+        if not made.valid.any():
+            return made
+        return cross_examine(
+            made, model, judging, natural,
+            architecture=third, familiarity=familiar, job=job.part(0.5, 1.0),
+        )  # fmt: skip
 
     return own, judged

@@ -17,7 +17,7 @@ from twinlab.insilico.constraints import match_norm
 from twinlab.insilico.responses import paired_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, Familiarity
 
 __all__ = ["cross_examine", "find_mask"]
 
@@ -79,28 +79,38 @@ def cross_examine(
     other: ConditionedTwin,
     natural: np.ndarray,
     *,
+    architecture: ConditionedTwin | None = None,
+    familiarity: Familiarity | None = None,
+    degrees_per_pixel: float | None = None,
     n_step: int = 60,
     batch_size: int = 256,
     job: Job | None = None,
 ) -> xr.Dataset:
-    """Score MEIs on a twin that did not make them, beside norm-matched controls.
+    """Score MEIs, or LEIs, on twins that did not make them, beside norm-matched controls.
 
     An image optimised on a twin flatters it. Its activation is therefore set beside that of
     the best of many natural images, each seen through the MEI's own mask, and of the best
     Gabor: the best of a grid of 240 at the centre of the mask, then refined by gradient
     ascent on its place, orientation, spatial frequency, phase, size and elongation. All
-    three have the same mean and norm, are found on `twin`, and are shown to `other` too.
+    three have the same mean and norm, are found on `twin`, and are shown to `other` too. Of least
+    exciting inputs the controls are those that excite least.
 
     Parameters
     ----------
     mei : xarray.Dataset
-        Of `synthesize_mei`.
+        Of `synthesize_mei` or `synthesize_lei`, of images.
     twin : ConditionedTwin
         That made them, conditioned in the same way.
     other : ConditionedTwin
         Independently trained, of the same neurons and image size.
     natural : ndarray of shape (n_image, channel, y, x)
         Natural images in grey levels, best from outside the training set.
+    architecture : ConditionedTwin, optional
+        Of another architecture, to be asked as well.
+    familiarity : Familiarity, optional
+        Of the twin, see `twins.fit_familiarity`: tells how far stimuli lie from its training.
+    degrees_per_pixel : float, optional
+        Of visual angle, for the size of the masks.
     n_step : int
         Most steps of the Gabors' refinement.
     batch_size : int
@@ -113,7 +123,11 @@ def cross_examine(
         `mei` with, along `neuron`: `activation_other`; `activation_natural`,
         `activation_natural_other`, `natural_index` (into `natural`) and `natural` (neuron,
         channel, y, x); `activation_gabor`, `activation_gabor_other` and `gabor` (neuron,
-        channel, y, x); and `mask` (neuron, y, x). NaN where the MEI is.
+        channel, y, x); `mask` (neuron, y, x), and `mask_size` (neuron), the diameter of a disc
+        as large as its part above one half, in degrees, or in pixels where their size is not
+        known. With `architecture`, `activation_architecture` and the like of the controls; with
+        `familiarity`, `distance` and `distance_natural` (neuron) from training and
+        `unfamiliar` (neuron), 1 where natural images do not lie so far. NaN where the MEI is.
 
     Raises
     ------
@@ -136,7 +150,8 @@ def cross_examine(
         raise InputError(msg)
     position = _positions(mei, twin)[found]
     elsewhere = _positions(mei, other)[found]
-    images = mei.mei.values[found]
+    images = mei[str(mei.attrs["experiment"])].values[found]
+    up = 1 if mei.attrs["experiment"] == "mei" else -1
     mask = np.stack([find_mask(image) for image in images])
 
     # 1. the best natural image, through the mask of each MEI
@@ -151,46 +166,61 @@ def cross_examine(
     rates = paired_rates(
         twin, np.repeat(position, n_natural), windowed, batch_size, job.part(0, 0.6, "natural")
     ).reshape(-1, n_natural)
-    natural_index = rates.argmax(1)
+    natural_index = (up * rates).argmax(1)
     best_natural = _to_grey(_window(z[natural_index], torch.as_tensor(mask)), norm, twin)
 
     # 2. the best Gabor
     best_gabor = _best_gabor(
-        twin, position, images, mask, norm, n_step, batch_size, job.part(0.6, 0.95, "Gabor")
+        twin, up, position, images, mask, norm, n_step, batch_size, job.part(0.6, 0.95, "Gabor")
     )
 
-    # 3. everything shown to both twins
+    # 3. everything shown to all twins
     shown = {"": torch.as_tensor(images), "_natural": best_natural, "_gabor": best_gabor}
-    last = job.part(0.95, 1.0, "other twin")
+    last = job.part(0.95, 1.0, "other twins")
+    judges = [(twin, "", position), (other, "_other", elsewhere)]
+    if architecture is not None:
+        judges.append((architecture, "_architecture", _positions(mei, architecture)[found]))
     activation: dict[str, np.ndarray] = {}
     for name, stimulus in shown.items():
-        for asked, suffix, neurons in ((twin, "", position), (other, "_other", elsewhere)):
+        for asked, suffix, neurons in judges:
             if name or suffix:  # the MEI's own activation is known
                 activation[f"activation{name}{suffix}"] = paired_rates(
                     asked, neurons, stimulus.__getitem__, batch_size, last
                 )
+    scalars = activation | {"natural_index": natural_index.astype(np.float32)}
+    if familiarity is not None:
+        for name, stimulus in (("", shown[""]), ("_natural", best_natural)):
+            scalars[f"distance{name}"] = familiarity(stimulus.float()).detach().cpu().numpy()
+        scalars["unfamiliar"] = (scalars["distance"] > familiarity.threshold).astype(np.float32)
+    pixel = 1.0 if degrees_per_pixel is None else degrees_per_pixel
+    scalars["mask_size"] = pixel * np.sqrt(4 / np.pi * (mask > 0.5).sum((1, 2)))
     return _label_controls(
         mei,
         found,
-        activation | {"natural_index": natural_index.astype(np.float32)},
+        scalars,
         {"natural": best_natural.numpy(), "gabor": best_gabor.numpy(), "mask": mask},
         settings={
             "other": other.identity,
             "other_context": other.context,
             "n_natural": n_natural,
             "gabor_n_step": n_step,
+            **({} if architecture is None else {"architecture": architecture.identity}),
         },
+        size="px" if degrees_per_pixel is None else "deg",
     )
 
 
 def _check_parties(
     mei: xr.Dataset, twin: ConditionedTwin, other: ConditionedTwin, natural: np.ndarray
 ) -> None:
-    if mei.attrs.get("experiment") != "mei":
+    if mei.attrs.get("experiment") not in ("mei", "lei"):
         msg = (
             f"`mei` is a result of {mei.attrs.get('experiment')!r}; expected one of "
-            "`synthesize_mei`."
+            "`synthesize_mei` or `synthesize_lei`."
         )
+        raise InputError(msg)
+    if twin.spec.is_video:
+        msg = "Videos have no controls yet; cross-examine images, or score the videos on `other`."
         raise InputError(msg)
     if mei.attrs["twin"] != twin.identity:
         msg = (
@@ -268,6 +298,7 @@ def draw_gabors(parameters: Tensor, height: int, width: int) -> Tensor:
 
 def _best_gabor(
     twin: ConditionedTwin,
+    up: int,
     position: np.ndarray,
     images: np.ndarray,
     mask: np.ndarray,
@@ -276,7 +307,7 @@ def _best_gabor(
     batch_size: int,
     job: Job,
 ) -> Tensor:
-    """Gabor that excites each neuron most, (neuron, channel, y, x) in grey levels."""
+    """Gabor (neuron, channel, y, x) in grey levels that excites most, or least where `up` is -1."""
     spec = twin.spec
     grid = _gabor_grid(images, mask)  # (neuron, gabor, parameter)
     n_gabor = grid.shape[1]
@@ -292,7 +323,7 @@ def _best_gabor(
         batch_size,
         job.part(0, 0.5, "grid"),
     ).reshape(-1, n_gabor)
-    start = grid[torch.arange(len(grid)), torch.as_tensor(rates.argmax(1))]
+    start = grid[torch.arange(len(grid)), torch.as_tensor((up * rates).argmax(1))]
 
     bold = torch.tensor([*GABOR_STEP, *[CHANNEL_STEP] * spec.channel], device=twin.device)
     low, high = _gabor_limits(spec.channel, spec.height, spec.width, twin.device)
@@ -312,7 +343,7 @@ def _best_gabor(
         chosen = position[part]
 
         def measure(parameters: Tensor, row: Tensor, chosen: np.ndarray = chosen) -> Tensor:
-            return twin.paired(chosen[row.cpu().numpy()])(drawn(parameters))
+            return up * twin.paired(chosen[row.cpu().numpy()])(drawn(parameters))
 
         def report(done: int, _: Tensor, first: int = first, size: int = len(chosen)) -> None:
             refining.report((first + size * done / n_step) / len(start), f"step {done}")
@@ -368,10 +399,12 @@ def _label_controls(
     scalars: dict[str, np.ndarray],
     images: dict[str, np.ndarray],
     settings: dict[str, Any],
+    size: str,
 ) -> xr.Dataset:
     """`mei` with the controls, NaN for the neurons that are not among `found`."""
+    made = str(mei.attrs["experiment"]).upper()
     long_names = {
-        "activation_other": "response to the MEI, other twin",
+        "activation_other": f"response to the {made}, other twin",
         "activation_natural": "response to the best natural image",
         "activation_natural_other": "response to the best natural image, other twin",
         "activation_gabor": "response to the best Gabor",
@@ -379,15 +412,26 @@ def _label_controls(
         "natural_index": "index of the best natural image",
         "natural": "best natural image, through the mask",
         "gabor": "best Gabor",
-        "mask": "mask of the MEI",
+        "mask": f"mask of the {made}",
+        "mask_size": "diameter of a disc as large as the mask",
+        "distance": "distance from the training images",
+        "distance_natural": "distance of the best natural image from the training images",
+        "unfamiliar": "1 where natural images do not lie so far from training",
     }
+    for control in ("", "_natural", "_gabor"):
+        other = long_names[f"activation{control}_other"]
+        long_names[f"activation{control}_architecture"] = other.replace(
+            "other twin", "twin of another architecture"
+        )
     variables: dict[str, Any] = {}
     for name, values in (scalars | images).items():
         whole = np.full((mei.sizes["neuron"], *values.shape[1:]), np.nan, np.float32)
         whole[found] = values
         dims = ("neuron", *("channel", "y", "x")[4 - values.ndim :])
         units = "rate" if name.startswith("activation") else "grey level"
-        units = "1" if name in ("natural_index", "mask") else units
+        units = "1" if name in ("natural_index", "mask", "unfamiliar") else units
+        units = size if name == "mask_size" else units
+        units = "standard deviation" if name.startswith("distance") else units
         variables[name] = (dims, whole, {"long_name": long_names[name], "units": units})
     result = mei.assign(variables)
     result.attrs = dict(mei.attrs)

@@ -26,6 +26,7 @@ from twinlab.plots.images import (
     plot_receptive_field,
     plot_stimuli,
 )
+from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import (
     plot_map,
@@ -68,6 +69,10 @@ __all__ = [
     "plot_tuning_curve",
     "plot_tuning_distribution",
     "plot_tuning_grid",
+    # many stimuli for one neuron, or for one kind
+    "plot_clusters",
+    "plot_diverse",
+    "plot_ring",
     # models compared
     "plot_controversial",
     "plot_eigendistortions",

@@ -31,6 +31,8 @@ def _picture(
 ) -> hv.Image:
     """Draw an array (y, x) with y downwards and pixel centres at whole numbers."""
     height = max(1, round(width * values.shape[0] / values.shape[1]))
+    if not np.isfinite(values).any():  # drawn white as NaN is, but without a warning
+        values, options = np.ones_like(values), options | {"cmap": ["#ffffff"]}
     picture = hv.Image(
         (np.arange(values.shape[1]), np.arange(values.shape[0]), values),
         kdims=[hv.Dimension("x", unit="px"), hv.Dimension("y", unit="px")],
@@ -110,10 +112,8 @@ def plot_receptive_field(
         largest = np.nanmax(np.abs([*field.values.ravel(), *sensitivity.ravel()]), initial=0.0)
         limit = float(largest) or 1.0
     units = field.attrs.get("units", "")
-    # HoloViews warns of a picture without any number; white is drawn either way
-    values = field.values if np.isfinite(field.values).any() else np.zeros(field.shape)
     picture = _picture(
-        _beside(values),
+        _beside(field.values),
         limits=(-limit, limit),
         width=width,
         value=f"weight ({units})" if units not in ("", "1") else "weight",
@@ -146,12 +146,13 @@ def plot_mei(
     title: str | None = None,
     width: int = 320,
 ) -> hv.Image:
-    """Draw one neuron's most exciting input, with the response it drives.
+    """Draw one neuron's most or least exciting input, with the response it drives.
 
     Parameters
     ----------
     result : Dataset
-        With `mei` (channel, y, x) and `activation`, of one neuron.
+        With `mei` or `lei` (channel[, frame], y, x) and `activation`, of one neuron. Of a video
+        four frames are drawn, the last among them.
     limits : (float, float)
         Grey levels drawn black and white.
     title : str, optional
@@ -166,8 +167,18 @@ def plot_mei(
     """
     if title is None:
         drives = f"activation {float(result.activation):.3g}"
+        if not np.isfinite(result.activation):
+            drives = "no step led further"
+        elif "unique" in result and not int(result.unique):
+            drives += ", not unique"
         title = ": ".join(filter(None, [name_of(result), drives]))
-    return plot_image(result.mei, limits=limits, title=title, width=width)
+    image = result["mei" if "mei" in result else "lei"]
+    if "frame" in image.dims:
+        shown = np.linspace(0, image.sizes["frame"] - 1, 5).round().astype(int)[1:]
+        some = image.isel(frame=shown).transpose("frame", "channel", "y", "x")
+        strip = np.concatenate([_beside(one) for one in some.values], axis=1)
+        image = xr.DataArray(strip, dims=("y", "x"))
+    return plot_image(image, limits=limits, title=title, width=width)
 
 
 def plot_gallery(

@@ -22,6 +22,7 @@ from twinlab.plots.fields import (
     plot_spectrum,
 )
 from twinlab.plots.images import plot_mei, plot_receptive_field
+from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
 from twinlab.plots.readouts import (
@@ -114,6 +115,14 @@ def _meis(result: xr.Dataset) -> hv.Layout:
     return _rows(pictures + list(plot_mei_comparison(result, size=(240, 200))))
 
 
+def _diverse(result: xr.Dataset) -> hv.Layout:
+    return _rows([plot_diverse(one) for one in _each(result)]).cols(2)
+
+
+def _rings(result: xr.Dataset) -> hv.Layout:
+    return _rows([plot_ring(one) for one in _each(result)]).cols(2)
+
+
 def _controversial(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_controversial(one) for one in _each(result)]).cols(2)
 
@@ -167,6 +176,10 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "bubbles": _attributions,
     "tuning": _tunings,
     "mei": _meis,
+    "lei": _meis,
+    "diverse": _diverse,
+    "ring": _rings,
+    "clusters": plot_clusters,
     "controversial": _controversial,
     "metamer": plot_metamer,
     "eigendistortions": plot_eigendistortions,
