@@ -307,7 +307,7 @@ def _best_gabor(
     batch_size: int,
     job: Job,
 ) -> Tensor:
-    """Gabor (neuron, channel, y, x) in grey levels that excites most, or least where `up` is -1."""
+    """Gabors (neuron, channel, y, x) in grey levels that excite most, or least if `up` is -1."""
     spec = twin.spec
     grid = _gabor_grid(images, mask)  # (neuron, gabor, parameter)
     n_gabor = grid.shape[1]
