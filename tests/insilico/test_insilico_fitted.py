@@ -1,0 +1,65 @@
+"""What was planted is found through a fitted twin: the demo's, of the demo's data."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from twinlab import fitting, insilico
+from twinlab.cli.demo import DEMO_ARCHITECTURE, DEMO_SETTINGS
+from twinlab.simulation import SimulatedCortex, compare_tuning
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    recording = SimulatedCortex(seed=0, n_neuron=200).record(n_train=4000)
+    twin, _ = fitting.fit_twin(recording, DEMO_ARCHITECTURE, DEMO_SETTINGS)
+    return twin.condition()
+
+
+@pytest.fixture(scope="module")
+def tuning(quiet):
+    return insilico.measure_orientation_tuning(quiet)
+
+
+@pytest.fixture(scope="module")
+def kind(tuning):
+    return tuning.true_type.values.astype(str)
+
+
+def test_preferred_orientations_are_within_ten_degrees(tuning):
+    tuned = tuning.osi.values > 0.2
+    error = compare_tuning(tuning).values[tuned]
+    assert tuned.mean() > 0.8
+    assert (error <= 10).mean() >= 0.9
+
+
+def test_simple_and_complex_cells_are_told_by_modulation(tuning, kind):
+    chosen = np.isin(kind, ("simple", "complex"))
+    simple = tuning.f1_f0.values[chosen] > 1
+    assert (simple == (kind[chosen] == "simple")).mean() >= 0.9
+
+
+def test_simple_and_complex_cells_are_told_by_their_diverse_inputs(quiet, kind):
+    chosen = np.flatnonzero(np.isin(kind, ("simple", "complex")))[:60]
+    found = insilico.synthesize_diverse(quiet, chosen, n_image=6, fraction=0.85)
+    invariant = found.diversity.values > 0.6
+    assert (invariant == (kind[chosen] == "complex")).mean() >= 0.9
+
+
+def test_suppressed_surrounds_are_found(quiet, kind):
+    found = insilico.EXPERIMENTS["size_tuning"](quiet)
+    index = np.nan_to_num(found.suppression_index.values)
+    assert roc_auc_score(kind == "surround", index) >= 0.9
+
+
+def test_least_exciting_inputs_of_simple_cells_are_their_inverted_filters(quiet, kind):
+    chosen = np.flatnonzero(kind == "simple")[:30]
+    found = insilico.synthesize_lei(quiet, chosen, n_start=3)
+    images = found.lei.values.reshape(len(chosen), -1)
+    filters = SimulatedCortex(seed=0, n_neuron=200).record(
+        n_train=2, n_validation=1, n_test=1, n_repeat=1
+    ).true_filter.values[chosen].reshape(len(chosen), -1)  # fmt: skip
+    match = [np.corrcoef(a, -b)[0, 1] for a, b in zip(images, filters, strict=True)]
+    assert np.nanmedian(match) > 0.7
