@@ -114,6 +114,35 @@ def test_optimised_images_are_judged_by_a_twin_that_did_not_make_them(fitted, tm
     assert status == 0, err
     mei = schema.open_result(tmp_path / "mei.nc")
     assert {"activation_other", "activation_natural", "activation_gabor"} <= set(mei)
+    assert {"activation_architecture", "distance", "unfamiliar", "mask_size"} <= set(mei)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words"),
+    [
+        ("controversial", ["--set", "n_step=4", "--set", "n_start=1"]),
+        ("metamer", ["--image", "1", "--set", "n_step=3", "--set", "n_start=1"]),
+        ("eigendistortions", []),
+        ("lei", ["--set", "n_step=4", "--set", "n_start=2"]),
+    ],
+)
+def test_two_twins_are_compared_and_images_taken_apart(fitted, bench, tmp_path, experiment, words):
+    status, _, err = call(
+        "run", experiment, fitted[0], "--neurons", "0:3", "--out", tmp_path / "r.nc",
+        "--recording", bench / "recording.zarr", *words,
+    )  # fmt: skip
+    assert status == 0, err
+    assert schema.open_result(tmp_path / "r.nc").attrs["experiment"] == experiment
+    assert call("show", tmp_path / "r.nc")[0] == 0
+
+
+def test_what_an_experiment_needs_besides_is_named(fitted, tmp_path):
+    alone = ["run", "controversial", fitted[0] / "linear_nonlinear", "--out", tmp_path / "r.nc"]
+    assert "--other" in mistake(*alone)
+    missing = ["run", "metamer", fitted[0], "--image", "400", "--out", tmp_path / "r.nc"]
+    assert "numbered from 0" in mistake(*missing)
+    missing[4] = tmp_path / "none.png"
+    assert "none.png" in mistake(*missing)
 
 
 def test_a_sweep_over_reliable_neurons_is_run_and_drawn(fitted, bench, tmp_path):

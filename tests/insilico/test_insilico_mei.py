@@ -181,8 +181,6 @@ def test_wrong_requests_are_told_what_is_right(mei, closed_form, rival, natural)
         insilico.cross_examine(mei, twin, other.neurons([0, 4]), natural)
     with pytest.raises(InputError, match="expected one of `synthesize_mei`"):
         insilico.cross_examine(mei.assign_attrs(experiment="tuning"), twin, other, natural)
-    with pytest.raises(InputError, match="Every MEI of this result failed"):
-        insilico.cross_examine(mei.isel(neuron=[2, 3]), twin, other, natural)
     wide = SimulatedCortex(n_neuron=4, height=20, width=30).as_twin().condition()
     with pytest.raises(InputError, match=r"sees images of shape \(1, 20, 30\)"):
         insilico.cross_examine(mei, twin, wide, natural)
@@ -221,3 +219,10 @@ def test_controls_of_a_least_exciting_input_are_the_least_exciting_ones(
         assert found[f"activation_{control}"][0] < grey
     assert found.activation[0] <= found.activation_gabor[0] * 1.001
     assert float(found.activation_gabor[0] / found.activation[0]) < 1.1
+
+
+def test_neurons_that_all_failed_are_examined_to_nothing(closed_form, rival, natural):
+    silent = insilico.synthesize_mei(closed_form.condition(), [2, 3], norm=4.0, n_step=3)
+    found = insilico.cross_examine(silent, closed_form.condition(), rival.condition(), natural)
+    for name in ("activation_other", "activation_gabor", "natural", "mask", "mask_size"):
+        assert found[name].isnull().all()

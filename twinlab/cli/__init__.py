@@ -296,13 +296,21 @@ def run(
         ),
     ] = None,
     other: Annotated[
-        str, typer.Option(help="Twin that judges images made on the first; see below.")
+        str,
+        typer.Option(help="Twin that judges what is made on the first, or is compared."),
     ] = "",
     recording: Annotated[
         str,
         typer.Option(
             help="Recording that says which neurons are reliable, and whose test images are the "
             "natural controls of most exciting inputs."
+        ),
+    ] = "",
+    image: Annotated[
+        str,
+        typer.Option(
+            help="Of experiments on one image: a picture, or the number of a test image of "
+            "--recording."
         ),
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show experiments and settings.")] = False,
@@ -312,12 +320,13 @@ def run(
 
     Of an ensemble the mean answers, except for most and least exciting inputs: these are made on
     the first member and judged by the second (or by --other), beside the best Gabor and the
-    best natural image of the same norm. A stopped run goes on when the same command is run again;
-    until then OUT.partial.nc holds what there is (NaN elsewhere, attribute `complete` 0).
+    best natural image of the same norm. Controversial images part those two likewise. A stopped
+    run goes on when the same command is run again; until then OUT.partial.nc holds what there
+    is (NaN elsewhere, attribute `complete` 0).
     """
     from twinlab.cli.experiments import (
         describe_experiments,
-        open_pair,
+        open_experiment,
         read_neurons,
         read_reliable,
         read_settings,
@@ -334,7 +343,7 @@ def run(
     if not twin:
         msg = "name an experiment and a twin, e.g. `twinlab run tuning TWIN`; see --list."
         raise InputError(msg)
-    function, settings = read_settings(experiment, _assignments(set_))
+    settings = read_settings(experiment, _assignments(set_))
     grid = read_sweep(experiment, _assignments(sweep, "--sweep", "KEY=VALUE,VALUE"))
     reliable = neurons.partition(":")[0] == "reliable"
     if reliable and not recording:
@@ -345,17 +354,19 @@ def run(
     keep_freed_memory()
     target = out or Path(f"{experiment}.nc")
     with watched_job(experiment) as job:
-        if experiment in ("mei", "lei"):
-            model, function = open_pair(twin, other, recording, function, device)
-        else:
-            model = open_twin(twin).condition().to(device)
+        model, function = open_experiment(
+            experiment, twin, device, other=other, recording=recording, image=image
+        )
         run_sweep(
             function, model, target,
             "reliable" if reliable else read_neurons(neurons, len(model)),
             settings=settings, grid=grid, min_explainable_variance=least,
             recording=open_source(recording) if reliable else None,
             part_size=None if experiment in TOGETHER else PART,
-            made_by={"experiment": experiment, "other": other, "recording": recording}, job=job,
+            made_by={
+                "experiment": experiment, "other": other, "recording": recording, "image": image,
+            },
+            job=job,
         )  # fmt: skip
     if reliable:
         typer.echo(chosen_line(target))

@@ -13,13 +13,28 @@ import xarray as xr
 
 from twinlab import cli, stimuli, twins
 from twinlab.fitting import read_value
-from twinlab.insilico import EXPERIMENTS, RELIABLE, cross_examine
+from twinlab.insilico import (
+    EXPERIMENTS,
+    IMAGE_EXPERIMENTS,
+    PAIR_EXPERIMENTS,
+    RELIABLE,
+    cross_examine,
+)
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 
-__all__ = ["describe_experiments", "open_pair", "read_neurons", "read_settings", "read_sweep"]
+__all__ = [
+    "describe_experiments",
+    "open_experiment",
+    "read_neurons",
+    "read_settings",
+    "read_sweep",
+]
 
 N_NATURAL = 100  # controls cost one evaluation each for every neuron
+
+KNOWN = EXPERIMENTS | PAIR_EXPERIMENTS | IMAGE_EXPERIMENTS
+JUDGED = {name: EXPERIMENTS[name] for name in ("mei", "lei")}  # by twins that did not make them
 
 SIMPLE = (bool, int, float, str)
 
@@ -41,22 +56,20 @@ def _kinds(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any annotation
 
 def describe_experiments() -> list[str]:
     """Each experiment's name, first line, and settings with their defaults."""
-    lines, width = [], max(map(len, EXPERIMENTS))
-    for name, function in EXPERIMENTS.items():
+    lines, width = [], max(map(len, KNOWN))
+    for name, function in KNOWN.items():
         summary = (inspect.getdoc(function) or "").splitlines()[0]
         settings = ", ".join(f"{key}={value}" for key, (_, value) in settings_of(function).items())
         lines += [f"{name:<{width}} {summary}", f"{'':<{width}} {settings}"]
     return lines
 
 
-def read_settings(
-    experiment: str, assignments: dict[str, str]
-) -> tuple[Callable[..., xr.Dataset], dict[str, Any]]:
-    """Return the experiment and its typed settings, or `InputError` listing what is known."""
-    if experiment not in EXPERIMENTS:
-        msg = f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}."
+def read_settings(experiment: str, assignments: dict[str, str]) -> dict[str, Any]:
+    """Typed settings of an experiment, or `InputError` listing what is known."""
+    if experiment not in KNOWN:
+        msg = f"unknown experiment {experiment!r}; known: {', '.join(KNOWN)}."
         raise InputError(msg)
-    function = EXPERIMENTS[experiment]
+    function = KNOWN[experiment]
     known = settings_of(function)
     faults, settings = [], {}
     for name, word in assignments.items():
@@ -71,14 +84,14 @@ def read_settings(
     if faults:
         msg = "; ".join(faults) + "."
         raise InputError(msg)
-    return function, settings
+    return settings
 
 
 def read_sweep(experiment: str, assignments: dict[str, str]) -> dict[str, list[Any]]:
     """Values of each swept setting, from ``contrast`` and ``0.2,0.4,0.8``."""
     read: dict[str, list[Any]] = {}
     for name, words in assignments.items():
-        values = [read_settings(experiment, {name: word})[1][name] for word in words.split(",")]
+        values = [read_settings(experiment, {name: word})[name] for word in words.split(",")]
         read[name] = values
     return read
 
@@ -122,8 +135,88 @@ def read_neurons(words: str, count: int) -> list[int] | None:
     return chosen
 
 
-def open_pair(
-    twin: str, other: str, recording: str, function: Callable[..., xr.Dataset], device: str
+def open_experiment(
+    experiment: str,
+    twin: str,
+    device: str,
+    *,
+    other: str = "",
+    recording: str = "",
+    image: str = "",
+) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
+    """Open the twin, and bind to the experiment what else it needs: another twin, an image."""
+    if experiment in JUDGED:
+        return _open_judged(JUDGED[experiment], twin, device, other, recording)
+    if experiment in PAIR_EXPERIMENTS:
+        _, own, judge = _open_two(twin, other)
+        if judge is None:
+            msg = (
+                f"{experiment} compares two twins of the same neurons; name one with --other, or "
+                "give an ensemble."
+            )
+            raise InputError(msg)
+        function = PAIR_EXPERIMENTS[experiment]
+        rival = judge.condition().to(device)
+
+        def compared(
+            model: twins.ConditionedTwin, neurons: list[int] | None, **settings: Any
+        ) -> xr.Dataset:
+            return function(model, rival, neurons, **settings)
+
+        return own.condition().to(device), compared
+    model = cli.open_twin(twin).condition().to(device)
+    if experiment not in IMAGE_EXPERIMENTS:
+        return model, EXPERIMENTS[experiment]
+    function, shown = IMAGE_EXPERIMENTS[experiment], _open_image(model.spec, recording, image)
+
+    def looked(
+        model: twins.ConditionedTwin, neurons: list[int] | None, **settings: Any
+    ) -> xr.Dataset:
+        return function(model, shown, neurons, **settings)
+
+    return model, looked
+
+
+def _open_two(twin: str, other: str) -> tuple[twins.Twin, twins.Twin, twins.Twin | None]:
+    """The twin, its first member or itself, and another: the one named, or the second member."""
+    whole = own = cli.open_twin(twin)
+    judge = cli.open_twin(other) if other else None
+    if isinstance(whole, twins.EnsembleTwin):
+        members = [member for member in whole.members if isinstance(member, twins.Twin)]
+        own = members[0]
+        judge = judge or (members[1] if len(members) > 1 else None)
+    return whole, own, judge
+
+
+def _open_image(spec: twins.StimulusSpec, recording: str, image: str) -> np.ndarray:
+    """The image of a file, or the test image of this number, or the first dead leaves."""
+    if image and not image.isdecimal():
+        size = {"height": spec.height, "width": spec.width, "channel": spec.channel}
+        loaded: np.ndarray = stimuli.load_images(image, **size).values[0]
+        return loaded
+    natural = _open_natural(spec, recording)
+    number = int(image or 0)
+    if number >= len(natural):
+        msg = f"--image {image}: there are {len(natural)} images, numbered from 0."
+        raise InputError(msg)
+    return natural[number].astype(np.float32)
+
+
+def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
+    """Test images of a recording, or dead leaves."""
+    if not recording:
+        leaves = stimuli.make_dead_leaves(
+            N_NATURAL, spec.height, spec.width, seed=0, channel=spec.channel
+        )
+        return leaves.values
+    source = cli.open_source(recording)
+    shown = np.unique(source.stimulus_index.values[source.split.values == "test"])
+    natural: np.ndarray = source.stimulus.values[shown[:N_NATURAL]]
+    return natural
+
+
+def _open_judged(
+    function: Callable[..., xr.Dataset], twin: str, device: str, other: str, recording: str
 ) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
     """Open the twin that makes images, and add their judgement by others to `function`.
 
@@ -131,12 +224,7 @@ def open_pair(
     they are made and not judged. Where a fitted twin's folder holds its linear baseline and
     what was familiar to it, these have their say too.
     """
-    whole = made_on = cli.open_twin(twin)
-    judge = cli.open_twin(other) if other else None
-    if isinstance(made_on, twins.EnsembleTwin):
-        members = [member for member in made_on.members if isinstance(member, twins.Twin)]
-        made_on = members[0]
-        judge = judge or (members[1] if len(members) > 1 else None)
+    whole, made_on, judge = _open_two(twin, other)
     own = made_on.condition().to(device)
     if judge is None or made_on.spec.is_video:
         return own, function
@@ -147,23 +235,12 @@ def open_pair(
     if (folder / "familiarity.safetensors").is_file():
         familiar = twins.load_familiarity(folder, whole)
     judging = judge.condition().to(device)
-    if recording:
-        source = cli.open_source(recording)
-        shown = np.unique(source.stimulus_index.values[source.split.values == "test"])
-        natural = source.stimulus.values[shown[:N_NATURAL]]
-    else:
-        spec = made_on.spec
-        leaves = stimuli.make_dead_leaves(
-            N_NATURAL, spec.height, spec.width, seed=0, channel=spec.channel
-        )
-        natural = leaves.values
+    natural = _open_natural(made_on.spec, recording)
 
     def judged(
         model: twins.ConditionedTwin, neurons: list[int] | None, *, job: Job, **settings: Any
     ) -> xr.Dataset:
         made = function(model, neurons, job=job.part(0.0, 0.5), **settings)
-        if not made.valid.any():
-            return made
         return cross_examine(
             made, model, judging, natural,
             architecture=third, familiarity=familiar, job=job.part(0.5, 1.0),

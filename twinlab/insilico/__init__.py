@@ -105,12 +105,25 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "reconstruction": measure_reconstruction,
 }
 
+# Those that take a second twin of the same neurons, or an image, before the neurons.
+PAIR_EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
+    "controversial": synthesize_controversial
+}
+IMAGE_EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
+    "metamer": synthesize_metamer,
+    "eigendistortions": measure_eigendistortions,
+}
+
 # Those that read out the neurons together: what they find depends on who is asked with whom.
-TOGETHER = frozenset({"clusters", "fisher_information", "neurometric", "reconstruction"})
+TOGETHER = frozenset(
+    {"clusters", "fisher_information", "neurometric", "reconstruction", *IMAGE_EXPERIMENTS}
+)
 
 __all__ = [
     # what can be run on a twin by name
     "EXPERIMENTS",
+    "IMAGE_EXPERIMENTS",
+    "PAIR_EXPERIMENTS",
     "TOGETHER",
     # over many neurons and settings
     "RELIABLE",

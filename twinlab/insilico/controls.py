@@ -145,14 +145,11 @@ def cross_examine(
     job = job or Job()
     spec, norm = twin.spec, float(json.loads(mei.attrs["settings"])["norm"])
     found = np.flatnonzero(np.isfinite(mei.activation.values))
-    if not len(found):
-        msg = "Every MEI of this result failed (`failed` is 1 everywhere); nothing to examine."
-        raise InputError(msg)
     position = _positions(mei, twin)[found]
     elsewhere = _positions(mei, other)[found]
     images = mei[str(mei.attrs["experiment"])].values[found]
     up = 1 if mei.attrs["experiment"] == "mei" else -1
-    mask = np.stack([find_mask(image) for image in images])
+    mask = np.array([find_mask(image) for image in images]).reshape(len(found), *spec.shape[1:])
 
     # 1. the best natural image, through the mask of each MEI
     z = torch.as_tensor(natural, dtype=torch.float32)
@@ -309,6 +306,8 @@ def _best_gabor(
 ) -> Tensor:
     """Gabors (neuron, channel, y, x) in grey levels that excite most, or least if `up` is -1."""
     spec = twin.spec
+    if not len(position):
+        return torch.empty(0, *spec.shape)
     grid = _gabor_grid(images, mask)  # (neuron, gabor, parameter)
     n_gabor = grid.shape[1]
     flat = grid.flatten(0, 1)
@@ -336,7 +335,7 @@ def _best_gabor(
         moved = parameters + step[:, None] * direction * bold
         return torch.minimum(torch.maximum(moved, low), high)
 
-    refined = torch.empty_like(start)
+    refined = start.clone()
     refining = job.part(0.5, 1.0, "refinement")
     for first in range(0, len(start), batch_size):
         part = slice(first, min(first + batch_size, len(start)))
