@@ -31,6 +31,7 @@ from twinlab.insilico.fisher import (
     measure_fisher_information,
     measure_recorded_fisher_information,
 )
+from twinlab.insilico.gabors import fit_gabor
 from twinlab.insilico.glm import estimate_lnp, measure_lnp, measure_twin_lnp
 from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distributions
 from twinlab.insilico.inversion import invert_responses
@@ -136,6 +137,7 @@ __all__ = [
     "estimate_lnp",
     "estimate_receptive_field",
     "estimate_stc",
+    "fit_gabor",
     "measure_gqm",
     "measure_lnp",
     "measure_receptive_field",

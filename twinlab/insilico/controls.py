@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
+from twinlab.insilico.gabors import draw_gabors, gabor_grid, gabor_mover
 from twinlab.insilico.responses import paired_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -23,17 +24,6 @@ __all__ = ["cross_examine", "find_mask"]
 
 MASK_THRESHOLD = 1.5  # standard deviations of the image, as in laminr's `utils/mask.py`
 MASK_BLUR = 1.5  # px
-
-# The Gabors tried first; the best is then refined in all its parameters.
-ORIENTATIONS = np.deg2rad(np.arange(0, 180, 15))
-SPATIAL_FREQUENCIES = np.geomspace(0.05, 0.25, 5)  # cycles/px
-PHASES = np.arange(4) * np.pi / 2
-CYCLES = 0.45  # standard deviation of the envelope, in periods of the carrier
-
-# Columns of a Gabor's parameters, and how far a bold step moves each. Channel weights follow.
-GABOR = ("x", "y", "orientation", "log_frequency", "phase", "log_size", "log_elongation")
-GABOR_STEP = (0.5, 0.5, 0.1, 0.1, 0.3, 0.1, 0.1)
-CHANNEL_STEP = 0.1
 
 
 def find_mask(image: np.ndarray) -> np.ndarray:
@@ -276,23 +266,6 @@ def _window(z: Tensor, mask: Tensor) -> Tensor:
     return weight * (z - (weight * z).sum((1, 2, 3), keepdim=True) / total)
 
 
-def draw_gabors(parameters: Tensor, height: int, width: int) -> Tensor:
-    """Gabors (n, channel, y, x) of parameters (n, 7 + channel), differentiable in them.
-
-    The columns are those of `GABOR` (radians, pixels), then one weight a channel.
-    """
-    x, y, orientation, frequency, phase, size, elongation = (
-        column.view(-1, 1, 1) for column in parameters[:, : len(GABOR)].T
-    )
-    dx = torch.arange(width, device=parameters.device) - x
-    dy = torch.arange(height, device=parameters.device)[:, None] - y
-    across = dx * torch.sin(orientation) + dy * torch.cos(orientation)
-    along = (dx * torch.cos(orientation) - dy * torch.sin(orientation)) / elongation.exp()
-    envelope = torch.exp(-(across**2 + along**2) / (2 * (2 * size).exp()))
-    wave = envelope * torch.cos(2 * torch.pi * frequency.exp() * across + phase)
-    return wave[:, None] * parameters[:, len(GABOR) :, None, None]
-
-
 def _best_gabor(
     twin: ConditionedTwin,
     up: int,
@@ -308,7 +281,10 @@ def _best_gabor(
     spec = twin.spec
     if not len(position):
         return torch.empty(0, *spec.shape)
-    grid = _gabor_grid(images, mask)  # (neuron, gabor, parameter)
+    row, column = np.indices(mask.shape[1:])
+    mass = mask.sum((1, 2))
+    center = np.stack([(mask * column).sum((1, 2)), (mask * row).sum((1, 2))], 1) / mass[:, None]
+    grid = gabor_grid(images, center)  # (neuron, gabor, parameter)
     n_gabor = grid.shape[1]
     flat = grid.flatten(0, 1)
 
@@ -324,17 +300,7 @@ def _best_gabor(
     ).reshape(-1, n_gabor)
     start = grid[torch.arange(len(grid)), torch.as_tensor((up * rates).argmax(1))]
 
-    bold = torch.tensor([*GABOR_STEP, *[CHANNEL_STEP] * spec.channel], device=twin.device)
-    low, high = _gabor_limits(spec.channel, spec.height, spec.width, twin.device)
-
-    def move(parameters: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
-        del row
-        # The gradient with each parameter in units of its bold step, one such step long.
-        direction = gradient * bold
-        direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        moved = parameters + step[:, None] * direction * bold
-        return torch.minimum(torch.maximum(moved, low), high)
-
+    move = gabor_mover(spec.channel, spec.height, spec.width, twin.device)
     refined = start.clone()
     refining = job.part(0.5, 1.0, "refinement")
     for first in range(0, len(start), batch_size):
@@ -350,46 +316,6 @@ def _best_gabor(
         point, _ = ascend(start[part].to(twin.device), measure, move, n_step=n_step, report=report)
         refined[part] = point.cpu()
     return drawn(refined)
-
-
-def _gabor_grid(images: np.ndarray, mask: np.ndarray) -> Tensor:
-    """Parameters (neuron, gabor, parameter) of the Gabors tried first."""
-    row, column = np.indices(mask.shape[1:])
-    mass = mask.sum((1, 2))
-    center = np.stack([(mask * column).sum((1, 2)), (mask * row).sum((1, 2))], 1) / mass[:, None]
-    largest = min(mask.shape[1:]) / 4
-    shapes = np.array(
-        [
-            (orientation, np.log(f), phase, np.log(np.clip(CYCLES / f, 1.0, largest)), 0.0)
-            for orientation in ORIENTATIONS
-            for f in SPATIAL_FREQUENCIES
-            for phase in PHASES
-        ]
-    )
-    # Channels weighed as in the MEI: the first singular vector of its pixels.
-    flat = images.reshape(*images.shape[:2], -1)
-    weights = np.linalg.svd(flat - flat.mean(2, keepdims=True), full_matrices=False)[0][:, :, 0]
-    each = [
-        np.hstack([np.tile(place, (len(shapes), 1)), shapes, np.tile(weight, (len(shapes), 1))])
-        for place, weight in zip(center, weights, strict=True)
-    ]
-    return torch.as_tensor(np.stack(each), dtype=torch.float32)
-
-
-def _gabor_limits(
-    channel: int, height: int, width: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Lowest and highest value of each parameter of a Gabor."""
-    limits: dict[str, tuple[float, float]] = {
-        "x": (0, width - 1),
-        "y": (0, height - 1),
-        "log_frequency": (np.log(0.01), np.log(0.5)),
-        "log_size": (np.log(0.7), np.log(max(height, width) / 2)),
-        "log_elongation": (-np.log(4), np.log(4)),
-    }
-    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR] + [(-10.0, 10.0)] * channel
-    low, high = torch.tensor(rows, dtype=torch.float32, device=device).T
-    return low, high
 
 
 def _label_controls(
