@@ -186,3 +186,26 @@ def test_wrong_requests_are_told_what_is_right(pair, closed_form):
     tiny = wrap_callable(lambda im: im.flatten(1)[:, :4], small, 4, name="planted").condition()
     with pytest.raises(InputError, match=r"sees images of shape \(1, 8, 8\)"):
         insilico.synthesize_controversial(twin, tiny)
+
+
+def test_both_twins_see_the_saved_images_whatever_units_each_computes_in():
+    filters = torch.randn(2, 96, generator=torch.Generator().manual_seed(3))
+
+    def twin_in_units(mean, std, which):
+        own = filters[[which]].T
+
+        def rates(images):
+            return torch.nn.functional.softplus(((images - 110) / 55).flatten(1) @ own)
+
+        spec = StimulusSpec(1, 8, 12, mean, std)
+        labels = {"neuron_id": ("neuron", [0]), "session": ("neuron", ["s"])}
+        neurons = xr.Dataset(coords=labels)
+        return wrap_callable(rates, spec, neurons, name=f"planted {which}").condition()
+
+    one, other = twin_in_units(110.0, 55.0, 0), twin_in_units(125.0, 70.0, 1)
+    found = insilico.synthesize_controversial(one, other, norm=4.0, n_start=1, n_step=10)
+    images = torch.as_tensor(found.image.values[0]).flatten(0, 1)
+    with torch.inference_mode():
+        seen = [twin(images)[:, 0].numpy() for twin in (one, other)]
+    np.testing.assert_allclose(found.activation.values.ravel(), seen[0], rtol=1e-4)
+    np.testing.assert_allclose(found.activation_other.values.ravel(), seen[1], rtol=1e-4)

@@ -226,3 +226,12 @@ def test_neurons_that_all_failed_are_examined_to_nothing(closed_form, rival, nat
     found = insilico.cross_examine(silent, closed_form.condition(), rival.condition(), natural)
     for name in ("activation_other", "activation_gabor", "natural", "mask", "mask_size"):
         assert found[name].isnull().all()
+
+
+def test_controls_have_the_norm_that_was_reached_by_any_constraint(closed_form, rival, natural):
+    held = (insilico.fix_norm(3.0),)
+    mei = insilico.synthesize_mei(closed_form.condition(), [0], constraints=held, n_start=1)
+    found = insilico.cross_examine(mei, closed_form.condition(), rival.condition(), natural)
+    for name in ("mei", "natural", "gabor"):
+        norm = np.linalg.norm((found[name].values[0] - 110) / 55)
+        assert norm == pytest.approx(3.0, rel=0.01)

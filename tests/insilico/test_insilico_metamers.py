@@ -236,3 +236,16 @@ def test_wrong_requests_are_told_what_is_right(cortex, natural):
         insilico.synthesize_metamer(twin, np.full_like(natural, 100))
     with pytest.raises(InputError, match="`n_step` of a metamer must be positive"):
         insilico.synthesize_metamer(twin, natural, n_step=0)
+
+
+def test_a_target_that_noise_cannot_climb_to_is_reported():
+    weights = torch.zeros(96)
+    weights[40] = 2.0
+    spec = StimulusSpec(1, 8, 12, 110.0, 55.0)
+    twin = wrap_callable(
+        lambda x: torch.relu(((x - 110) / 55).flatten(1) @ weights[:, None] - 3), spec, 1
+    ).condition()
+    target = np.full((1, 8, 12), 110.0, np.float32)
+    target.ravel()[40] = 255
+    found = insilico.synthesize_metamer(twin, target, n_start=1)
+    assert not found.found.values.any()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
-from twinlab import insilico, simulation, stimuli
+from twinlab import insilico, simulation, stimuli, twins
 from twinlab.insilico import constraints, objectives, priors
 from twinlab.schema import InputError
 
@@ -236,3 +237,84 @@ def test_a_setting_out_of_range_is_named(quiet, settings, word):
 def test_an_empty_mask_is_refused():
     with pytest.raises(InputError, match="mask"):
         constraints.keep_inside(np.zeros((20, 24)))
+
+
+# what was found wrong once
+
+
+def test_activation_is_a_rate_whatever_was_maximised(quiet):
+    natural = stimuli.make_dead_leaves(20, 20, 24, seed=0).values.astype(np.float32)
+    for more in ({"jitter": 1}, {"terms": (objectives.look_natural(natural, quiet.spec),)}):
+        mei = insilico.synthesize_mei(quiet, [0, 1], n_step=10, n_start=2, **more)
+        with torch.inference_mode():
+            rate = quiet.paired([0, 1])(torch.as_tensor(mei.mei.values))
+        assert np.allclose(mei.activation, rate, rtol=1e-4)
+        assert np.abs(mei.objective - mei.start_activation).max() > 1e-3
+
+
+def test_an_ascent_that_begins_at_its_end_has_not_failed(quiet):
+    first = insilico.synthesize_mei(quiet, [1], n_start=1, n_step=300)
+    z = (first.mei.values - 110.0) / 55.0
+    again = insilico.synthesize_mei(quiet, [1], n_start=1, start=z)
+    assert again.valid[0] == 1
+    assert float(again.activation[0]) == pytest.approx(float(first.activation[0]), rel=1e-3)
+
+
+def test_what_a_family_of_images_silences_has_no_unique_minimum():
+    spec = twins.StimulusSpec(1, 20, 24, 110.0, 55.0)
+    drawn = stimuli.gabor_patches(
+        *np.array([[12.0], [10], [30], [1 / 3], [0], [2]]), height=20, width=24
+    )
+    gabor = torch.as_tensor(drawn, dtype=torch.float32).flatten()
+    gabor = (gabor - gabor.mean()) / (gabor - gabor.mean()).norm()
+    rectified = twins.wrap_callable(
+        lambda x: torch.relu(((x - 110) / 55).flatten(1) @ gabor[:, None] + 1.0), spec, 1
+    ).condition()
+    lei = insilico.synthesize_lei(rectified, norm=1.5)
+    assert lei.activation[0] == 0
+    assert lei.unique[0] == 0
+
+
+def test_masks_that_do_not_fit_are_refused(quiet):
+    for mask in (np.ones((10, 24)), np.ones((1, 20, 24))):
+        held = (constraints.keep_inside(mask),)
+        with pytest.raises(InputError, match="mask"):
+            insilico.synthesize_mei(quiet, [0, 1], constraints=held, n_start=1)
+
+
+def test_second_derivatives_through_a_window_are_refused_not_zero():
+    architecture = twins.Architecture(layers=2, hidden=16, input_kernel=5, hidden_kernel=3)
+    neurons = quiet_labels(2)
+    twin = twins.DeepTwin(architecture, twins.StimulusSpec(1, 36, 64, 110.0, 55.0), neurons)
+    paired = twin.eval().requires_grad_(False).condition().paired([0])
+    image = torch.full((1, 1, 36, 64), 100.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match="neurons"):
+        torch.autograd.grad(paired(image).sum(), image, create_graph=True)
+
+
+def quiet_labels(n):
+    return xr.Dataset(
+        coords={"neuron_id": ("neuron", np.arange(n)), "session": ("neuron", ["s"] * n)}
+    )
+
+
+def test_neurons_without_numbers_do_not_take_others_down(quiet):
+    weight = torch.randn(480, 3, generator=torch.Generator().manual_seed(0))
+
+    def rates(x):
+        rate = torch.nn.functional.softplus(((x - 110) / 55).flatten(1) @ weight)
+        return torch.cat([torch.full_like(rate[:, :1], torch.nan), rate[:, 1:]], 1)
+
+    twin = twins.wrap_callable(rates, quiet.spec, 3).condition()
+    clusters = insilico.cluster_by_stimuli(twin, max_clusters=1, n_step=5)
+    assert clusters.valid.values.tolist() == [0, 1, 1]
+    image = np.full((1, 20, 24), 110.0, np.float32)
+    assert np.isfinite(insilico.measure_eigendistortions(twin, image).eigenvalue[0, 0])
+
+
+def test_a_batch_of_nothing_is_refused(quiet):
+    for size in (0, -1):
+        with pytest.raises(InputError, match="batch_size"):
+            insilico.synthesize_mei(quiet, [0], batch_size=size)
+        with pytest.raises(InputError, match="batch_size"):
+            insilico.measure_eigendistortions(quiet, np.full((1, 20, 24), 110.0), batch_size=size)

@@ -48,6 +48,6 @@ def test_every_figure_is_drawn_by_both_backends(results, name, backend):
 
 def test_what_is_not_there_is_said(results):
     assert "not unique" in titles(plots.plot_result(results["lei"]))
-    assert "no step led further" in titles(plots.plot_result(results["lei"]))
+    assert "nothing led further" in titles(plots.plot_result(results["lei"]))
     assert "no MEI" in titles(plots.plot_diverse(results["diverse"].isel(neuron=2)))
     assert "no MEI" in titles(plots.plot_ring(results["ring"].isel(neuron=2)))

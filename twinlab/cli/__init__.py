@@ -357,12 +357,13 @@ def run(
         model, function = open_experiment(
             experiment, twin, device, other=other, recording=recording, image=image
         )
+        part = None if experiment in TOGETHER else PART // (16 if model.spec.is_video else 1)
         run_sweep(
             function, model, target,
             "reliable" if reliable else read_neurons(neurons, len(model)),
             settings=settings, grid=grid, min_explainable_variance=least,
             recording=open_source(recording) if reliable else None,
-            part_size=None if experiment in TOGETHER else PART,
+            part_size=part,
             made_by={
                 "experiment": experiment, "other": other, "recording": recording, "image": image,
             },

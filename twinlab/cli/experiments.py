@@ -208,7 +208,8 @@ def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
         leaves = stimuli.make_dead_leaves(
             N_NATURAL, spec.height, spec.width, seed=0, channel=spec.channel
         )
-        return leaves.values
+        # dead leaves span 0 to 255; the twin may see other units
+        return spec.low + leaves.values / 255 * (spec.high - spec.low)
     source = cli.open_source(recording)
     shown = np.unique(source.stimulus_index.values[source.split.values == "test"])
     natural: np.ndarray = source.stimulus.values[shown[:N_NATURAL]]

@@ -51,13 +51,14 @@ def fix_norm(norm: float) -> Constraint:
     return constraint
 
 
-def match_norm(z: Tensor, norm: float, spec: StimulusSpec) -> Tensor:
-    """Stimuli of zero mean and this L2 norm, cut to what can be shown.
+def match_norm(z: Tensor, norm: float | Tensor, spec: StimulusSpec) -> Tensor:
+    """Stimuli of zero mean and this L2 norm (of all, or each its own), cut to what can be shown.
 
     Where pixels were cut, the norm is a little below what was asked and the mean near 0.
     """
-    row = torch.arange(len(z), device=z.device)
-    return constrain(z, row, (fix_norm(norm), keep_range(spec)))
+    z = _centred(z)
+    wanted = torch.as_tensor(norm, dtype=z.dtype, device=z.device).view(-1, *[1] * (z.ndim - 1))
+    return keep_range(spec)(z * (wanted / norm_of(z).clamp(min=1e-12)), torch.empty(0))
 
 
 def limit_norm(norm: float) -> Constraint:
@@ -89,15 +90,24 @@ def keep_range(spec: StimulusSpec) -> Constraint:
 def keep_inside(mask: np.ndarray) -> Constraint:
     """Grey outside a mask (y, x), or one a stimulus (n, y, x), with values 0 to 1."""
     weight = torch.as_tensor(mask, dtype=torch.float32)
-    if weight.ndim not in (2, 3) or not (weight > 0).flatten(-2).any(-1).all():
+    fits = weight.ndim in (2, 3) and bool((weight > 0).flatten(-2).any(-1).all())
+    if not fits or not ((weight >= 0) & (weight <= 1)).all():
         msg = (
-            f"A mask must be (y, x) or (n, y, x) with pixels above 0 in each, but has shape "
-            f"{tuple(weight.shape)} and {int((weight > 0).sum())} such pixels."
+            "A mask must be (y, x) or (n, y, x), 0 to 1, with pixels above 0 in each, but has "
+            f"shape {tuple(weight.shape)}, {int((weight > 0).sum())} such pixels and values "
+            f"{weight.min():g} to {weight.max():g}."
         )
         raise InputError(msg)
 
     def constraint(z: Tensor, row: Tensor) -> Tensor:
         own = weight.to(z)
+        many = own.ndim == 2 or int(row.max()) < len(own)
+        if own.shape[-2:] != z.shape[-2:] or not many:
+            msg = (
+                f"The mask has shape {tuple(own.shape)}, but stimuli are "
+                f"{tuple(z.shape[-2:])} and numbered up to {int(row.max())}."
+            )
+            raise InputError(msg)
         if own.ndim == 3:  # of each stimulus
             own = own[row].view(len(z), *[1] * (z.ndim - 3), *own.shape[1:])
         return z * own

@@ -133,8 +133,9 @@ def cross_examine(
     """
     _check_parties(mei, twin, other, natural)
     job = job or Job()
-    spec, norm = twin.spec, float(json.loads(mei.attrs["settings"])["norm"])
+    spec = twin.spec
     found = np.flatnonzero(np.isfinite(mei.activation.values))
+    norm = torch.as_tensor(mei.norm.values[found], dtype=torch.float32)  # that was reached
     position = _positions(mei, twin)[found]
     elsewhere = _positions(mei, other)[found]
     images = mei[str(mei.attrs["experiment"])].values[found]
@@ -148,7 +149,7 @@ def cross_examine(
 
     def windowed(part: slice) -> Tensor:
         neuron, image = np.divmod(np.arange(part.start, part.stop), n_natural)
-        return _to_grey(_window(z[image], torch.as_tensor(mask[neuron])), norm, twin)
+        return _to_grey(_window(z[image], torch.as_tensor(mask[neuron])), norm[neuron], twin)
 
     rates = paired_rates(
         twin, np.repeat(position, n_natural), windowed, batch_size, job.part(0, 0.6, "natural")
@@ -255,7 +256,7 @@ def _positions(mei: xr.Dataset, twin: ConditionedTwin) -> np.ndarray:
     return np.array([known[name] for name in names(mei)])
 
 
-def _to_grey(z: Tensor, norm: float, twin: ConditionedTwin) -> Tensor:
+def _to_grey(z: Tensor, norm: Tensor, twin: ConditionedTwin) -> Tensor:
     return match_norm(z, norm, twin.spec) * twin.spec.std + twin.spec.mean
 
 
@@ -272,7 +273,7 @@ def _best_gabor(
     position: np.ndarray,
     images: np.ndarray,
     mask: np.ndarray,
-    norm: float,
+    norm: Tensor,
     n_step: int,
     batch_size: int,
     job: Job,
@@ -288,13 +289,15 @@ def _best_gabor(
     n_gabor = grid.shape[1]
     flat = grid.flatten(0, 1)
 
-    def drawn(parameters: Tensor) -> Tensor:
+    def drawn(parameters: Tensor, norm: Tensor) -> Tensor:
         return _to_grey(draw_gabors(parameters, spec.height, spec.width), norm, twin)
+
+    norms = norm.repeat_interleave(n_gabor)
 
     rates = paired_rates(
         twin,
         np.repeat(position, n_gabor),
-        lambda part: drawn(flat[part]),
+        lambda part: drawn(flat[part], norms[part]),
         batch_size,
         job.part(0, 0.5, "grid"),
     ).reshape(-1, n_gabor)
@@ -305,17 +308,19 @@ def _best_gabor(
     refining = job.part(0.5, 1.0, "refinement")
     for first in range(0, len(start), batch_size):
         part = slice(first, min(first + batch_size, len(start)))
-        chosen = position[part]
+        chosen, own = position[part], norm[part].to(twin.device)
 
-        def measure(parameters: Tensor, row: Tensor, chosen: np.ndarray = chosen) -> Tensor:
-            return up * twin.paired(chosen[row.cpu().numpy()])(drawn(parameters))
+        def measure(
+            parameters: Tensor, row: Tensor, chosen: np.ndarray = chosen, own: Tensor = own
+        ) -> Tensor:
+            return up * twin.paired(chosen[row.cpu().numpy()])(drawn(parameters, own[row]))
 
         def report(done: int, _: Tensor, first: int = first, size: int = len(chosen)) -> None:
             refining.report((first + size * done / n_step) / len(start), f"step {done}")
 
         point, _ = ascend(start[part].to(twin.device), measure, move, n_step=n_step, report=report)
         refined[part] = point.cpu()
-    return drawn(refined)
+    return drawn(refined, norm)
 
 
 def _label_controls(

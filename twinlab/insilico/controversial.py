@@ -21,7 +21,7 @@ from twinlab.insilico.responses import (
 )
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = ["synthesize_controversial"]
 
@@ -140,7 +140,7 @@ def synthesize_controversial(
         best = []
         for k in range(2):
             exciting, most[part, k], least[part, k] = _find_range(
-                *asked[k], z, norm, n_step, stage.part(k * 0.15, (k + 1) * 0.15)
+                *asked[k], z, twin.spec, norm, n_step, stage.part(k * 0.15, (k + 1) * 0.15)
             )
             best.append(exciting)
         span = most[part] - least[part]
@@ -152,6 +152,7 @@ def synthesize_controversial(
                 asked[1 - k],
                 match_norm((1 - mixed**2).sqrt() * z + mixed * best[1 - k], norm, twin.spec),
                 span[:, [k, 1 - k]],
+                twin.spec,
                 norm,
                 n_step,
                 stage.part(0.3 + k * 0.35, 0.65 + k * 0.35),
@@ -212,12 +213,19 @@ def _noise(twin: ConditionedTwin, positions: np.ndarray, start: np.ndarray, seed
     return torch.as_tensor(np.stack(noise), device=twin.device)
 
 
-def _rates(twin: ConditionedTwin, positions: np.ndarray, z: Tensor) -> Tensor:
-    return twin.paired(positions)(z * twin.spec.std + twin.spec.mean)
+def _rates(twin: ConditionedTwin, positions: np.ndarray, z: Tensor, spec: StimulusSpec) -> Tensor:
+    """Rates for images in the units of `spec`, in which both twins are shown the same ones."""
+    return twin.paired(positions)(z * spec.std + spec.mean)
 
 
 def _find_range(
-    twin: ConditionedTwin, positions: np.ndarray, z: Tensor, norm: float, n_step: int, job: Job
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    z: Tensor,
+    spec: StimulusSpec,
+    norm: float,
+    n_step: int,
+    job: Job,
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Most exciting image, highest and lowest response from each start with nothing held."""
     sign = torch.ones(2 * len(z), device=z.device)
@@ -225,11 +233,11 @@ def _find_range(
     both = np.concatenate([positions, positions])
 
     def measure(points: Tensor, row: Tensor) -> Tensor:
-        return sign[row] * _rates(twin, both[row.cpu().numpy()], points)
+        return sign[row] * _rates(twin, both[row.cpu().numpy()], points, spec)
 
     def move(points: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
         del row
-        return _step(twin, points, gradient, step, norm)
+        return _step(spec, points, gradient, step, norm)
 
     def report(done: int, _: Tensor) -> None:
         job.report(done / n_step, f"range of a twin, step {done} of {n_step}")
@@ -239,12 +247,10 @@ def _find_range(
     return reached[: len(z)], high, low
 
 
-def _step(
-    twin: ConditionedTwin, z: Tensor, direction: Tensor, step: Tensor, norm: float
-) -> Tensor:
+def _step(spec: StimulusSpec, z: Tensor, direction: Tensor, step: Tensor, norm: float) -> Tensor:
     """Images moved along a direction by a share of the norm."""
     length = norm * step / _dot(direction, direction).sqrt().clamp(min=1e-30)
-    return match_norm(z + _as_images(length) * direction, norm, twin.spec)
+    return match_norm(z + _as_images(length) * direction, norm, spec)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -266,6 +272,7 @@ def _move_apart(
     held: tuple[ConditionedTwin, np.ndarray],
     z: Tensor,
     span: np.ndarray,
+    spec: StimulusSpec,
     norm: float,
     n_step: int,
     job: Job,
@@ -285,10 +292,10 @@ def _move_apart(
         """Signed response that is moved, the one that is held, and the gradients of both."""
         at = row.cpu().numpy()
         value, gradient = value_and_gradient(
-            lambda points: sign[row] * _rates(twin, own[at], points), points
+            lambda points: sign[row] * _rates(twin, own[at], points, spec), points
         )
         level, normal = value_and_gradient(
-            lambda points: _rates(held[0], fixed[at], points), points
+            lambda points: _rates(held[0], fixed[at], points, spec), points
         )
         return value, level, _along(points, gradient), _along(points, normal)
 
@@ -296,13 +303,13 @@ def _move_apart(
         at = row.cpu().numpy()
         for _ in range(RETURNS):
             level, normal = value_and_gradient(
-                lambda points: _rates(held[0], fixed[at], points), points
+                lambda points: _rates(held[0], fixed[at], points, spec), points
             )
             normal = _along(points, normal)
             steep = _dot(normal, normal).sqrt()
             length = ((asked[row] - level) / steep.clamp(min=1e-12)).clamp(-norm / 2, norm / 2)
             points = match_norm(
-                points + _as_images(length / steep.clamp(min=1e-12)) * normal, norm, twin.spec
+                points + _as_images(length / steep.clamp(min=1e-12)) * normal, norm, spec
             )
         return points
 
@@ -312,13 +319,13 @@ def _move_apart(
     reached, kept = value.clone(), level.clone()
     point, step = arrived.clone(), torch.full_like(value, FIRST_STEP)
     for done in range(n_step):
-        preview = (arrived[0] * twin.spec.std + twin.spec.mean).cpu().numpy()
+        preview = (arrived[0] * spec.std + spec.mean).cpu().numpy()
         job.report(done / n_step, f"step {done} of {n_step}", preview)
         shared = _dot(gradient, normal) / _dot(normal, normal).clamp(min=1e-30)
         direction = gradient - _as_images(shared) * normal
         # Where the twins want the same there is no way on: what is left is rounding.
         stuck = _dot(direction, direction) <= SAME_DIRECTION**2 * _dot(gradient, gradient)
-        trial = keep_level(_step(twin, point, direction, step, norm), row)
+        trial = keep_level(_step(spec, point, direction, step, norm), row)
         seen = look(trial, row)
         better = (
             (seen[0] > value + SMALLEST_GAIN * reach[row])
@@ -338,7 +345,7 @@ def _move_apart(
         point, value, level, gradient, normal = (
             state[left] for state in (point, value, level, gradient, normal)
         )
-    images = (arrived * twin.spec.std + twin.spec.mean).cpu().numpy()
+    images = (arrived * spec.std + spec.mean).cpu().numpy()
     pairs = [rates.cpu().numpy().reshape(n, 2) for rates in (sign * reached, kept)]
     return images.reshape(n, 2, *images.shape[1:]), pairs[0], pairs[1]
 

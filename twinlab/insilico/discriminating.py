@@ -85,11 +85,11 @@ def cluster_by_stimuli(
     Returns
     -------
     xarray.Dataset
-        `cluster` (neuron), from 0, and -1 for neurons that no stimulus excites (`valid` 0);
-        `stimulus` (cluster, channel, y, x) in grey levels; `response` (neuron, cluster), divided
-        by each neuron's largest response to noise; `stability` (n_cluster), the adjusted Rand
-        index between what stimuli of the two halves say of all, and `gap` (n_cluster), NaN where
-        the halves do not agree.
+        `cluster` (neuron), from 0, and -1 for neurons that noise does not move (`valid` 0);
+        `stimulus` (cluster_number, channel, y, x) in grey levels; `response` (neuron,
+        cluster_number), divided by each neuron's largest response to noise; `stability`
+        (n_cluster), the adjusted Rand index between what stimuli of the two halves say of all,
+        and `gap` (n_cluster), NaN where the halves do not agree.
 
     Raises
     ------
@@ -118,6 +118,8 @@ def cluster_by_stimuli(
     spec = twin.spec
     probe = _noise(asked, N_PROBE, check_seed(seed), norm)
     rates = rates_of_batches(asked, np.split(probe, 8), N_PROBE, job.part(0.0, 0.1, "noise"))
+    known = np.isfinite(rates).all(0)
+    rates = np.where(known, rates, 0.0)
     unit = rates.max(0)
     valid = np.ptp(rates, axis=0) > 1e-6 * np.abs(rates).max()
     if valid.sum() < 2:

@@ -99,7 +99,11 @@ def synthesize_diverse(
         batch_size=batch_size, job=job.part(0.0, 0.4, "MEI"),
     )  # fmt: skip
     ends = ended.stimuli.reshape(len(positions), n_image, *twin.spec.shape)
-    gained = (ended.value > ended.start_value).reshape(len(positions), n_image).any(1)
+    gained = (
+        ((ended.value > ended.start_value) | (ended.start_slope > 0))
+        .reshape(len(positions), n_image)
+        .any(1)
+    )
     best = np.where(gained, ended.value.reshape(len(positions), n_image).max(1), np.nan)
     found = np.flatnonzero(best > 0)
     images = np.full((len(positions), n_image, *twin.spec.shape), np.nan, np.float32)

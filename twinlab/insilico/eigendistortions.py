@@ -13,6 +13,7 @@ from torch import Tensor
 
 from twinlab.insilico.responses import (
     Neurons,
+    check_batch,
     chosen_positions,
     neuron_labels,
     provenance,
@@ -202,6 +203,7 @@ def response_jacobian(
     The image (channel, y, x) is in standard deviations of the training pixels, and so are the
     derivatives.
     """
+    check_batch(batch_size)
     job = job or Job()
     spec, n = twin.spec, len(positions)
     response = np.empty(n, np.float32)
@@ -216,6 +218,7 @@ def response_jacobian(
         )
         response[part] = value.cpu().numpy()
         jacobian[part] = gradient.flatten(1).cpu().numpy()
+    jacobian[~np.isfinite(jacobian).all(1)] = 0  # a neuron without numbers notices nothing
     return response, jacobian
 
 

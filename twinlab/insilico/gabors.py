@@ -25,6 +25,7 @@ CYCLES = 0.45  # standard deviation of the envelope, in periods of the carrier
 GABOR = ("x", "y", "orientation", "log_frequency", "phase", "log_size", "log_elongation")
 GABOR_STEP = (0.5, 0.5, 0.1, 0.1, 0.3, 0.1, 0.1)
 CHANNEL_STEP = 0.1
+CHUNK = 128  # fields fitted at once
 
 FITTED = {
     "center_x": ("horizontal centre", "px"),
@@ -140,13 +141,20 @@ def fit_gabor(
     Raises
     ------
     InputError
-        If `fields` have other dimensions.
+        If `fields` have other dimensions or a setting is out of range.
 
     References
     ----------
     Jones and Palmer (1987), Journal of Neurophysiology 58: 1233-1258.
 
     """
+    n_tried = len(ORIENTATIONS) * len(SPATIAL_FREQUENCIES) * len(PHASES)
+    if not 1 <= n_start <= n_tried or n_step < 1:
+        msg = (
+            f"`n_start` must be 1 to {n_tried} and `n_step` at least 1, but they are {n_start} "
+            f"and {n_step}."
+        )
+        raise InputError(msg)
     if fields.dims != ("neuron", "channel", "y", "x"):
         msg = f"`fields` must be (neuron, channel, y, x), but are {fields.dims}."
         raise InputError(msg)
@@ -158,8 +166,12 @@ def fit_gabor(
     upside_down = np.zeros(len(values), bool)
     explained = np.full(len(values), np.nan)
     if len(found):
-        wanted = torch.as_tensor(values[found])
-        best, share = _fit(wanted, n_step, n_start, job or Job())
+        wanted, job = torch.as_tensor(values[found]), job or Job()
+        parts = [
+            _fit(part, n_step, n_start, job.part(k * CHUNK / len(found), 1.0))
+            for k, part in enumerate(wanted.split(CHUNK))
+        ]
+        best, share = (torch.cat(column) for column in zip(*parts, strict=True))
         drawn = draw_gabors(best, *values.shape[2:])
         amplitude = (drawn * wanted).sum((1, 2, 3)) / drawn.square().sum((1, 2, 3))
         gabor[found] = (drawn * amplitude.view(-1, 1, 1, 1)).numpy()

@@ -108,7 +108,10 @@ def _second_axis(
     _, gradient = value_and_gradient(
         lambda z: paired(z * spec.std + spec.mean), points.flatten(0, 1)
     )
-    gradient = gradient.view(n, N_SAMPLE, -1)
+    gradient = gradient.nan_to_num(0.0, 0.0, 0.0).view(
+        n, N_SAMPLE, -1
+    )  # one neuron's stay its own
+    first = first.nan_to_num()
     gradient = gradient - gradient.mean(2, keepdim=True)
     axis = first.view(n, 1, -1)
     across = gradient - (gradient * axis).sum(2, keepdim=True) * axis

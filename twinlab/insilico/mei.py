@@ -24,7 +24,6 @@ from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
     neuron_labels,
-    paired_rates,
     provenance,
     spatial_coordinates,
 )
@@ -38,6 +37,7 @@ __all__ = ["ascend_neurons", "start_noise", "synthesize_lei", "synthesize_mei"]
 SOURCE = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
 # Mean correlation of the ends of different starts from which they are taken for one stimulus.
 SAME = 0.9
+SILENT = 1e-6  # of the response to grey: no response
 
 
 def synthesize_mei(
@@ -112,13 +112,14 @@ def synthesize_mei(
     -------
     xarray.Dataset
         `mei` (neuron, channel[, frame], y, x) in grey levels; `activation` (neuron), the rate it
-        evokes; `start_activation` (neuron, start) of the end of each start and `best_start`
-        (neuron); `start_agreement` (neuron), the mean correlation between the ends of the
-        starts: below 1 where different images excite alike. `clipped_fraction` (neuron) of
-        pixels at the limits of what can be shown; `norm` (neuron) reached. `failed` (neuron,
-        start) is 1 where no step from that start excited the neuron more, as for a neuron
-        silent under all noise; where every start failed, the image and its activation are NaN
-        and `valid` (neuron) is 0.
+        evokes; `start_activation` (neuron, start) of the end of each start, `objective` (neuron,
+        start) if that is more than the rate, and `best_start` (neuron); `start_agreement`
+        (neuron), the mean correlation between the ends of the starts: below 1 where different
+        images excite alike. `clipped_fraction` (neuron) of pixels at the limits of what can be
+        shown; `norm` (neuron) reached, over all frames.
+        `failed` (neuron, start) is 1 where nothing led up from that start, as for a neuron silent
+        under all noise; where every start failed, the image and its activation are NaN and
+        `valid` (neuron) is 0.
 
     Raises
     ------
@@ -130,9 +131,10 @@ def synthesize_mei(
     Walker et al. (2019), Nature Neuroscience 22: 2060-2065.
 
     """
-    settings = {
-        "norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma,
-        "jitter": jitter, "fourier_exponent": fourier_exponent, "optimizer": optimizer,
+    settings: dict[str, Any] = {
+        "norm": norm if constraints is None else None, "n_start": n_start, "n_step": n_step,
+        "blur_sigma": blur_sigma, "jitter": jitter, "fourier_exponent": fourier_exponent,
+        "optimizer": optimizer,
     }  # fmt: skip
     settings |= {"lr": lr} if optimizer == "sgd" else {}
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
@@ -146,8 +148,9 @@ def synthesize_mei(
         batch_size=batch_size, job=job or Job(),
     )  # fmt: skip
     return _label(
-        twin, positions, ended, n_start, "mei", "most exciting input", seed=seed, settings=settings
-    )
+        twin, positions, ended, n_start, "mei", "most exciting input", batch_size=batch_size,
+        plain=not (jitter or terms), seed=seed, settings=settings,
+    )  # fmt: skip
 
 
 def synthesize_lei(
@@ -179,8 +182,8 @@ def synthesize_lei(
     xarray.Dataset
         `lei` in place of `mei`, and what else `synthesize_mei` returns; `grey_activation`
         (neuron), the rate at the mean grey level; and `unique` (neuron), 1 where two or more
-        starts end in images that correlate 0.9 or more on average and excite less than grey
-        does.
+        starts end in images that correlate 0.9 or more on average, and that excite less than grey
+        does, but not nothing at all: what silences a neuron has many like it.
 
     Raises
     ------
@@ -197,15 +200,18 @@ def synthesize_lei(
         norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, n_frame=n_frame,
         constraints=constraints, seed=seed, batch_size=batch_size, job=job or Job(),
     )  # fmt: skip
-    ended = Ascended(ended.stimuli, -ended.value, -ended.start_value)
     settings = {"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma}
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
     result = _label(
-        twin, positions, ended, n_start, "lei", "least exciting input", seed=seed,
-        settings=settings,
+        twin, positions, ended, n_start, "lei", "least exciting input", batch_size=batch_size,
+        plain=True, seed=seed, settings=settings,
     )  # fmt: skip
-    grey = _grey_rates(twin, positions, ended.stimuli.shape[1:], batch_size)
-    lower = result.activation.values < grey * (1 - 1e-3)
+    shape = (len(positions), *ended.stimuli.shape[1:])
+    grey = _rates(
+        twin, positions, np.broadcast_to(np.float32(twin.spec.mean), shape).copy(), batch_size
+    )
+    least = result.activation.values
+    lower = (least < grey * (1 - 1e-3)) & (least > SILENT * np.abs(grey))
     unique = (result.start_agreement.values >= SAME) & lower
     attrs = dict(result.attrs)
     result = result.assign(
@@ -271,10 +277,12 @@ def ascend_neurons(
     else:
         msg = f"`start` holds {len(start)} points, but `n_start` is {n_start}."
         raise InputError(msg)
+    # an ascent of videos keeps every frame's maps for its way back
+    at_once = max(1, batch_size // n_frame) if frames else batch_size
     ended = optimize_stimuli(
         objective, begin, twin.spec, constraints=constraints,
         prior=_prior(blur_sigma if decode is None else 0.0, fourier_exponent), decode=decode,
-        n_step=n_step, optimizer=optimizer, lr=lr, batch_size=batch_size, device=twin.device,
+        n_step=n_step, optimizer=optimizer, lr=lr, batch_size=at_once, device=twin.device,
         job=job,
     )  # fmt: skip
     return positions, ended
@@ -302,23 +310,19 @@ def start_noise(
     return torch.as_tensor(np.stack(noise), device=twin.device)
 
 
-def _grey_rates(
-    twin: ConditionedTwin, positions: np.ndarray, shape: tuple[int, ...], batch_size: int
+def _rates(
+    twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """Rate of each neuron at the mean grey level; of a video, over its second half."""
-    grey = torch.full((1, *shape), twin.spec.mean)
-    if twin.spec.is_video:
-        objective = excite(twin, positions)
-        with torch.inference_mode():
-            parts = torch.arange(len(positions), device=twin.device).split(batch_size)
-            rates = [
-                objective(grey.to(twin.device).expand(len(p), *[-1] * len(shape)), p)
-                for p in parts
-            ]
-        return torch.cat(rates).cpu().numpy()
-    return paired_rates(
-        twin, positions, lambda part: grey.expand(part.stop - part.start, *shape), batch_size
-    )
+    """Rate of neuron i for stimulus i in grey levels; of a video, over its second half."""
+    size = max(1, batch_size // stimuli.shape[2]) if twin.spec.is_video else batch_size
+    exciting, shown = excite(twin, positions), torch.as_tensor(stimuli)
+    with torch.inference_mode():
+        rates = [
+            exciting(shown[row].to(twin.device), row.to(twin.device))
+            for row in torch.arange(len(positions)).split(size)
+        ]
+    found: np.ndarray = torch.cat(rates).cpu().numpy()
+    return found
 
 
 def _agreement(stimuli: np.ndarray, failed: np.ndarray) -> np.ndarray:
@@ -344,17 +348,21 @@ def _label(
     name: str,
     long_name: str,
     *,
+    batch_size: int,
+    plain: bool,
     seed: int,
     settings: dict[str, Any],
 ) -> xr.Dataset:
     """Dataset of the best start of each neuron."""
     spec = twin.spec
     stimuli = ended.stimuli.reshape(len(positions), n_start, *ended.stimuli.shape[1:])
-    value = ended.value.reshape(-1, n_start)
-    up = 1.0 if name == "mei" else -1.0
-    failed = ~(up * (ended.value - ended.start_value).reshape(-1, n_start) > 0)
+    objective = ended.value.reshape(-1, n_start)
+    moved = (ended.value > ended.start_value) | (ended.start_slope > 0)
+    failed = ~(moved & np.isfinite(ended.value)).reshape(-1, n_start)
+    rates = _rates(twin, np.repeat(positions, n_start), ended.stimuli, batch_size)
+    value = rates.reshape(-1, n_start)
     each = np.arange(len(positions))
-    best = np.where(failed, -np.inf, up * value).argmax(1)
+    best = np.where(failed, -np.inf, objective).argmax(1)
     nothing = np.where(failed.all(1), np.nan, 1.0).astype(np.float32)
     chosen = stimuli[each, best] * nothing.reshape(-1, *[1] * (stimuli.ndim - 2))
     pixels = tuple(range(1, chosen.ndim))
@@ -385,7 +393,7 @@ def _label(
             "failed": (
                 ("neuron", "start"),
                 failed.astype(np.int8),
-                {"long_name": "1 where no step led further"} | unit,
+                {"long_name": "1 where nothing led further"} | unit,
             ),
             "valid": (
                 "neuron",
@@ -407,6 +415,9 @@ def _label(
             ),
         }
     )
+    if not plain:
+        words = {"long_name": "what was maximised, at the end of each start", "units": "1"}
+        result = result.assign(objective=(("neuron", "start"), objective, words))
     result = result.assign_coords(
         start=("start", np.arange(n_start), {"long_name": "start"} | unit)
     )

@@ -171,8 +171,10 @@ def _match(
         job.report(done / n_step, f"step {done} of {n_step}", preview)
         stage = job.part(done / n_step, (done + 1) / n_step)
         response, jacobian = response_jacobian(twin, positions, z, batch_size, stage)
+        if not jacobian.any():  # no way to go: the loss that is left is reported
+            break
         missing = (asked - response) * scale
-        flat = z.double().cpu().numpy().ravel()
+        flat = z.cpu().double().numpy().ravel()
         steps = _damped_steps(missing, jacobian * scale, flat, mean, norm, spec)
         tried = z + torch.as_tensor(steps, dtype=z.dtype, device=z.device).view(-1, *z.shape)
         tried = _project(tried, mean, norm, spec)

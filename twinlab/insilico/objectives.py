@@ -119,6 +119,11 @@ def separate_groups(
 
     """
     group, own = np.asarray(group), np.asarray(own)
+    if group.shape != (len(twin),):
+        msg = (
+            f"`group` must name one for each of {len(twin)} neurons, but has shape {group.shape}."
+        )
+        raise InputError(msg)
     known = np.unique(group[group >= 0])
     if not np.isin(own, known).all():
         msg = f"`own` names groups {np.unique(own).tolist()}, but neurons are in {known.tolist()}."

@@ -15,6 +15,7 @@ from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin
 
 __all__ = [
+    "check_batch",
     "chosen_positions",
     "neuron_labels",
     "neuron_names",
@@ -118,6 +119,7 @@ def paired_rates(
     ndarray of shape (len(positions),), float32
 
     """
+    check_batch(batch_size)
     job = job or Job()
     rates = np.empty(len(positions), np.float32)
     with torch.inference_mode():
@@ -127,6 +129,13 @@ def paired_rates(
             images = draw(part).to(device=twin.device, dtype=torch.float32)
             rates[part] = twin.paired(positions[part])(images).float().cpu().numpy()
     return rates
+
+
+def check_batch(batch_size: int) -> None:
+    """Raise `InputError` unless there is room for one stimulus at a time."""
+    if batch_size < 1:
+        msg = f"`batch_size` must be at least 1, but is {batch_size}."
+        raise InputError(msg)
 
 
 def value_and_gradient(

@@ -13,6 +13,7 @@ from twinlab.insilico.ascent import ascend, climb
 from twinlab.insilico.constraints import Constraint, constrain, norm_of
 from twinlab.insilico.objectives import Objective
 from twinlab.insilico.priors import Prior
+from twinlab.insilico.responses import value_and_gradient
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import StimulusSpec
@@ -31,12 +32,15 @@ class Ascended(NamedTuple):
         In grey levels.
     value, start_value : ndarray of shape (n,)
         Of the objective, at the end and at the start.
+    start_slope : ndarray of shape (n,)
+        Norm of its gradient at the start: 0 where nothing leads anywhere.
 
     """
 
     stimuli: np.ndarray
     value: np.ndarray
     start_value: np.ndarray
+    start_slope: np.ndarray
 
 
 def optimize_stimuli(
@@ -116,7 +120,7 @@ def optimize_stimuli(
     def hold(point: Tensor, row: Tensor) -> Tensor:
         return constrain(point, row, constraints) if decode is None else point
 
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    found: list[tuple[Tensor, ...]] = []
     for first in range(0, len(points), batch_size):
         part = points[first : first + batch_size].to(device)
         stage = job.part(first / len(points), (first + len(part)) / len(points))
@@ -126,10 +130,8 @@ def optimize_stimuli(
                 prior=prior, n_step=n_step, optimizer=optimizer, lr=lr, job=stage,
             )
         )  # fmt: skip
-    stimuli, value, begun = (
-        torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)
-    )
-    return Ascended(stimuli, value, begun)
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
+    return Ascended(columns[0], columns[1], columns[2], columns[3])
 
 
 def _ascend_batch(
@@ -144,8 +146,8 @@ def _ascend_batch(
     optimizer: str,
     lr: float,
     job: Job,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Stimuli in grey levels, and values at the end and at the start."""
+) -> tuple[Tensor, ...]:
+    """Stimuli in grey levels, values at the end and at the start, and slopes there."""
 
     def measure(point: Tensor, row: Tensor) -> Tensor:
         return objective(shown(point, row + first), row + first)
@@ -171,8 +173,8 @@ def _ascend_batch(
 
     row = torch.arange(len(start), device=start.device)
     point = hold(start, row + first)
-    with torch.inference_mode():
-        begun = measure(point, row).clone()
+    begun, gradient = value_and_gradient(measure, point, row)
+    slope = gradient.flatten(1).norm(dim=1)
     if optimizer == "sgd":
         move = mover(prior, lr)
         point, value = climb(point, measure, move, n_step=n_step, report=reporter(0))
@@ -185,4 +187,4 @@ def _ascend_batch(
         rest = n_step - half
         point, value = ascend(point, measure, move, n_step=rest, report=reporter(half))
     with torch.inference_mode():
-        return shown(point, row + first), value, begun
+        return shown(point, row + first), value, begun, slope

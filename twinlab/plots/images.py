@@ -168,7 +168,7 @@ def plot_mei(
     if title is None:
         drives = f"activation {float(result.activation):.3g}"
         if not np.isfinite(result.activation):
-            drives = "no step led further"
+            drives = "nothing led further"
         elif "unique" in result and not int(result.unique):
             drives += ", not unique"
         title = ": ".join(filter(None, [name_of(result), drives]))

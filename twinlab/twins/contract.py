@@ -219,6 +219,9 @@ class Twin(nn.Module):
                 f"{[round(v, 3) for v in typical]}), but got {len(given)}."
             )
             raise InputError(msg)
+        if not torch.isfinite(given).all():
+            msg = f"`{name}` must be finite, but got {given.tolist()}."
+            raise InputError(msg)
         return given
 
     def condition(

@@ -73,7 +73,7 @@ def drive_at(core: StackedCore, image: Tensor, position: Tensor, weight: Tensor)
     # far outside, where all is zero, is as good as just outside
     point = torch.minimum(point.clamp(min=-2), size + 1.0)
     # map point m is made of pixels m to m + kernel - 1, so corners in pixels are the same
-    place = Place(point.floor().long() - inner, point - point.floor(), size)
+    place = Place(point.nan_to_num().floor().long() - inner, point - point.floor(), size)
     if windows.can_run(core, image, position, weight):
         return windows.drive_at(core, image, place.corner, place.share, weight)
     return torch.einsum("bc,bc->b", _features(core, _cut(core, image, place), place), weight)

@@ -19,7 +19,6 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from twinlab.twins import stack
@@ -77,8 +76,13 @@ class _Drive(torch.autograd.Function):
         return drive
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            msg = (
+                "A neuron's own window gives first derivatives; for second ones ask the twin by "
+                "`neurons`, not `paired`."
+            )
+            raise RuntimeError(msg)
         (gradient,) = ctx.saved_tensors
         return None, gradient * given.view(-1, 1, 1, 1), None, None, None
 
