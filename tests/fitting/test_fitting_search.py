@@ -255,3 +255,16 @@ def test_the_space_follows_what_the_recording_has(recording):
         ends = (values.low, values.high) if isinstance(values, fitting.Range) else values
         for end in ends:
             search._changed(twins.Architecture(), fitting.FitSettings(), {name: end})
+
+
+def test_a_trial_that_ended_without_a_number_is_not_the_best(few, planted, tmp_path, monkeypatch):
+    instant, number = search.fit_twin, iter(range(9))
+
+    def fit(*args, on_epoch, **kwargs):
+        lost = next(number) == 1
+        instant(*args, on_epoch=lambda e, v: on_epoch(e, np.nan if lost else v), **kwargs)
+
+    monkeypatch.setattr(search, "fit_twin", fit)
+    _, _, table = run(few, tmp_path, max_trials=3)
+    assert np.isnan(table.validation_correlation[1])
+    assert int(table.attrs["best"]) in (0, 2)

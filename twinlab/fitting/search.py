@@ -501,7 +501,11 @@ def _table(study: Any, space: Space, purpose: dict[str, Any], seed: int) -> xr.D
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     columns: dict[str, Any] = {
         "validation_correlation": np.array(
-            [max(trial.intermediate_values.values(), default=math.nan) for trial in trials], float
+            [
+                max(filter(math.isfinite, trial.intermediate_values.values()), default=math.nan)
+                for trial in trials
+            ],
+            float,
         ),
         "epochs": np.array([trial.user_attrs.get("epochs", 0) for trial in trials], int),
         "seconds": np.array([trial.user_attrs.get("seconds", 0.0) for trial in trials], float),
@@ -528,11 +532,10 @@ def _table(study: Any, space: Space, purpose: dict[str, Any], seed: int) -> xr.D
         settings=purpose,
         source=AKIBA,
     )
-    usable = np.where(
-        columns["outcome"] == "complete", columns["validation_correlation"], -math.inf
-    )
+    score = np.nan_to_num(columns["validation_correlation"], nan=-math.inf)
+    usable = np.where(columns["outcome"] == "complete", score, -math.inf)
     if not np.isfinite(usable).any():  # nothing ran to its end: the best of what there is
-        usable = np.nan_to_num(columns["validation_correlation"], nan=-math.inf)
+        usable = score
     known = usable.size and np.isfinite(usable.max())
     return stamped.assign_attrs(best=int(usable.argmax()) if known else -1)
 
