@@ -68,12 +68,13 @@ def measure_tuning(
     which costs an evaluation of the twin per image instead of one per neuron and image.
 
     Phases are averaged over, unless the phase is an axis or fixed; of a mask, its phase too. A
-    twin of videos is shown gratings that drift, and its rates are averaged over time after
-    the first half second. With rate :math:`r` and rate :math:`r_0` at a blank screen,
+    twin of videos is shown gratings that drift, or rest where the phase is asked about; its
+    rates are averaged over time after the first half second. With rate :math:`r` and rate
+    :math:`r_0` at a blank screen,
 
     - `response` is the mean of :math:`r` (F0);
     - `evoked` is the mean of :math:`\max(r - r_0, 0)`, as in `measure_orientation_tuning`;
-    - `modulation` is the amplitude of the first harmonic (F1).
+    - `modulation` is the amplitude of the first harmonic (F1), NaN of a single phase.
 
     Parameters
     ----------
@@ -236,10 +237,22 @@ def _complete(
 
     phases = np.arange(n_phase) * 360 / n_phase
     if twin.spec.is_video:
+        if not said("temporal_frequency"):
+            # What drifts goes through all phases: one of them is seen at rest.
+            still = ("phase" in spans or "phase" in asked) and not said("direction")
+            asked["temporal_frequency"] = 0.0 if still else TEMPORAL_FREQUENCY
+        if "phase" in spans and any(
+            np.any(np.asarray(part["temporal_frequency"]) != 0)
+            for part in (spans, asked, means)
+            if "temporal_frequency" in part
+        ):
+            msg = (
+                "`phase` cannot be an axis of gratings that drift, which go through all phases; "
+                "fix `temporal_frequency` at 0."
+            )
+            raise InputError(msg)
         if not said("orientation", "direction"):
             asked["direction"] = "own"
-        if not said("temporal_frequency"):
-            asked["temporal_frequency"] = TEMPORAL_FREQUENCY
     else:
         if not said("orientation"):
             asked["orientation"] = "own"

@@ -1,0 +1,63 @@
+"""What is asked of tuning experiments is shown as asked, or refused in one line."""
+
+import numpy as np
+import pytest
+import torch
+from planted_tuning import PlantedTwin, quadrature
+
+from twinlab import insilico
+from twinlab.schema import InputError
+from twinlab.twins import StimulusSpec
+
+PAIR = quadrature(30.0, 0.12)
+ONE = {"orientation": 30.0, "spatial_frequency": 0.12}
+
+
+def video_spec(rate):
+    return StimulusSpec(1, 41, 41, 100.0, 50.0, 0.0, 200.0, frame_rate=rate)
+
+
+def simple(images, pair=PAIR):
+    return torch.einsum("b...ij,ij->b...", images, pair[0]).clamp(min=0)[:, None]
+
+
+def both(images):
+    """A simple and a complex cell, of images or of each frame."""
+    complex_ = torch.einsum("b...ij,pij->b...p", images, PAIR).square().sum(-1)[:, None]
+    return torch.cat([simple(images), complex_], 1)
+
+
+@pytest.fixture(scope="module")
+def still():
+    return PlantedTwin(both, 2).condition()
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return PlantedTwin(both, 2, video_spec(30.0)).condition()
+
+
+def test_phase_tuning_of_videos_is_that_of_images(still, moving):
+    asked = {"contrast": 0.5}
+    images = insilico.EXPERIMENTS["phase_tuning"](still, **asked)
+    videos = insilico.EXPERIMENTS["phase_tuning"](moving, duration_s=0.2, **asked)
+    assert videos.valid.values.tolist() == [1, 1]
+    np.testing.assert_allclose(videos.f1_f0, images.f1_f0, atol=0.02)
+    assert float(videos.f1_f0[0]) > 1.5
+    assert float(videos.f1_f0[1]) < 0.1
+    turned = videos.preferred_phase[0] - images.preferred_phase[0]
+    assert abs((float(turned) + 180) % 360 - 180) < 5
+    # A grating at rest has no harmonic over time.
+    assert np.isnan(videos.modulation).all()
+    # What is said is kept to, and a direction asked for drifts.
+    fixed = ONE | {"x": 20.0, "y": 20.0}
+    with pytest.raises(InputError, match="`phase` cannot be an axis of gratings that drift"):
+        insilico.measure_tuning(
+            moving, axes={"phase": [0.0, 90.0]}, fixed=fixed | {"temporal_frequency": 4.0}
+        )
+    drifts = insilico.measure_tuning(
+        moving,
+        axes={"direction": [120.0]},
+        fixed={"phase": 0.0, "spatial_frequency": 0.12},
+    )
+    assert float(drifts.modulation[0, 0]) > 0.1
