@@ -1,5 +1,7 @@
 """What is asked of tuning experiments is shown as asked, or refused in one line."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,43 @@ def test_phase_tuning_of_videos_is_that_of_images(still, moving):
         fixed={"phase": 0.0, "spatial_frequency": 0.12},
     )
     assert float(drifts.modulation[0, 0]) > 0.1
+
+
+def test_frequencies_above_nyquist_are_marked_wherever_they_are_said(still):
+    def measure(twin=still, **asked):
+        return insilico.measure_tuning(twin, [0, 1], axes={"contrast": [0.2, 0.8]}, **asked)
+
+    with pytest.warns(UserWarning, match="1 of 1 values of `spatial_frequency` are above Nyquist"):
+        result = measure(fixed=ONE | {"spatial_frequency": 0.8})
+    assert int(result.aliased) == 1
+    with pytest.warns(UserWarning, match="1 of 2 values of `spatial_frequency`"):
+        result = measure(fixed=ONE | {"spatial_frequency": np.array([0.1, 0.8])})
+    assert result.aliased.dims == ("neuron",)
+    assert result.aliased.values.tolist() == [0, 1]
+    with pytest.warns(UserWarning, match="values of `spatial_frequency` are above"):
+        result = measure(
+            fixed={"orientation": 30.0}, average={"spatial_frequency": [0.1, 0.2, 0.7]}
+        )
+    assert int(result.aliased) == 1
+    slow = PlantedTwin(both, 2, video_spec(6.0)).condition()
+    with pytest.warns(UserWarning, match="`temporal_frequency` are above Nyquist"):
+        assert int(measure(slow, fixed=ONE | {"temporal_frequency": 4.0}).aliased_in_time) == 1
+    with warnings.catch_warnings():  # the drift that nobody asked for is one that is seen
+        warnings.simplefilter("error")
+        assert "aliased_in_time" not in measure(slow, fixed=ONE)
+
+
+def test_directions_are_told_apart_by_a_twin_of_few_frames():
+    def motion(images):
+        """Turns from one part of a quadrature pair to the other in a frame, one way round."""
+        drive = torch.einsum("bfij,pij->bfp", images, PAIR)
+        past = torch.cat([drive[:, :1], drive[:, :-1]], 1)
+        turn = past[..., 0] * drive[..., 1] - past[..., 1] * drive[..., 0]
+        return turn.clamp(min=0)[:, None]
+
+    found = []
+    for rate in (6.0, 30.0):
+        twin = PlantedTwin(motion, 1, video_spec(rate)).condition()
+        found.append(insilico.measure_preferences(twin, radius=False))
+    # At 6 frames a second 4 Hz would look like 2 Hz the other way.
+    np.testing.assert_allclose(found[0].preferred_direction, found[1].preferred_direction, atol=5)

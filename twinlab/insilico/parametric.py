@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from twinlab.insilico.grids import Grid, check_grid, show_grid
 from twinlab.insilico.preferences import (
     LABELS,
     OWN,
-    TEMPORAL_FREQUENCY,
+    drift_frequency,
     known_preferences,
 )
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
@@ -109,7 +109,8 @@ def measure_tuning(
         `response`, `evoked` and `modulation` (neuron, \*axes), `blank_response` and `valid`
         (neuron): 0 where nothing is evoked or an own value is undefined. Of an ensemble
         `evoked_of_member` (member, neuron, \*axes) as well. Frequencies above Nyquist, where a
-        grating looks like a coarser or slower one, have the coordinate `aliased` 1.
+        grating looks like a coarser or slower one, have the coordinate `aliased` 1, or
+        `aliased_in_time`: along their axis, `neuron` where each has its own, or of all.
 
     Warns
     -----
@@ -160,6 +161,8 @@ def measure_tuning(
         job=job.part(0.5 if wanted else 0.0, 1.0, "tuning"),
         **shown,
     )
+    # Of what is averaged over, one mark for all.
+    pooled = {name: np.max(values) for name, values in means.items()}
     result = neuron_labels(twin, positions).assign_coords(
         {name: (name, values, _attrs(AXES[name])) for name, values in spans.items()}
     )
@@ -173,7 +176,7 @@ def measure_tuning(
             label = ("radius beyond which the edge of the screen cuts the aperture", "px")
             result = result.assign(radius_on_screen=("neuron", edge, _attrs(label)))
     return make_result(
-        _mark_aliased(result, twin, spans),
+        _mark_aliased(result, twin, {**drawn, **pooled, **spans}, spans),
         experiment="parametric_tuning",
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
@@ -240,7 +243,7 @@ def _complete(
         if not said("temporal_frequency"):
             # What drifts goes through all phases: one of them is seen at rest.
             still = ("phase" in spans or "phase" in asked) and not said("direction")
-            asked["temporal_frequency"] = 0.0 if still else TEMPORAL_FREQUENCY
+            asked["temporal_frequency"] = 0.0 if still else drift_frequency(twin.spec)
         if "phase" in spans and any(
             np.any(np.asarray(part["temporal_frequency"]) != 0)
             for part in (spans, asked, means)
@@ -327,24 +330,23 @@ def _variables(grid: Grid, dims: list[str], known: np.ndarray) -> dict[str, Any]
 
 
 def _mark_aliased(
-    result: xr.Dataset, twin: ConditionedTwin, spans: dict[str, np.ndarray]
+    result: xr.Dataset, twin: ConditionedTwin, shown: dict[str, Any], spans: Collection[str]
 ) -> xr.Dataset:
     """Mark, and warn of, frequencies that the pixels or frames cannot carry."""
     limits = {
-        "spatial_frequency": (0.5, "cycles/px"),
-        "temporal_frequency": ((twin.spec.frame_rate or 0.0) / 2, "Hz"),
+        "spatial_frequency": (0.5, "cycles/px", "aliased"),
+        "temporal_frequency": ((twin.spec.frame_rate or 0.0) / 2, "Hz", "aliased_in_time"),
     }
-    for name, (limit, units) in limits.items():
-        if name not in spans:
+    for name, (limit, units, coordinate) in limits.items():
+        above = np.asarray(shown.get(name, 0.0)) > limit
+        if not above.any():
             continue
-        above = spans[name] > limit
-        if above.any():
-            warnings.warn(
-                f"{above.sum()} of {len(above)} values of `{name}` are above Nyquist ({limit:g} "
-                f"{units}): these gratings look like coarser or slower ones, and are marked.",
-                stacklevel=3,
-            )
-            mark = {"long_name": "above Nyquist, looks like another frequency", "units": "1"}
-            coordinate = "aliased" if name == "spatial_frequency" else "aliased_in_time"
-            result = result.assign_coords({coordinate: (name, above.astype(np.int8), mark)})
+        warnings.warn(
+            f"{above.sum()} of {above.size} values of `{name}` are above Nyquist ({limit:g} "
+            f"{units}): these gratings look like coarser or slower ones, and are marked.",
+            stacklevel=3,
+        )
+        mark = {"long_name": "above Nyquist, looks like another frequency", "units": "1"}
+        dims = (name,) if name in spans else ("neuron",) * above.ndim
+        result = result.assign_coords({coordinate: (dims, above.astype(np.int8), mark)})
     return result
