@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from planted_tuning import PlantedTwin, quadrature
+from planted_tuning import PlantedTwin, energy, quadrature
 
 from twinlab import insilico
 from twinlab.schema import InputError
-from twinlab.twins import StimulusSpec
+from twinlab.twins import EnsembleTwin, StimulusSpec
 
 PAIR = quadrature(30.0, 0.12)
 ONE = {"orientation": 30.0, "spatial_frequency": 0.12}
@@ -103,3 +103,18 @@ def test_directions_are_told_apart_by_a_twin_of_few_frames():
         found.append(insilico.measure_preferences(twin, radius=False))
     # At 6 frames a second 4 Hz would look like 2 Hz the other way.
     np.testing.assert_allclose(found[0].preferred_direction, found[1].preferred_direction, atol=5)
+
+
+def test_an_ensemble_keeps_its_members_where_no_neuron_is_known():
+    def dead_but_one(images):
+        one = energy(images, PAIR)[:, None]
+        return torch.cat([one, torch.zeros_like(one)], 1)
+
+    twin = EnsembleTwin([PlantedTwin(dead_but_one, 2) for _ in range(2)]).condition()
+    size = insilico.EXPERIMENTS["size_tuning"]
+    alive, dead = (size(twin, [neuron], n_point=4) for neuron in (0, 1))
+    assert dead.valid.values.tolist() == [0]
+    assert set(dead.variables) == set(alive.variables)
+    for name in ("evoked_of_member", "suppression_index_interval"):
+        assert dead[name].dims == alive[name].dims
+        assert np.isnan(dead[name]).all()

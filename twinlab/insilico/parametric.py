@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from twinlab.insilico.grids import Grid, check_grid, show_grid
+from twinlab.insilico.grids import Grid, check_grid, members_of, show_grid
 from twinlab.insilico.preferences import (
     LABELS,
     OWN,
@@ -281,7 +281,8 @@ def _show(
 ) -> Grid:
     """Grid of all neurons, NaN for those whose own values are not known."""
     if not known.any():
-        shape = (1, len(positions), *(len(values) for values in spans.values()))
+        n_voice = 1 + len(members_of(twin))
+        shape = (n_voice, len(positions), *(len(values) for values in spans.values()))
         empty = np.full(shape, np.nan, np.float32)
         return Grid(empty, empty.copy(), empty.copy(), np.full(shape[:2], np.nan, np.float32))
     fixed = {name: value[known] if np.ndim(value) else value for name, value in drawn.items()}
