@@ -118,3 +118,11 @@ def test_an_ensemble_keeps_its_members_where_no_neuron_is_known():
     for name in ("evoked_of_member", "suppression_index_interval"):
         assert dead[name].dims == alive[name].dims
         assert np.isnan(dead[name]).all()
+
+
+def test_preferences_are_measured_at_a_contrast_that_can_be_shown():
+    bright = StimulusSpec(1, 41, 41, 160.0, 50.0, 0.0, 255.0)
+    twin = PlantedTwin(both, 2, bright).condition()
+    result = insilico.EXPERIMENTS["size_tuning"](twin, [0], contrast=0.5, n_point=4)
+    assert result.valid.values.tolist() == [1]
+    assert float(result.preferred_orientation[0]) == pytest.approx(30, abs=5)

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.insilico.curves import fit_curve
+from twinlab.insilico.drawing import DEFAULTS, highest_contrast
 from twinlab.insilico.grids import show_grid
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
 from twinlab.insilico.selectivity import preferred_angle
@@ -289,7 +290,8 @@ def known_preferences(
     given : iterable of Dataset
         Results along `neuron`, in any order of neurons; the first that has a variable counts.
     **how
-        `contrast`, `duration_s`, `batch_size` and `job` of `measure_preferences`.
+        `duration_s`, `batch_size` and `job` of `measure_preferences`; the contrast is 0.8, or
+        the highest that can be shown.
 
     """
     parameters = list(parameters)
@@ -311,7 +313,10 @@ def known_preferences(
             found[parameter] = result[variable].values[[place[name] for name in names]]
     missing = [parameter for parameter in parameters if parameter not in found]
     if missing:
-        measured = measure_preferences(twin, positions, radius="radius" in missing, **how)
+        contrast = min(DEFAULTS["contrast"], highest_contrast(twin.spec))
+        measured = measure_preferences(
+            twin, positions, contrast=contrast, radius="radius" in missing, **how
+        )
         found |= {parameter: measured[OWN[parameter]].values for parameter in missing}
     return found
 
