@@ -126,3 +126,27 @@ def test_preferences_are_measured_at_a_contrast_that_can_be_shown():
     result = insilico.EXPERIMENTS["size_tuning"](twin, [0], contrast=0.5, n_point=4)
     assert result.valid.values.tolist() == [1]
     assert float(result.preferred_orientation[0]) == pytest.approx(30, abs=5)
+
+
+def test_fixed_and_averaged_values_fit_the_neurons_or_are_refused(still):
+    def measure(fixed, neurons=None, average=None):
+        axes = {"radius": [5.0, 9.0]}
+        fixed = ONE | {"x": 20.0, "y": 20.0} | fixed
+        return insilico.measure_tuning(still, neurons, axes=axes, fixed=fixed, average=average)
+
+    for value in (np.zeros(3), [1.0], [[1.0, 2.0]], "left", ["a", "b"], {}):
+        with pytest.raises(InputError, match="`x` .* must be a number"):
+            measure({"x": value})
+    for values in (0.0, [], ["a"], [np.nan]):
+        with pytest.raises(InputError, match="`phase` must be a list of one or more finite"):
+            measure({}, average={"phase": values})
+    listed, array = measure({"x": [19.0, 22.0]}), measure({"x": np.array([19.0, 22.0])})
+    np.testing.assert_array_equal(listed.response, array.response)
+    assert listed.attrs["settings"] == array.attrs["settings"]
+    # A full field is a size like any other.
+    wide = insilico.measure_tuning(
+        still,
+        axes={"contrast": [0.5]},
+        fixed=ONE | {"x": 20.0, "y": 20.0, "radius": [np.inf, 9.0]},
+    )
+    assert wide.valid.values.tolist() == [1, 1]

@@ -51,7 +51,7 @@ def measure_tuning(
     neurons: Neurons = None,
     *,
     axes: Mapping[str, Sequence[float] | np.ndarray],
-    fixed: Mapping[str, float | str | np.ndarray] | None = None,
+    fixed: Mapping[str, float | str | Sequence[float] | np.ndarray] | None = None,
     average: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     preferences: xr.Dataset | Sequence[xr.Dataset] = (),
     n_phase: int = N_PHASE,
@@ -87,7 +87,7 @@ def measure_tuning(
         aperture `radius` (px), `contrast`, `mask_orientation` (deg from the grating),
         `mask_contrast`, `mask_phase`, `surround_orientation` (deg from the centre),
         `surround_contrast`, `surround_radius`.
-    fixed : mapping of str to float, "own", or ndarray of shape (n_neuron,)
+    fixed : mapping of str to float, "own", or sequence of float of shape (n_neuron,)
         The others. "own" is known for `orientation`, `direction`, `spatial_frequency`, `x`,
         `y` and `radius`.
     average : mapping of str to sequence of float
@@ -128,8 +128,10 @@ def measure_tuning(
     job.check()
     positions = chosen_positions(len(twin), neurons)
     spans = _spans(axes)
-    asked: dict[str, Any] = dict(fixed or {})
-    means = {name: np.asarray(values, float) for name, values in (average or {}).items()}
+    asked: dict[str, Any] = {
+        name: _fixed(name, value, len(positions)) for name, value in (fixed or {}).items()
+    }
+    means = {name: _listed("Averaged", name, values) for name, values in (average or {}).items()}
     _complete(twin, spans, asked, means, n_phase)
     wanted = [name for name, value in asked.items() if isinstance(value, str)]
     unknown = [name for name in wanted if name not in OWN or asked[name] != "own"]
@@ -150,7 +152,7 @@ def measure_tuning(
     drawn = {**numbers, **own}
     known = np.ones(len(positions), bool)
     for value in drawn.values():
-        known &= np.isfinite(value) if np.ndim(value) else True
+        known &= ~np.isnan(value)
     grid = _show(
         twin,
         positions,
@@ -183,7 +185,7 @@ def measure_tuning(
         settings={
             "axes": {name: values.tolist() for name, values in spans.items()},
             "fixed": {
-                name: np.asarray(value).tolist() if name not in wanted else "own"
+                name: value.tolist() if isinstance(value, np.ndarray) else value
                 for name, value in asked.items()
             },
             "average": {name: values.tolist() for name, values in means.items()},
@@ -201,7 +203,8 @@ def _attrs(label: tuple[str, str]) -> dict[str, str]:
 def _to_edge(twin: ConditionedTwin, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
     """Distance of centres from the nearest edge of the screen, in pixels."""
     right, below = twin.spec.width - 0.5 - x, twin.spec.height - 0.5 - y
-    return np.broadcast_to(np.minimum.reduce([x + 0.5, right, y + 0.5, below]), (n,)).copy()
+    edge = np.minimum(np.minimum(x + 0.5, right), np.minimum(y + 0.5, below))
+    return np.broadcast_to(edge, (n,)).copy()
 
 
 def _spans(axes: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -209,18 +212,48 @@ def _spans(axes: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not 1 <= len(axes) <= MOST_AXES:
         msg = f"`axes` must name 1 to {MOST_AXES} of {', '.join(AXES)}, but got {list(axes)}."
         raise InputError(msg)
-    spans = {}
-    for name, values in axes.items():
+    for name in axes:
         if name not in AXES:
             msg = f"`axes` has {name!r}; known: {', '.join(AXES)}."
             raise InputError(msg)
-        spans[name] = np.asarray(values, float)
-        if spans[name].ndim != 1 or not spans[name].size or not np.isfinite(spans[name]).all():
-            msg = (
-                f"Axis `{name}` must be a list of one or more finite numbers, but got {values!r}."
-            )
-            raise InputError(msg)
-    return spans
+    return {name: _listed("Axis", name, values) for name, values in axes.items()}
+
+
+def _listed(what: str, name: str, given: Any) -> np.ndarray:
+    """Values of an axis, or of what is averaged over."""
+    values = _floats(given)
+    if values is None or values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        msg = (
+            f"{what} `{name}` must be a list of one or more finite numbers, but is "
+            f"{_shortly(given)}."
+        )
+        raise InputError(msg)
+    return values
+
+
+def _fixed(name: str, given: Any, n_neuron: int) -> float | str | np.ndarray:
+    """One value for all neurons or one of each; a word is left to be looked up."""
+    if isinstance(given, str):
+        return given
+    values = _floats(given)
+    if values is None or values.shape not in ((), (n_neuron,)):
+        msg = (
+            f"`{name}` in `fixed` must be a number, 'own' or a list with a number of each of the "
+            f"{n_neuron} neurons, but is {_shortly(given)}."
+        )
+        raise InputError(msg)
+    return values if values.ndim else float(values)
+
+
+def _floats(given: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(given, float)
+    except (TypeError, ValueError):
+        return None
+
+
+def _shortly(given: Any) -> str:
+    return " ".join(repr(given).split())[:60]
 
 
 def _complete(
