@@ -128,6 +128,33 @@ def test_preferences_are_measured_at_a_contrast_that_can_be_shown():
     assert float(result.preferred_orientation[0]) == pytest.approx(30, abs=5)
 
 
+def test_settings_that_would_have_no_effect_are_refused(still, moving):
+    wrong = [
+        (moving, {"orientation": [0.0, 90.0]}, {"direction": 0.0}, "same thing"),
+        (still, {"orientation": [0.0, 90.0]}, {"orientation": 0.0}, "said twice"),
+        (still, {"mask_orientation": [0.0, 90.0]}, {}, "needs a `mask_contrast`"),
+        (still, {"mask_phase": [0.0, 90.0]}, {"mask_contrast": 0.0}, "needs a `mask_contrast`"),
+        (still, {"surround_orientation": [0.0]}, {"radius": 5.0}, "needs a `surround_contrast`"),
+        (still, {"surround_radius": [9.0]}, {"radius": 5.0}, "needs a `surround_contrast`"),
+        (still, {"surround_contrast": [0.0, 0.8]}, {}, "needs a finite `radius`"),
+        (still, {"contrast": [0.5]}, {"surround_contrast": 0.8}, "needs a finite `radius`"),
+        (
+            still,
+            {"contrast": [0.5]},
+            {"surround_contrast": 0.8, "radius": np.inf},
+            "needs a finite `radius`",
+        ),
+        (still, {"x": [10.0, 20.0]}, {}, "`x` needs a finite `radius`"),
+    ]
+    for twin, axes, fixed, message in wrong:
+        with pytest.raises(InputError, match=message):
+            insilico.measure_tuning(twin, axes=axes, fixed=fixed)
+    with pytest.raises(InputError, match="`phase` is said twice"):
+        insilico.measure_tuning(still, axes={"phase": [0.0, 90.0]}, average={"phase": [0.0, 90.0]})
+    around = {"surround_contrast": 0.0, "mask_contrast": 0.0, "mask_orientation": 90.0}
+    insilico.measure_tuning(still, axes={"contrast": [0.5]}, fixed=ONE | around)
+
+
 def test_fixed_and_averaged_values_fit_the_neurons_or_are_refused(still):
     def measure(fixed, neurons=None, average=None):
         axes = {"radius": [5.0, 9.0]}

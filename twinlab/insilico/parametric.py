@@ -41,6 +41,13 @@ AXES = {
     "surround_contrast": ("surround contrast", "1"),
     "surround_radius": ("surround radius", "px"),
 }
+# What each of these needs to be seen at all.
+NEEDS = {
+    "mask_orientation": "mask_contrast",
+    "mask_phase": "mask_contrast",
+    "surround_orientation": "surround_contrast",
+    "surround_radius": "surround_contrast",
+}
 MOST_AXES = 3
 # Of a half-rectified cosine 8 phases give F0 to 3 % at any offset, and F1 exactly.
 N_PHASE = 8
@@ -120,8 +127,8 @@ def measure_tuning(
     Raises
     ------
     InputError
-        If a parameter is unknown, there are no or more than three axes, a value is out of
-        range, or the stimulus cannot be shown to this twin.
+        If a parameter is unknown, said twice or without effect, there are no or more than three
+        axes, a value is out of range, or the stimulus cannot be shown to this twin.
 
     """
     job = job or Job()
@@ -145,6 +152,7 @@ def measure_tuning(
     check_grid(twin, {**numbers, **means, **spans}, duration_s)
     if "direction" in wanted and not twin.spec.is_video:
         check_grid(twin, {"direction": 0.0}, duration_s)
+    _check_effects(spans, asked, means)
     given = [preferences] if isinstance(preferences, xr.Dataset) else list(preferences)
     shown: dict[str, Any] = {"duration_s": duration_s, "batch_size": batch_size}
     stage = job.part(0.0, 0.5 if wanted else 0.0, "preferences")
@@ -277,16 +285,6 @@ def _complete(
             # What drifts goes through all phases: one of them is seen at rest.
             still = ("phase" in spans or "phase" in asked) and not said("direction")
             asked["temporal_frequency"] = 0.0 if still else drift_frequency(twin.spec)
-        if "phase" in spans and any(
-            np.any(np.asarray(part["temporal_frequency"]) != 0)
-            for part in (spans, asked, means)
-            if "temporal_frequency" in part
-        ):
-            msg = (
-                "`phase` cannot be an axis of gratings that drift, which go through all phases; "
-                "fix `temporal_frequency` at 0."
-            )
-            raise InputError(msg)
         if not said("orientation", "direction"):
             asked["direction"] = "own"
     else:
@@ -302,6 +300,43 @@ def _complete(
         for name in ("x", "y"):
             if not said(name):
                 asked[name] = "own"
+
+
+def _check_effects(
+    spans: dict[str, np.ndarray], asked: dict[str, Any], means: dict[str, np.ndarray]
+) -> None:
+    """Raise `InputError` where something that was said would change nothing that is seen."""
+    said = {**asked, **means, **spans}
+    if len(said) < len(asked) + len(means) + len(spans):
+        twice = next(
+            name for name in said if (name in asked) + (name in means) + (name in spans) > 1
+        )
+        msg = f"`{twice}` is said twice; it can be in one of `axes`, `fixed` and `average`."
+        raise InputError(msg)
+    if "orientation" in said and "direction" in said:
+        msg = "`orientation` and `direction` of a grating are the same thing; say one of them."
+        raise InputError(msg)
+    if "phase" in spans and np.any(said.get("temporal_frequency", 0.0)):
+        msg = (
+            "`phase` cannot be an axis of gratings that drift, which go through all phases; fix "
+            "`temporal_frequency` at 0."
+        )
+        raise InputError(msg)
+    for name, needed in NEEDS.items():
+        # With the other fixed at 0 it is as asked, unless it should span a grid.
+        if name in said and (
+            needed not in said or (name in spans and not np.max(said[needed]) > 0)
+        ):
+            msg = f"`{name}` needs a `{needed}` above 0, or nothing of it is seen."
+            raise InputError(msg)
+    if isinstance(said.get("radius"), str) or np.isfinite(said.get("radius", np.inf)).any():
+        return
+    moot = [name for name in ("x", "y") if name in spans and "phase" not in {**spans, **asked}]
+    if np.max(said.get("surround_contrast", 0.0)) > 0:
+        moot.append("surround_contrast")
+    if moot:
+        msg = f"`{moot[0]}` needs a finite `radius`: a full field has no place and no surround."
+        raise InputError(msg)
 
 
 def _show(
