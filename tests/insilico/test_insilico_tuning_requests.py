@@ -177,3 +177,24 @@ def test_fixed_and_averaged_values_fit_the_neurons_or_are_refused(still):
         fixed=ONE | {"x": 20.0, "y": 20.0, "radius": [np.inf, 9.0]},
     )
     assert wide.valid.values.tolist() == [1, 1]
+
+
+def test_circles_are_whole(still):
+    turns = insilico.EXPERIMENTS["orientation_tuning"]
+    for asked in ({"high": 90.0}, {"low": -90.0, "high": 180.0}):
+        with pytest.raises(InputError, match="`orientation` must go once around, 180 deg"):
+            turns(still, [0], **asked)
+    with pytest.raises(InputError, match="go once around, 360 deg"):
+        insilico.EXPERIMENTS["phase_tuning"](still, [0], high=180.0)
+    for asked in ({"low": -90.0}, {"low": 10.0, "high": 190.0}):
+        result = turns(still, [0], **asked)
+        assert float(result.fine_orientation[0]) == asked["low"]
+        assert np.ptp(result.fine_orientation.values) == pytest.approx(180)
+        assert float(result.preferred_orientation[0]) == pytest.approx(30, abs=3)
+    around = insilico.EXPERIMENTS["surround_tuning"]
+    for asked in ({"n_point": 5}, {"low": 10.0}):
+        with pytest.raises(InputError, match="`surround_orientation` must hold 0 and 90 deg"):
+            around(still, [0], **asked)
+    assert around(still, [0], n_point=4).sizes["surround_orientation"] == 4
+    with pytest.raises(InputError, match="whole circle"):
+        insilico.orientation_index(np.ones(5), np.arange(5) * 22.5)

@@ -34,7 +34,7 @@ SETTINGS = """
     n_point : int, optional
         Values of `{axis}`; {n} where absent.
     low, high : float, optional
-        Limits of `{axis}`{units}; {low:g} and {high} where absent.
+        Limits of `{axis}`{units}; {low:g} and {high} where absent.{circle}
     contrast : float
         Michelson contrast of the grating, and the highest of what varies in contrast.
     n_phase : int
@@ -107,10 +107,16 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
             begin, end = _limits(twin.spec, protocol, axis, contrast)
             n = other.n
             if axis == main:
-                begin, end = begin if low is None else low, end if high is None else high
+                around = end - begin
+                begin = begin if low is None else low
+                if high is not None:
+                    end = high
+                elif span.spacing == "circle":
+                    end = begin + around
                 n = n if n_point is None else n_point
                 _check_span(axis, span, n, begin, end)
             axes[axis] = other.values(n, begin, end)
+        _check_angles(main, axes[main], protocol.read_at)
         fixed = dict(protocol.fixed)
         if "contrast" not in axes:
             fixed["contrast"] = contrast
@@ -155,6 +161,7 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
         n=span.n,
         units="" if units == "1" else f" in {units}",
         low=0.0 if span.low is None else span.low,
+        circle=" A circle is whole." if span.spacing == "circle" else "",
         high=END.get(main, "`contrast`") if span.high is None else f"{span.high:g}",
         where=where,
         fit=f"\n        its fit, {', '.join(fitted)} and `fit_r2`\n        ({fit});"
@@ -178,6 +185,26 @@ def _check_span(name: str, span: Span, n: int, low: float, high: float) -> None:
             f"{high:g}."
         )
         raise InputError(msg)
+    if span.spacing == "circle" and span.high is not None:
+        around = span.high - (span.low or 0.0)
+        if not np.isclose(high - low, around):
+            msg = (
+                f"`{name}` must go once around, {around:g} deg, but `low` and `high` are {low:g} "
+                f"and {high:g}; leave out `high`."
+            )
+            raise InputError(msg)
+
+
+def _check_angles(name: str, values: np.ndarray, needed: tuple[float, ...]) -> None:
+    """Raise `InputError` unless the orientations that an index is read at are shown."""
+    if all(np.isclose((values - angle + 90) % 180, 90).any() for angle in needed):
+        return
+    msg = (
+        f"`{name}` must hold {' and '.join(f'{angle:g}' for angle in needed)} deg, at which the "
+        f"index is read, but is {', '.join(f'{value:g}' for value in values)}; take an even "
+        "`n_point` and leave out `low`."
+    )
+    raise InputError(msg)
 
 
 def _summarise(
@@ -251,7 +278,9 @@ def _add_fit(
     for key, (derive, long_name, units) in protocol.from_fit.items():
         found[key] = ("neuron", derive(x, fit), {"long_name": long_name, "units": units})
     span = protocol.axes[main]
-    end = span.high if span.spacing == "circle" and span.high is not None else x.max()
+    end = x.max()
+    if span.spacing == "circle" and span.high is not None:
+        end = x.min() + span.high - (span.low or 0.0)
     fine = (np.geomspace if span.spacing == "log" else np.linspace)(x.min(), end, N_FINE)
     name = f"fine_{main}"
     found["fitted"] = (

@@ -68,6 +68,8 @@ class Protocol:
         As `measure_tuning` takes it.
     at : dict of str to float
         Values of the other axes at which the curve is taken; its peak where absent.
+    read_at : tuple of float
+        Orientations of the first axis at which indices are read.
     curve : str
         Line of `curves.CURVES` that is fitted; empty for none.
     indices : dict of str to (Index, str, str)
@@ -87,6 +89,7 @@ class Protocol:
     fixed: dict[str, Any] = field(default_factory=dict)
     average: dict[str, tuple[float, ...]] = field(default_factory=dict)
     at: dict[str, float] = field(default_factory=dict)
+    read_at: tuple[float, ...] = ()
     from_fit: dict[str, tuple[FromFit, str, str]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -303,6 +306,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
         fixed=OWN_PLACE | {"radius": "own"},
         at={"surround_contrast": 1.0},
+        read_at=(0.0, 90.0),
         curve="",
         indices={
             "orientation_contrast_index": (
