@@ -65,6 +65,18 @@ def test_phase_tuning_of_videos_is_that_of_images(still, moving):
     assert float(drifts.modulation[0, 0]) > 0.1
 
 
+def test_modulation_by_phase_is_of_the_rate_in_every_experiment():
+    def lifted(images):
+        return 3 + torch.einsum("bij,ij->b", images, PAIR[0])[:, None]
+
+    twin = PlantedTwin(lifted, 1).condition()
+    phase = insilico.EXPERIMENTS["phase_tuning"](twin)
+    turns = insilico.EXPERIMENTS["orientation_tuning"](twin)
+    # F1 of a + b cos is b; the mean of what is above a, b / pi.
+    assert float(phase.f1_f0[0]) == pytest.approx(np.pi, rel=0.05)
+    assert float(phase.f1_f0[0]) == pytest.approx(float(turns.f1_f0[0]), rel=0.05)
+
+
 def test_frequencies_above_nyquist_are_marked_wherever_they_are_said(still):
     def measure(twin=still, **asked):
         return insilico.measure_tuning(twin, [0, 1], axes={"contrast": [0.2, 0.8]}, **asked)

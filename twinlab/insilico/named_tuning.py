@@ -231,14 +231,18 @@ def _summarise(
     found: dict[str, Any] = {
         "curve": (("neuron", main), curve, {"long_name": "response above blank"} | rate)
     }
-    if "phase" not in dims:
+    # The first harmonic is of the rate itself, what divides it of the rate above blank.
+    if main == "phase":
+        first = 2 * np.abs(np.fft.fft(result.response.values, axis=1)[:, 1]) / len(x)
+        height = curve.mean(1)
+    else:
         first = result.modulation.values.reshape(others.shape)[each, peak, best]
         height = curve[each, peak]
-        found["f1_f0"] = (
-            "neuron",
-            first / np.where(height > 0, height, np.nan),
-            {"long_name": "modulation by phase (F1/F0)", "units": "1"},
-        )
+    found["f1_f0"] = (
+        "neuron",
+        first / np.where(height > 0, height, np.nan),
+        {"long_name": "modulation by phase (F1/F0)", "units": "1"},
+    )
     for key, (index, long_name, units) in protocol.indices.items():
         attrs = {"long_name": long_name, "units": units}
         found[key] = ("neuron", index(x, np.nan_to_num(curve)) * np.where(valid, 1, np.nan), attrs)

@@ -14,7 +14,6 @@ from twinlab.insilico.selectivity import (
     direction_index,
     direction_selectivity,
     half_width,
-    modulation_ratio,
     orientation_index,
     orientation_selectivity,
     preferred_angle,
@@ -228,7 +227,6 @@ PROTOCOLS: dict[str, Protocol] = {
         fixed=OWN_PLACE,
         curve="",
         indices={
-            "f1_f0": (lambda x, c: modulation_ratio(c), "modulation by phase (F1/F0)", "1"),
             "preferred_phase": (
                 lambda x, c: preferred_angle(c, x, period=360.0),
                 "preferred phase at the centre",
