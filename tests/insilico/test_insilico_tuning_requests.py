@@ -210,3 +210,13 @@ def test_circles_are_whole(still):
     assert around(still, [0], n_point=4).sizes["surround_orientation"] == 4
     with pytest.raises(InputError, match="whole circle"):
         insilico.orientation_index(np.ones(5), np.arange(5) * 22.5)
+
+
+def test_the_map_of_places_documents_what_it_holds(still):
+    position = insilico.EXPERIMENTS["position_tuning"]
+    result = position(still, [0])
+    said = position.__doc__.split("Returns")[1].split("Raises")[0]
+    assert "`curve`" not in said
+    for name in ("center_x", "center_y", "fit_size_x", "fit_r2"):
+        assert (f"`{name}`" in said) == (name in result), name
+    assert "fit_center" not in said

@@ -54,17 +54,24 @@ SETTINGS = """
     Returns
     -------
     xarray.Dataset
-        As of `measure_tuning`, and of each neuron `curve`, what is evoked along
-        `{axis}`{where};{fit}
-        and {indices}.
-        Of an ensemble, indices have an `_interval` (bound): 95 % bootstrap over members, which
-        says how far refits agree. Neurons that are not `valid` have NaN.
+        {found}
 
     Raises
     ------
     InputError
         As `measure_tuning`.
 """
+
+
+CURVE = """As of `measure_tuning`, and of each neuron `curve`, what is evoked along
+        `{axis}`{where};{fit}
+        and {indices}.
+        Of an ensemble, indices of the curve that are no angles have an `_interval` (bound): 95 %
+        bootstrap over members, which says how far refits agree. Neurons that are not `valid` have
+        NaN."""
+MAP = """As of `measure_tuning`, and of a Gaussian fitted to each neuron's map of `evoked` its
+        centre `center_x` and `center_y`, `fit_base`, `fit_height`, `fit_size_x`, `fit_size_y` and
+        `fit_r2`. A map that is flat has NaN."""
 
 
 def _limits(
@@ -149,13 +156,15 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
     where = " at the best of the other axes" if len(protocol.axes) > 1 else ""
     if protocol.at:
         where = "".join(f" at the `{key}` nearest {value:g}" for key, value in protocol.at.items())
-    if protocol.curve == "gaussian_patch":
-        shown = ["center_x", "center_y"]
-    else:
-        shown = [
-            "f1_f0",
-            *(key for key in [*protocol.indices, *protocol.from_fit] if key != "f1_f0"),
-        ]
+    shown = ["f1_f0", *protocol.indices, *protocol.from_fit]
+    found = CURVE.format(
+        axis=main,
+        where=where,
+        fit=f"\n        its fit, {', '.join(fitted)} and `fit_r2`\n        ({fit});"
+        if fit
+        else "",
+        indices=", ".join(f"`{key}`" for key in shown),
+    )
     measure.__doc__ = f"{protocol.summary}\n" + SETTINGS.format(
         axis=main,
         n=span.n,
@@ -163,11 +172,7 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
         low=0.0 if span.low is None else span.low,
         circle=" A circle is whole." if span.spacing == "circle" else "",
         high=END.get(main, "`contrast`") if span.high is None else f"{span.high:g}",
-        where=where,
-        fit=f"\n        its fit, {', '.join(fitted)} and `fit_r2`\n        ({fit});"
-        if fit
-        else "",
-        indices=", ".join(f"`{key}`" for key in shown),
+        found=MAP if protocol.curve == "gaussian_patch" else found,
     )
     measure.__kwdefaults__ = {**(measure.__kwdefaults__ or {}), **protocol.defaults}
     return measure
