@@ -331,7 +331,9 @@ def _check_effects(
             raise InputError(msg)
     if isinstance(said.get("radius"), str) or np.isfinite(said.get("radius", np.inf)).any():
         return
-    moot = [name for name in ("x", "y") if name in spans and "phase" not in {**spans, **asked}]
+    moot: list[str] = [
+        name for name in ("x", "y") if name in spans and "phase" not in {**spans, **asked}
+    ]
     if np.max(said.get("surround_contrast", 0.0)) > 0:
         moot.append("surround_contrast")
     if moot:
