@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy import optimize
 
 from twinlab import insilico, schema, twins
 from twinlab.schema import InputError
@@ -126,6 +127,31 @@ def test_range_and_norm_are_kept_to(filters):
     length = np.linalg.norm(((small - 110) / 20).reshape(3, -1), axis=1)
     np.testing.assert_allclose(length, 2.0, atol=1e-3)
     assert converged.all()
+
+
+def test_the_optimum_within_range_and_norm_is_that_of_another_solver(filters):
+    spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=100.0, high=125.0)
+    weight, norm = 5 * filters, 2.5
+    response = 50 + 20 * np.random.default_rng(3).standard_normal((1, N_NEURON))
+    found, converged = insilico.invert_responses(
+        make_linear(weight, spec), response, np.ones(N_NEURON),
+        prior="white", norm=norm, n_step=2000, tolerance=1e-5,
+    )  # fmt: skip
+    assert converged.all()
+    z = (found.ravel().astype(float) - 110) / 20
+
+    def energy(z):
+        miss = weight @ z + 50 - response[0]
+        return (miss @ miss + z @ z) / 2, weight.T @ miss + z
+
+    other = optimize.minimize(
+        energy, np.zeros(z.size), jac=True, method="SLSQP", bounds=[(-0.5, 0.75)] * z.size,
+        constraints={"type": "ineq", "fun": lambda z: norm**2 - z @ z, "jac": lambda z: -2 * z},
+        options={"maxiter": 1000, "ftol": 1e-12},
+    )  # fmt: skip
+    assert np.linalg.norm(other.x) == pytest.approx(norm)  # both limits are met
+    assert np.isclose(other.x, 0.75).any()
+    np.testing.assert_allclose(z, other.x, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor
 from twinlab.schema import InputError
 from twinlab.twins import StimulusSpec
 
-__all__ = ["DEFAULTS", "check_shown", "draw_gratings"]
+__all__ = ["DEFAULTS", "check_shown", "draw_gratings", "highest_contrast"]
 
 # A full-field grating alone; what a stimulus does not say is this.
 DEFAULTS = {
@@ -126,6 +126,11 @@ def _aperture(distance: Tensor, radius: Tensor) -> Tensor:
     return torch.sin(torch.pi / 2 * inside).square() * (radius > 0)
 
 
+def highest_contrast(spec: StimulusSpec) -> float:
+    """Largest Michelson contrast about the mean that the range of grey levels allows."""
+    return min(spec.high / spec.mean - 1, 1 - spec.low / spec.mean)
+
+
 def check_shown(spec: StimulusSpec, ranges: Mapping[str, tuple[float, float]]) -> None:
     """Raise `InputError` unless gratings with parameters in these ranges can be shown.
 
@@ -151,7 +156,7 @@ def check_shown(spec: StimulusSpec, ranges: Mapping[str, tuple[float, float]]) -
             )
             raise InputError(msg)
     most = max(ranges["contrast"][1] + ranges["mask_contrast"][1], ranges["surround_contrast"][1])
-    allowed = min(spec.high / spec.mean - 1, 1 - spec.low / spec.mean)
+    allowed = highest_contrast(spec)
     if most > allowed + 1e-9:
         msg = (
             f"Contrasts (grating plus mask, or surround) of {most:g} about the mean of "

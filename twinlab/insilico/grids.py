@@ -33,7 +33,7 @@ class Grid:
         Mean over phases, or over time, of what the rate is above that to a blank screen.
     modulation : ndarray of the same shape
         Amplitude of the first harmonic over phases, or over time (F1); NaN where the phase is
-        not averaged over.
+        not averaged over, and in videos of gratings at rest.
     blank : ndarray of shape (n_voice, n_neuron)
         Rate for a blank screen.
 
@@ -181,13 +181,15 @@ def _first_over_phase(cycles: Tensor, phase: np.ndarray) -> Tensor:
 
 
 def _first_over_time(rates: Tensor, frequency: np.ndarray, start_s: float, rate: float) -> Tensor:
-    """Amplitude at each stimulus' temporal frequency of (voice, stimulus, ..., frame)."""
+    """Amplitude at each temporal frequency, NaN at 0, of (voice, stimulus, ..., frame)."""
     time = start_s + np.arange(rates.shape[-1]) / rate
     turns = np.exp(-2j * np.pi * np.outer(frequency, time)).astype(np.complex64)
     wave = torch.as_tensor(turns, device=rates.device)
     wave = wave.reshape(len(frequency), *[1] * (rates.ndim - 3), len(time))
     away = rates - rates.mean(-1, keepdim=True)
-    return 2 * (away * wave).mean(-1).abs()
+    first = 2 * (away * wave).mean(-1).abs()
+    at_rest = torch.as_tensor(frequency == 0, device=rates.device)
+    return first.masked_fill(at_rest.reshape(-1, *[1] * (first.ndim - 2)), torch.nan)
 
 
 def _voices(twin: ConditionedTwin, images: Tensor) -> Tensor:

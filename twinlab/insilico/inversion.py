@@ -17,6 +17,7 @@ from twinlab.twins import ConditionedTwin, StimulusSpec
 __all__ = ["invert_responses"]
 
 PRIORS = ("natural", "white")
+HALVINGS = 50  # of an interval of scales, to the precision of float64
 START = 0.1  # noise that a descent starts from, in standard deviations of the training pixels
 
 
@@ -140,13 +141,26 @@ def _spectrum(spec: StimulusSpec, prior: str) -> Tensor:
 
 
 def _projection(spec: StimulusSpec, norm: float | None) -> Callable[[Tensor], Tensor]:
-    """Function to the nearest image in the range of the display, of at most this norm."""
+    """Function to the nearest image in the range of the display, of at most this norm.
+
+    That is z scaled down, then cut to the range, with the scale at which what is left after
+    cutting has the norm.
+    """
     low, high = (spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std
 
+    def length(z: Tensor) -> Tensor:
+        return z.square().sum((1, 2, 3), keepdim=True).sqrt()
+
     def project(z: Tensor) -> Tensor:
-        if norm is not None:
-            length = z.square().sum((1, 2, 3), keepdim=True).sqrt()
-            z = z * (norm / length.clamp(min=norm))
-        return z.clamp(low, high)
+        cut = z.clamp(low, high)
+        if norm is None or not (length(cut) > norm).any():
+            return cut
+        small = (norm / length(z)).clamp(max=1)  # cutting only shortens
+        large = torch.ones_like(small)
+        for _ in range(HALVINGS):
+            scale = (small + large) / 2
+            above = length((scale * z).clamp(low, high)) > norm
+            small, large = torch.where(above, small, scale), torch.where(above, scale, large)
+        return torch.where(length(cut) > norm, (small * z).clamp(low, high), cut)
 
     return project

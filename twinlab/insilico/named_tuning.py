@@ -34,7 +34,7 @@ SETTINGS = """
     n_point : int, optional
         Values of `{axis}`; {n} where absent.
     low, high : float, optional
-        Limits of `{axis}`{units}; {low:g} and {high} where absent.
+        Limits of `{axis}`{units}; {low:g} and {high} where absent.{circle}
     contrast : float
         Michelson contrast of the grating, and the highest of what varies in contrast.
     n_phase : int
@@ -54,17 +54,24 @@ SETTINGS = """
     Returns
     -------
     xarray.Dataset
-        As of `measure_tuning`, and of each neuron `curve`, what is evoked along
-        `{axis}`{where};{fit}
-        and {indices}.
-        Of an ensemble, indices have an `_interval` (bound): 95 % bootstrap over members, which
-        says how far refits agree. Neurons that are not `valid` have NaN.
+        {found}
 
     Raises
     ------
     InputError
         As `measure_tuning`.
 """
+
+
+CURVE = """As of `measure_tuning`, and of each neuron `curve`, what is evoked along
+        `{axis}`{where};{fit}
+        and {indices}.
+        Of an ensemble, indices of the curve that are no angles have an `_interval` (bound): 95 %
+        bootstrap over members, which says how far refits agree. Neurons that are not `valid` have
+        NaN."""
+MAP = """As of `measure_tuning`, and of a Gaussian fitted to each neuron's map of `evoked` its
+        centre `center_x` and `center_y`, `fit_base`, `fit_height`, `fit_size_x`, `fit_size_y` and
+        `fit_r2`. A map that is flat has NaN."""
 
 
 def _limits(
@@ -107,10 +114,16 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
             begin, end = _limits(twin.spec, protocol, axis, contrast)
             n = other.n
             if axis == main:
-                begin, end = begin if low is None else low, end if high is None else high
+                around = end - begin
+                begin = begin if low is None else low
+                if high is not None:
+                    end = high
+                elif span.spacing == "circle":
+                    end = begin + around
                 n = n if n_point is None else n_point
                 _check_span(axis, span, n, begin, end)
             axes[axis] = other.values(n, begin, end)
+        _check_angles(main, axes[main], protocol.read_at)
         fixed = dict(protocol.fixed)
         if "contrast" not in axes:
             fixed["contrast"] = contrast
@@ -143,24 +156,23 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
     where = " at the best of the other axes" if len(protocol.axes) > 1 else ""
     if protocol.at:
         where = "".join(f" at the `{key}` nearest {value:g}" for key, value in protocol.at.items())
-    if protocol.curve == "gaussian_patch":
-        shown = ["center_x", "center_y"]
-    else:
-        shown = [
-            "f1_f0",
-            *(key for key in [*protocol.indices, *protocol.from_fit] if key != "f1_f0"),
-        ]
-    measure.__doc__ = f"{protocol.summary}\n" + SETTINGS.format(
+    shown = ["f1_f0", *protocol.indices, *protocol.from_fit]
+    found = CURVE.format(
         axis=main,
-        n=span.n,
-        units="" if units == "1" else f" in {units}",
-        low=0.0 if span.low is None else span.low,
-        high=END.get(main, "`contrast`") if span.high is None else f"{span.high:g}",
         where=where,
         fit=f"\n        its fit, {', '.join(fitted)} and `fit_r2`\n        ({fit});"
         if fit
         else "",
         indices=", ".join(f"`{key}`" for key in shown),
+    )
+    measure.__doc__ = f"{protocol.summary}\n" + SETTINGS.format(
+        axis=main,
+        n=span.n,
+        units="" if units == "1" else f" in {units}",
+        low=0.0 if span.low is None else span.low,
+        circle=" A circle is whole." if span.spacing == "circle" else "",
+        high=END.get(main, "`contrast`") if span.high is None else f"{span.high:g}",
+        found=MAP if protocol.curve == "gaussian_patch" else found,
     )
     measure.__kwdefaults__ = {**(measure.__kwdefaults__ or {}), **protocol.defaults}
     return measure
@@ -178,6 +190,26 @@ def _check_span(name: str, span: Span, n: int, low: float, high: float) -> None:
             f"{high:g}."
         )
         raise InputError(msg)
+    if span.spacing == "circle" and span.high is not None:
+        around = span.high - (span.low or 0.0)
+        if not np.isclose(high - low, around):
+            msg = (
+                f"`{name}` must go once around, {around:g} deg, but `low` and `high` are {low:g} "
+                f"and {high:g}; leave out `high`."
+            )
+            raise InputError(msg)
+
+
+def _check_angles(name: str, values: np.ndarray, needed: tuple[float, ...]) -> None:
+    """Raise `InputError` unless the orientations that an index is read at are shown."""
+    if all(np.isclose((values - angle + 90) % 180, 90).any() for angle in needed):
+        return
+    msg = (
+        f"`{name}` must hold {' and '.join(f'{angle:g}' for angle in needed)} deg, at which the "
+        f"index is read, but is {', '.join(f'{value:g}' for value in values)}; take an even "
+        "`n_point` and leave out `low`."
+    )
+    raise InputError(msg)
 
 
 def _summarise(
@@ -204,14 +236,18 @@ def _summarise(
     found: dict[str, Any] = {
         "curve": (("neuron", main), curve, {"long_name": "response above blank"} | rate)
     }
-    if "phase" not in dims:
+    # The first harmonic is of the rate itself, what divides it of the rate above blank.
+    if main == "phase":
+        first = 2 * np.abs(np.fft.fft(result.response.values, axis=1)[:, 1]) / len(x)
+        height = curve.mean(1)
+    else:
         first = result.modulation.values.reshape(others.shape)[each, peak, best]
         height = curve[each, peak]
-        found["f1_f0"] = (
-            "neuron",
-            first / np.where(height > 0, height, np.nan),
-            {"long_name": "modulation by phase (F1/F0)", "units": "1"},
-        )
+    found["f1_f0"] = (
+        "neuron",
+        first / np.where(height > 0, height, np.nan),
+        {"long_name": "modulation by phase (F1/F0)", "units": "1"},
+    )
     for key, (index, long_name, units) in protocol.indices.items():
         attrs = {"long_name": long_name, "units": units}
         found[key] = ("neuron", index(x, np.nan_to_num(curve)) * np.where(valid, 1, np.nan), attrs)
@@ -251,7 +287,9 @@ def _add_fit(
     for key, (derive, long_name, units) in protocol.from_fit.items():
         found[key] = ("neuron", derive(x, fit), {"long_name": long_name, "units": units})
     span = protocol.axes[main]
-    end = span.high if span.spacing == "circle" and span.high is not None else x.max()
+    end = x.max()
+    if span.spacing == "circle" and span.high is not None:
+        end = x.min() + span.high - (span.low or 0.0)
     fine = (np.geomspace if span.spacing == "log" else np.linspace)(x.min(), end, N_FINE)
     name = f"fine_{main}"
     found["fitted"] = (

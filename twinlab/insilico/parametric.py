@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from twinlab.insilico.grids import Grid, check_grid, show_grid
+from twinlab.insilico.grids import Grid, check_grid, members_of, show_grid
 from twinlab.insilico.preferences import (
     LABELS,
     OWN,
-    TEMPORAL_FREQUENCY,
+    drift_frequency,
     known_preferences,
 )
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
@@ -41,6 +41,13 @@ AXES = {
     "surround_contrast": ("surround contrast", "1"),
     "surround_radius": ("surround radius", "px"),
 }
+# What each of these needs to be seen at all.
+NEEDS = {
+    "mask_orientation": "mask_contrast",
+    "mask_phase": "mask_contrast",
+    "surround_orientation": "surround_contrast",
+    "surround_radius": "surround_contrast",
+}
 MOST_AXES = 3
 # Of a half-rectified cosine 8 phases give F0 to 3 % at any offset, and F1 exactly.
 N_PHASE = 8
@@ -51,7 +58,7 @@ def measure_tuning(
     neurons: Neurons = None,
     *,
     axes: Mapping[str, Sequence[float] | np.ndarray],
-    fixed: Mapping[str, float | str | np.ndarray] | None = None,
+    fixed: Mapping[str, float | str | Sequence[float] | np.ndarray] | None = None,
     average: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     preferences: xr.Dataset | Sequence[xr.Dataset] = (),
     n_phase: int = N_PHASE,
@@ -68,12 +75,13 @@ def measure_tuning(
     which costs an evaluation of the twin per image instead of one per neuron and image.
 
     Phases are averaged over, unless the phase is an axis or fixed; of a mask, its phase too. A
-    twin of videos is shown gratings that drift, and its rates are averaged over time after
-    the first half second. With rate :math:`r` and rate :math:`r_0` at a blank screen,
+    twin of videos is shown gratings that drift, or rest where the phase is asked about; its
+    rates are averaged over time after the first half second. With rate :math:`r` and rate
+    :math:`r_0` at a blank screen,
 
     - `response` is the mean of :math:`r` (F0);
     - `evoked` is the mean of :math:`\max(r - r_0, 0)`, as in `measure_orientation_tuning`;
-    - `modulation` is the amplitude of the first harmonic (F1).
+    - `modulation` is the amplitude of the first harmonic (F1), NaN of a single phase.
 
     Parameters
     ----------
@@ -86,7 +94,7 @@ def measure_tuning(
         aperture `radius` (px), `contrast`, `mask_orientation` (deg from the grating),
         `mask_contrast`, `mask_phase`, `surround_orientation` (deg from the centre),
         `surround_contrast`, `surround_radius`.
-    fixed : mapping of str to float, "own", or ndarray of shape (n_neuron,)
+    fixed : mapping of str to float, "own", or sequence of float of shape (n_neuron,)
         The others. "own" is known for `orientation`, `direction`, `spatial_frequency`, `x`,
         `y` and `radius`.
     average : mapping of str to sequence of float
@@ -108,7 +116,8 @@ def measure_tuning(
         `response`, `evoked` and `modulation` (neuron, \*axes), `blank_response` and `valid`
         (neuron): 0 where nothing is evoked or an own value is undefined. Of an ensemble
         `evoked_of_member` (member, neuron, \*axes) as well. Frequencies above Nyquist, where a
-        grating looks like a coarser or slower one, have the coordinate `aliased` 1.
+        grating looks like a coarser or slower one, have the coordinate `aliased` 1, or
+        `aliased_in_time`: along their axis, `neuron` where each has its own, or of all.
 
     Warns
     -----
@@ -118,16 +127,18 @@ def measure_tuning(
     Raises
     ------
     InputError
-        If a parameter is unknown, there are no or more than three axes, a value is out of
-        range, or the stimulus cannot be shown to this twin.
+        If a parameter is unknown, said twice or without effect, there are no or more than three
+        axes, a value is out of range, or the stimulus cannot be shown to this twin.
 
     """
     job = job or Job()
     job.check()
     positions = chosen_positions(len(twin), neurons)
     spans = _spans(axes)
-    asked: dict[str, Any] = dict(fixed or {})
-    means = {name: np.asarray(values, float) for name, values in (average or {}).items()}
+    asked: dict[str, Any] = {
+        name: _fixed(name, value, len(positions)) for name, value in (fixed or {}).items()
+    }
+    means = {name: _listed("Averaged", name, values) for name, values in (average or {}).items()}
     _complete(twin, spans, asked, means, n_phase)
     wanted = [name for name, value in asked.items() if isinstance(value, str)]
     unknown = [name for name in wanted if name not in OWN or asked[name] != "own"]
@@ -141,6 +152,7 @@ def measure_tuning(
     check_grid(twin, {**numbers, **means, **spans}, duration_s)
     if "direction" in wanted and not twin.spec.is_video:
         check_grid(twin, {"direction": 0.0}, duration_s)
+    _check_effects(spans, asked, means)
     given = [preferences] if isinstance(preferences, xr.Dataset) else list(preferences)
     shown: dict[str, Any] = {"duration_s": duration_s, "batch_size": batch_size}
     stage = job.part(0.0, 0.5 if wanted else 0.0, "preferences")
@@ -148,7 +160,7 @@ def measure_tuning(
     drawn = {**numbers, **own}
     known = np.ones(len(positions), bool)
     for value in drawn.values():
-        known &= np.isfinite(value) if np.ndim(value) else True
+        known &= ~np.isnan(value)
     grid = _show(
         twin,
         positions,
@@ -159,6 +171,8 @@ def measure_tuning(
         job=job.part(0.5 if wanted else 0.0, 1.0, "tuning"),
         **shown,
     )
+    # Of what is averaged over, one mark for all.
+    pooled = {name: np.max(values) for name, values in means.items()}
     result = neuron_labels(twin, positions).assign_coords(
         {name: (name, values, _attrs(AXES[name])) for name, values in spans.items()}
     )
@@ -172,14 +186,14 @@ def measure_tuning(
             label = ("radius beyond which the edge of the screen cuts the aperture", "px")
             result = result.assign(radius_on_screen=("neuron", edge, _attrs(label)))
     return make_result(
-        _mark_aliased(result, twin, spans),
+        _mark_aliased(result, twin, {**drawn, **pooled, **spans}, spans),
         experiment="parametric_tuning",
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
         settings={
             "axes": {name: values.tolist() for name, values in spans.items()},
             "fixed": {
-                name: np.asarray(value).tolist() if name not in wanted else "own"
+                name: value.tolist() if isinstance(value, np.ndarray) else value
                 for name, value in asked.items()
             },
             "average": {name: values.tolist() for name, values in means.items()},
@@ -197,7 +211,8 @@ def _attrs(label: tuple[str, str]) -> dict[str, str]:
 def _to_edge(twin: ConditionedTwin, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
     """Distance of centres from the nearest edge of the screen, in pixels."""
     right, below = twin.spec.width - 0.5 - x, twin.spec.height - 0.5 - y
-    return np.broadcast_to(np.minimum.reduce([x + 0.5, right, y + 0.5, below]), (n,)).copy()
+    edge = np.minimum(np.minimum(x + 0.5, right), np.minimum(y + 0.5, below))
+    return np.broadcast_to(edge, (n,)).copy()
 
 
 def _spans(axes: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -205,18 +220,48 @@ def _spans(axes: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not 1 <= len(axes) <= MOST_AXES:
         msg = f"`axes` must name 1 to {MOST_AXES} of {', '.join(AXES)}, but got {list(axes)}."
         raise InputError(msg)
-    spans = {}
-    for name, values in axes.items():
+    for name in axes:
         if name not in AXES:
             msg = f"`axes` has {name!r}; known: {', '.join(AXES)}."
             raise InputError(msg)
-        spans[name] = np.asarray(values, float)
-        if spans[name].ndim != 1 or not spans[name].size or not np.isfinite(spans[name]).all():
-            msg = (
-                f"Axis `{name}` must be a list of one or more finite numbers, but got {values!r}."
-            )
-            raise InputError(msg)
-    return spans
+    return {name: _listed("Axis", name, values) for name, values in axes.items()}
+
+
+def _listed(what: str, name: str, given: Any) -> np.ndarray:
+    """Values of an axis, or of what is averaged over."""
+    values = _floats(given)
+    if values is None or values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        msg = (
+            f"{what} `{name}` must be a list of one or more finite numbers, but is "
+            f"{_shortly(given)}."
+        )
+        raise InputError(msg)
+    return values
+
+
+def _fixed(name: str, given: Any, n_neuron: int) -> float | str | np.ndarray:
+    """One value for all neurons or one of each; a word is left to be looked up."""
+    if isinstance(given, str):
+        return given
+    values = _floats(given)
+    if values is None or values.shape not in ((), (n_neuron,)):
+        msg = (
+            f"`{name}` in `fixed` must be a number, 'own' or a list with a number of each of the "
+            f"{n_neuron} neurons, but is {_shortly(given)}."
+        )
+        raise InputError(msg)
+    return values if values.ndim else float(values)
+
+
+def _floats(given: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(given, float)
+    except (TypeError, ValueError):
+        return None
+
+
+def _shortly(given: Any) -> str:
+    return " ".join(repr(given).split())[:60]
 
 
 def _complete(
@@ -236,10 +281,12 @@ def _complete(
 
     phases = np.arange(n_phase) * 360 / n_phase
     if twin.spec.is_video:
+        if not said("temporal_frequency"):
+            # What drifts goes through all phases: one of them is seen at rest.
+            still = ("phase" in spans or "phase" in asked) and not said("direction")
+            asked["temporal_frequency"] = 0.0 if still else drift_frequency(twin.spec)
         if not said("orientation", "direction"):
             asked["direction"] = "own"
-        if not said("temporal_frequency"):
-            asked["temporal_frequency"] = TEMPORAL_FREQUENCY
     else:
         if not said("orientation"):
             asked["orientation"] = "own"
@@ -255,6 +302,45 @@ def _complete(
                 asked[name] = "own"
 
 
+def _check_effects(
+    spans: dict[str, np.ndarray], asked: dict[str, Any], means: dict[str, np.ndarray]
+) -> None:
+    """Raise `InputError` where something that was said would change nothing that is seen."""
+    said = {**asked, **means, **spans}
+    if len(said) < len(asked) + len(means) + len(spans):
+        twice = next(
+            name for name in said if (name in asked) + (name in means) + (name in spans) > 1
+        )
+        msg = f"`{twice}` is said twice; it can be in one of `axes`, `fixed` and `average`."
+        raise InputError(msg)
+    if "orientation" in said and "direction" in said:
+        msg = "`orientation` and `direction` of a grating are the same thing; say one of them."
+        raise InputError(msg)
+    if "phase" in spans and np.any(said.get("temporal_frequency", 0.0)):
+        msg = (
+            "`phase` cannot be an axis of gratings that drift, which go through all phases; fix "
+            "`temporal_frequency` at 0."
+        )
+        raise InputError(msg)
+    for name, needed in NEEDS.items():
+        # With the other fixed at 0 it is as asked, unless it should span a grid.
+        if name in said and (
+            needed not in said or (name in spans and not np.max(said[needed]) > 0)
+        ):
+            msg = f"`{name}` needs a `{needed}` above 0, or nothing of it is seen."
+            raise InputError(msg)
+    if isinstance(said.get("radius"), str) or np.isfinite(said.get("radius", np.inf)).any():
+        return
+    moot: list[str] = [
+        name for name in ("x", "y") if name in spans and "phase" not in {**spans, **asked}
+    ]
+    if np.max(said.get("surround_contrast", 0.0)) > 0:
+        moot.append("surround_contrast")
+    if moot:
+        msg = f"`{moot[0]}` needs a finite `radius`: a full field has no place and no surround."
+        raise InputError(msg)
+
+
 def _show(
     twin: ConditionedTwin,
     positions: np.ndarray,
@@ -265,7 +351,8 @@ def _show(
 ) -> Grid:
     """Grid of all neurons, NaN for those whose own values are not known."""
     if not known.any():
-        shape = (1, len(positions), *(len(values) for values in spans.values()))
+        n_voice = 1 + len(members_of(twin))
+        shape = (n_voice, len(positions), *(len(values) for values in spans.values()))
         empty = np.full(shape, np.nan, np.float32)
         return Grid(empty, empty.copy(), empty.copy(), np.full(shape[:2], np.nan, np.float32))
     fixed = {name: value[known] if np.ndim(value) else value for name, value in drawn.items()}
@@ -314,24 +401,23 @@ def _variables(grid: Grid, dims: list[str], known: np.ndarray) -> dict[str, Any]
 
 
 def _mark_aliased(
-    result: xr.Dataset, twin: ConditionedTwin, spans: dict[str, np.ndarray]
+    result: xr.Dataset, twin: ConditionedTwin, shown: dict[str, Any], spans: Collection[str]
 ) -> xr.Dataset:
     """Mark, and warn of, frequencies that the pixels or frames cannot carry."""
     limits = {
-        "spatial_frequency": (0.5, "cycles/px"),
-        "temporal_frequency": ((twin.spec.frame_rate or 0.0) / 2, "Hz"),
+        "spatial_frequency": (0.5, "cycles/px", "aliased"),
+        "temporal_frequency": ((twin.spec.frame_rate or 0.0) / 2, "Hz", "aliased_in_time"),
     }
-    for name, (limit, units) in limits.items():
-        if name not in spans:
+    for name, (limit, units, coordinate) in limits.items():
+        above = np.asarray(shown.get(name, 0.0)) > limit
+        if not above.any():
             continue
-        above = spans[name] > limit
-        if above.any():
-            warnings.warn(
-                f"{above.sum()} of {len(above)} values of `{name}` are above Nyquist ({limit:g} "
-                f"{units}): these gratings look like coarser or slower ones, and are marked.",
-                stacklevel=3,
-            )
-            mark = {"long_name": "above Nyquist, looks like another frequency", "units": "1"}
-            coordinate = "aliased" if name == "spatial_frequency" else "aliased_in_time"
-            result = result.assign_coords({coordinate: (name, above.astype(np.int8), mark)})
+        warnings.warn(
+            f"{above.sum()} of {above.size} values of `{name}` are above Nyquist ({limit:g} "
+            f"{units}): these gratings look like coarser or slower ones, and are marked.",
+            stacklevel=3,
+        )
+        mark = {"long_name": "above Nyquist, looks like another frequency", "units": "1"}
+        dims = (name,) if name in spans else ("neuron",) * above.ndim
+        result = result.assign_coords({coordinate: (dims, above.astype(np.int8), mark)})
     return result

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.insilico.curves import fit_curve
+from twinlab.insilico.drawing import DEFAULTS, highest_contrast
 from twinlab.insilico.grids import show_grid
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
 from twinlab.insilico.selectivity import preferred_angle
@@ -16,7 +17,7 @@ from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
-__all__ = ["OWN", "known_preferences", "measure_preferences", "patch_settings"]
+__all__ = ["OWN", "drift_frequency", "known_preferences", "measure_preferences", "patch_settings"]
 
 # Variable in which a neuron's own value of a stimulus parameter is found.
 OWN = {
@@ -35,7 +36,7 @@ LABELS = {
     "center_y": ("receptive field centre, y", "px"),
     "preferred_radius": ("smallest aperture radius that evokes 95 % of the peak", "px"),
 }
-TEMPORAL_FREQUENCY = 4.0  # Hz, at which videos drift where nothing else is said
+TEMPORAL_FREQUENCY = 4.0  # Hz, at which videos of enough frames drift where nothing is said
 N_RADIUS = 12
 # An odd number: the mean of a half-rectified cosine over 5 phases is as even as over 10.
 FEW_PHASES = np.arange(5) * 72.0
@@ -60,8 +61,8 @@ def measure_preferences(
 
     - Orientation and spatial frequency: the peak of what full-field gratings evoke, the
       orientation refined to the angle of the vector sum at that frequency. Of a twin of
-      videos, gratings drift at 4 Hz, and of the two directions of that orientation the one
-      that evokes more is preferred.
+      videos, gratings drift at 4 Hz (a quarter of the frame rate at most), and of the two
+      directions of that orientation the one that evokes more is preferred.
     - Centre: that of a Gaussian fitted to what small patches at places all over the screen
       evoke, averaged over four orientations; where no fit settles on the screen, the centre of
       mass of what is above half the peak.
@@ -170,7 +171,7 @@ def _gratings(
     angle = np.arange(n_orientation) * (360 if moving else 180) / n_orientation
     fixed: dict[str, Any] = {"contrast": contrast}
     if moving:
-        fixed["temporal_frequency"] = TEMPORAL_FREQUENCY
+        fixed["temporal_frequency"] = drift_frequency(twin.spec)
     grid = show_grid(
         twin,
         positions,
@@ -197,6 +198,11 @@ def _gratings(
     }
 
 
+def drift_frequency(spec: StimulusSpec) -> float:
+    """Temporal frequency of videos in Hz where none is said: 4, or a quarter of the frame rate."""
+    return min(TEMPORAL_FREQUENCY, (spec.frame_rate or np.inf) / 4)
+
+
 def patch_settings(spec: StimulusSpec) -> tuple[float, float]:
     """Radius in pixels and spatial frequency of patches that find receptive fields."""
     radius = max(min(spec.height, spec.width) / 9, 2.0)
@@ -218,7 +224,7 @@ def _centers(
         positions,
         {"x": x, "y": y},
         average={"orientation": turns} | ({} if moving else {"phase": FEW_PHASES}),
-        fixed=fixed | ({"temporal_frequency": TEMPORAL_FREQUENCY} if moving else {}),
+        fixed=fixed | ({"temporal_frequency": drift_frequency(twin.spec)} if moving else {}),
         **how,
     )
     places = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
@@ -252,7 +258,7 @@ def _radius(
         fixed = {name: value[known] for name, value in fixed.items()} | {"contrast": contrast}
         average = {"phase": FEW_PHASES}
         if twin.spec.is_video:
-            fixed |= {"temporal_frequency": TEMPORAL_FREQUENCY}
+            fixed |= {"temporal_frequency": drift_frequency(twin.spec)}
             fixed["direction"] = own["preferred_direction"][known]
             del fixed["orientation"]
             average = {}
@@ -284,7 +290,8 @@ def known_preferences(
     given : iterable of Dataset
         Results along `neuron`, in any order of neurons; the first that has a variable counts.
     **how
-        `contrast`, `duration_s`, `batch_size` and `job` of `measure_preferences`.
+        `duration_s`, `batch_size` and `job` of `measure_preferences`; the contrast is 0.8, or
+        the highest that can be shown.
 
     """
     parameters = list(parameters)
@@ -306,7 +313,10 @@ def known_preferences(
             found[parameter] = result[variable].values[[place[name] for name in names]]
     missing = [parameter for parameter in parameters if parameter not in found]
     if missing:
-        measured = measure_preferences(twin, positions, radius="radius" in missing, **how)
+        contrast = min(DEFAULTS["contrast"], highest_contrast(twin.spec))
+        measured = measure_preferences(
+            twin, positions, contrast=contrast, radius="radius" in missing, **how
+        )
         found |= {parameter: measured[OWN[parameter]].values for parameter in missing}
     return found
 

@@ -14,7 +14,6 @@ from twinlab.insilico.selectivity import (
     direction_index,
     direction_selectivity,
     half_width,
-    modulation_ratio,
     orientation_index,
     orientation_selectivity,
     preferred_angle,
@@ -68,6 +67,8 @@ class Protocol:
         As `measure_tuning` takes it.
     at : dict of str to float
         Values of the other axes at which the curve is taken; its peak where absent.
+    read_at : tuple of float
+        Orientations of the first axis at which indices are read.
     curve : str
         Line of `curves.CURVES` that is fitted; empty for none.
     indices : dict of str to (Index, str, str)
@@ -87,6 +88,7 @@ class Protocol:
     fixed: dict[str, Any] = field(default_factory=dict)
     average: dict[str, tuple[float, ...]] = field(default_factory=dict)
     at: dict[str, float] = field(default_factory=dict)
+    read_at: tuple[float, ...] = ()
     from_fit: dict[str, tuple[FromFit, str, str]] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -225,7 +227,6 @@ PROTOCOLS: dict[str, Protocol] = {
         fixed=OWN_PLACE,
         curve="",
         indices={
-            "f1_f0": (lambda x, c: modulation_ratio(c), "modulation by phase (F1/F0)", "1"),
             "preferred_phase": (
                 lambda x, c: preferred_angle(c, x, period=360.0),
                 "preferred phase at the centre",
@@ -303,6 +304,7 @@ PROTOCOLS: dict[str, Protocol] = {
         },
         fixed=OWN_PLACE | {"radius": "own"},
         at={"surround_contrast": 1.0},
+        read_at=(0.0, 90.0),
         curve="",
         indices={
             "orientation_contrast_index": (

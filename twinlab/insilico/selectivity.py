@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from twinlab.schema import InputError
+
 __all__ = [
     "circular_variance",
     "cross_orientation_suppression",
@@ -160,6 +162,11 @@ def orientation_index(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
     ndarray of shape (...)
         1 where nothing answers the orthogonal orientation; NaN where both are 0.
 
+    Raises
+    ------
+    InputError
+        If the angles do not go once around.
+
     References
     ----------
     Niell & Stryker (2008), Journal of Neuroscience 28: 7520-7536.
@@ -185,6 +192,11 @@ def direction_index(curve: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
     ndarray of shape (...)
         1 where nothing answers the opposite direction; NaN where both are 0.
 
+    Raises
+    ------
+    InputError
+        If the angles do not go once around.
+
     References
     ----------
     Niell & Stryker (2008), Journal of Neuroscience 28: 7520-7536.
@@ -197,6 +209,12 @@ def _turned(curve: np.ndarray, angle: np.ndarray, turn: float, *, period: float)
     """The curve at each angle + turn, interpolated around the circle."""
     step = float(np.median(np.diff(angle)))
     count = max(round(period / step), 1)
+    if count > len(angle):
+        msg = (
+            f"Angles must be evenly spaced over the whole circle of {period:g} deg, but "
+            f"{len(angle)} go from {angle[0]:g} to {angle[-1]:g} in steps of {step:g}."
+        )
+        raise InputError(msg)
     place = (angle + turn - angle[0]) / step
     lower = np.floor(place + 1e-9).astype(int)
     share = np.clip(place - lower, 0, 1)
