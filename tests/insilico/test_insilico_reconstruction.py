@@ -94,6 +94,28 @@ def test_shuffled_responses_tell_nothing(planted):
     assert float(result.p_value) > 0.05
 
 
+def test_of_three_images_no_p_value_is_below_one_in_six(planted):
+    few = planted.isel(trial=np.r_[0:3000, 20_000:20_012])
+    result = insilico.reconstruct_linear(few)
+    assert (result.correlation > 0.5).all()
+    assert float(result.p_value) == pytest.approx(1 / 6)
+
+
+def test_flat_images_and_flat_reconstructions_have_no_part(planted):
+    few = planted.isel(trial=np.r_[0:3000, 20_000:20_080])
+    flat = few.copy(deep=True)
+    flat.stimulus[20_000] = 110
+    result = insilico.reconstruct_linear(flat)
+    assert np.isnan(result.correlation[0])
+    assert np.isnan(result.null_interval[0]).all()
+    assert float(result.mean_correlation) == pytest.approx(result.correlation[1:].values.mean())
+    assert np.isfinite(result.mean_null_interval).all()
+    assert float(result.p_value) < 0.002
+    flat.stimulus[20_000:] = 110
+    result = insilico.reconstruct_linear(flat)
+    assert np.isnan([float(result.mean_correlation), float(result.p_value)]).all()
+
+
 @pytest.mark.parametrize("prior", ["white", "natural"])
 def test_gradient_reconstruction_of_a_linear_twin_is_the_posterior_mean(filters, prior):
     twin = make_linear(filters)
