@@ -54,8 +54,9 @@ def linear_fisher_information(
     dict of float
         `information`, per squared unit of the stimulus (may be negative by chance); `lower` and
         `upper` of the interval; `naive`, without corrections; `shuffled`, that of the same
-        neurons without their noise correlations. NaN where there are too few trials
-        (n + m <= N + 3), or a neuron is constant.
+        neurons without their noise correlations; `n_neuron`, those used. A neuron that is
+        constant in all of these trials says nothing about them and is not used, and N counts
+        those that are. NaN where there are too few trials (n + m <= N + 3), or none is used.
 
     Raises
     ------
@@ -81,6 +82,8 @@ def linear_fisher_information(
             f"{first.shape} and {second.shape}."
         )
         raise InputError(msg)
+    used = np.ptp(np.concatenate([first, second]), axis=0) > 0
+    first, second = first[:, used], second[:, used]
     n_neuron = first.shape[1]
     freedom = len(first) + len(second) - 2
     noise = 1 / len(first) + 1 / len(second)
