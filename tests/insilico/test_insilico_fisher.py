@@ -56,11 +56,16 @@ def test_with_few_trials_it_is_unbiased_and_its_interval_covers(correlated):
     assert 0.925 < covered < 0.975
 
 
-def test_too_few_trials_and_constant_neurons_are_undefined(correlated):
+def test_too_few_trials_are_undefined_and_constant_neurons_left_out(correlated):
     first, second = record(correlated, np.random.default_rng(0), 4, 5, 1.0)
     assert np.isnan(linear_fisher_information(first, second, 1.0)["information"])
-    first[:, 2] = second[:, 2] = 1.0
-    assert np.isnan(linear_fisher_information(first, second, 1.0)["shuffled"])
+    few = linear_fisher_information(first[:, :4], second[:, :4], 1.0)
+    first[:, 4:] = second[:, 4:] = 0.1
+    second[:, 5] = 0.3  # not one trial says how much it varies
+    assert linear_fisher_information(first, second, 1.0) == few
+    assert few["n_used"] == 4
+    silent = linear_fisher_information(first[:, 4:], second[:, 4:], 1.0)
+    assert np.isnan([silent[name] for name in ("information", "shuffled", "naive")]).all()
     with pytest.raises(InputError, match="two different stimuli"):
         linear_fisher_information(first, second, 0.0)
 
@@ -87,6 +92,24 @@ def test_recorded_information_is_that_of_neighbouring_values(correlated):
         result.information[:6].sum("neuron"), result.population_information_shuffled, rtol=1e-9
     )
     assert np.isnan(result.information[6]).all()
+
+
+def test_sparse_neurons_are_left_out_where_they_are_silent(correlated):
+    slope, covariance = correlated
+    value = np.repeat([0.0, 1.0, 2.0], 200)
+    rng = np.random.default_rng(5)
+    response = rng.standard_normal((600, 6)) @ np.linalg.cholesky(covariance).T
+    response += value[:, None] * slope
+    sparse = rng.poisson(np.where(value == 2, 0.5, 0.0))
+    both = xr.DataArray(np.column_stack([response, sparse]), dims=("trial", "neuron"))
+    alone = insilico.measure_recorded_fisher_information(both[:, :6], value)
+    found = insilico.measure_recorded_fisher_information(both, value)
+    assert found.n_used.values.tolist() == [6, 7]
+    assert found.valid.values.all()
+    for name in ("information", "information_shuffled", "information_naive"):
+        name = f"population_{name}"
+        assert found[name][0] == alone[name][0]
+        assert found[name][1] > alone[name][1]
 
 
 def linear_in_contrast(gain):

@@ -54,9 +54,9 @@ def linear_fisher_information(
     dict of float
         `information`, per squared unit of the stimulus (may be negative by chance); `lower` and
         `upper` of the interval; `naive`, without corrections; `shuffled`, that of the same
-        neurons without their noise correlations; `n_neuron`, those used. A neuron that is
-        constant in all of these trials says nothing about them and is not used, and N counts
-        those that are. NaN where there are too few trials (n + m <= N + 3), or none is used.
+        neurons without their noise correlations; `n_used`, the number of neurons these are of.
+        A neuron that is constant for both stimuli has no variance, and is not used. NaN where
+        there are too few trials (n + m <= N + 3, with N those used), or no neuron is used.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def linear_fisher_information(
             f"{first.shape} and {second.shape}."
         )
         raise InputError(msg)
-    used = np.ptp(np.concatenate([first, second]), axis=0) > 0
+    used = (np.ptp(first, axis=0) > 0) | (np.ptp(second, axis=0) > 0)
     first, second = first[:, used], second[:, used]
     n_neuron = first.shape[1]
     freedom = len(first) + len(second) - 2
@@ -90,10 +90,13 @@ def linear_fisher_information(
     delta = second.mean(0) - first.mean(0)
     residual = np.concatenate([first - first.mean(0), second - second.mean(0)])
     variance = (residual**2).sum(0) / freedom
-    single = _correct(delta**2 / np.where(variance > 0, variance, np.nan), 1, freedom, noise)
-    found = dict.fromkeys(("information", "lower", "upper", "naive"), np.nan)
+    found = dict.fromkeys(("information", "lower", "upper", "naive", "shuffled"), np.nan)
+    found["n_used"] = float(n_neuron)
+    if not n_neuron:
+        return found
+    single = _correct(delta**2 / variance, 1, freedom, noise)
     found["shuffled"] = float(single.sum() / difference**2)
-    if freedom > n_neuron + 1 and (variance > 0).all():
+    if freedom > n_neuron + 1:
         distance = float(delta @ np.linalg.solve(residual.T @ residual / freedom, delta))
         lower, upper = _interval(distance, n_neuron, freedom, noise, confidence)
         found |= {
@@ -166,7 +169,8 @@ def measure_recorded_fisher_information(
         Along `value`, midway between neighbours: `population_information`, `_interval` (bound),
         `_naive` and `_shuffled`, and `discrimination_threshold` (where d' is 1). `information`
         (neuron, value) of each neuron alone. NaN where there are too few trials for as many
-        neurons; `valid` (neuron) is 0 for constant ones, which no sum includes.
+        neurons. The population's is that of the `n_used` (value) neurons that vary in the trials
+        of one of the two neighbours; `valid` (neuron) is 0 for those that never change.
 
     Raises
     ------
@@ -181,17 +185,14 @@ def measure_recorded_fisher_information(
         msg = f"`value` must have at least two different values, but has {len(values)}."
         raise InputError(msg)
     changes = np.ptp(responses, axis=0) > 0
-    names = ("information", "lower", "upper", "naive", "shuffled")
+    names = ("information", "lower", "upper", "naive", "shuffled", "n_used")
     population = np.full((len(names), len(values) - 1), np.nan)
     alone = np.full((responses.shape[1], len(values) - 1), np.nan)
     for k, (low, high) in enumerate(zip(values[:-1], values[1:], strict=True)):
         job.report(k / (len(values) - 1), f"{low:g} against {high:g}")
         first, second = responses[value == low], responses[value == high]
-        if changes.any():
-            found = linear_fisher_information(
-                first[:, changes], second[:, changes], high - low, confidence=confidence
-            )
-            population[:, k] = [found[name] for name in names]
+        found = linear_fisher_information(first, second, high - low, confidence=confidence)
+        population[:, k] = [found[name] for name in names]
         alone[:, k] = _alone(first, second) / (high - low) ** 2
     labels = xr.Dataset(
         coords={
@@ -221,6 +222,11 @@ def measure_recorded_fisher_information(
     }
     for _, _, attrs in extra.values():
         attrs["units"] = _per_square(units)
+    extra["n_used"] = (
+        "value",
+        population[5],
+        {"long_name": "neurons in the population's information", "units": "1"},
+    )
     return make_result(
         result.assign(extra).assign_coords(bound=["lower", "upper"]),
         experiment="fisher_information",
