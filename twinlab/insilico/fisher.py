@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import ncf
 
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
-from twinlab.insilico.series import FEATURES, Grating, draw_series, respond
+from twinlab.insilico.series import FEATURES, Grating, count_phases, draw_series, respond
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
 from twinlab.twins import ConditionedTwin
@@ -280,6 +280,7 @@ def measure_fisher_information(
     spatial_frequency: float = 0.08,
     phase: float = 0.0,
     contrast: float = 0.8,
+    n_phase: int | None = None,
     noise: str = "poisson",
     batch_size: int = 64,
     job: Job | None = None,
@@ -306,7 +307,11 @@ def measure_fisher_information(
     step : float
         Difference over which the derivative is taken, in units of the feature.
     orientation, spatial_frequency, phase, contrast : float
-        Of the grating (deg, cycles per pixel, deg, Michelson); that of `feature` is not used.
+        Of the grating (deg, cycles per pixel, deg at the middle of the image, Michelson);
+        that of `feature` is not used.
+    n_phase : int, optional
+        Evenly spaced phases from `phase` on that are averaged; 32 where absent, or 1 where the
+        phase is the feature. 1 is a grating that stands still.
     noise : {"poisson", "likelihood"}
         Poisson around the predicted mean, which is right for responses that are counts; or by
         the likelihood that the twin was fitted with.
@@ -323,7 +328,8 @@ def measure_fisher_information(
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin has no likelihood.
+        If a setting is out of range, the twin has no likelihood, or rates are negative under
+        Poisson noise.
 
     References
     ----------
@@ -340,8 +346,11 @@ def measure_fisher_information(
     base = Grating(orientation, spatial_frequency, phase, contrast)
     values = np.linspace(low, high, n_value)
     three = (values[:, None] + np.array([-step / 2, 0, step / 2])).ravel()
-    images = draw_series(twin.spec, feature, three, base).values
-    mean, variance = respond(twin.neurons(positions), images, noise, batch_size, job or Job())
+    count = count_phases(n_phase, still=feature == "phase")
+    images = draw_series(twin.spec, feature, three, base, count).values
+    mean, variance = respond(
+        twin.neurons(positions), images, noise, batch_size, job or Job(), count
+    )
     before, _, after = mean.reshape(n_value, 3, -1).transpose(1, 0, 2)
     variance = variance.reshape(n_value, 3, -1)[:, 1]
     slope = (after - before) / step
@@ -368,6 +377,7 @@ def measure_fisher_information(
             "n_value": n_value,
             "step": step,
             **asdict(base),
+            "n_phase": count,
             "noise": noise,
             **provenance(twin),
         },

@@ -19,7 +19,15 @@ from twinlab.insilico.psychometric import (
     roc_area,
 )
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
-from twinlab.insilico.series import FEATURES, NOISES, Grating, check_choice, draw_series, respond
+from twinlab.insilico.series import (
+    FEATURES,
+    NOISES,
+    Grating,
+    check_choice,
+    count_phases,
+    draw_series,
+    respond,
+)
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
 from twinlab.twins import ConditionedTwin, response_distribution
@@ -55,6 +63,7 @@ def measure_neurometric(
     spatial_frequency: float = 0.08,
     phase: float = 0.0,
     contrast: float = 0.8,
+    n_phase: int | None = None,
     noise: str = "poisson",
     n_trial: int = 200,
     curve: str = "weibull",
@@ -81,7 +90,13 @@ def measure_neurometric(
     n_difference : int
         Differences, spaced logarithmically over a factor of 20.
     orientation, spatial_frequency, phase, contrast : float
-        Of the reference grating.
+        Of the reference grating; its phase is that at the middle of the image.
+    n_phase : int, optional
+        Evenly spaced phases from `phase` on over which predicted means are averaged, as while
+        a grating drifts by: what tells two orientations apart is else mostly the phase at a
+        neuron's receptive field, which rotation moves. 32 where absent, or 1, a grating that
+        stands still, where the phase is the feature or single responses are drawn by the
+        likelihood.
     noise : {"poisson", "likelihood"}
         Poisson around the predicted mean, which is right for responses that are counts; or by
         the likelihood that the twin was fitted with.
@@ -110,7 +125,8 @@ def measure_neurometric(
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin has no likelihood.
+        If a setting is out of range, the twin has no likelihood, or rates are negative under
+        Poisson noise.
 
     References
     ----------
@@ -133,10 +149,15 @@ def measure_neurometric(
     difference = np.geomspace(max_difference / 20, max_difference, n_difference)
     check_choice("feature", feature, FEATURES)
     values = getattr(base, feature) + np.append(0.0, difference)
-    images = draw_series(twin.spec, feature, values, base).values
-    draw = _draw_poisson if noise == "poisson" else _draw_likelihood
+    count = count_phases(n_phase, still=feature == "phase" or noise == "likelihood")
+    images = draw_series(twin.spec, feature, values, base, count).values
     rng = np.random.default_rng(check_seed(seed))
-    pairs = draw(twin.neurons(positions), images, n_trial, rng, batch_size, job.part(0.0, 0.3))
+    own, part = twin.neurons(positions), job.part(0.0, 0.3)
+    if noise == "poisson":
+        mean, _ = respond(own, images, noise, batch_size, part, count)
+        pairs = _draw_poisson(mean, n_trial, rng)
+    else:
+        pairs = _draw_likelihood(own, images, n_trial, rng, part)
     result = _summarise(pairs, difference, curve, n_bootstrap, rng, job.part(0.3, 1.0))
     return make_result(
         _label(neuron_labels(twin, positions), result, difference, FEATURES[feature], feature),
@@ -147,6 +168,7 @@ def measure_neurometric(
         settings={
             "feature": feature,
             **asdict(base),
+            "n_phase": count,
             "max_difference": max_difference,
             "n_difference": n_difference,
             "noise": noise,
@@ -159,19 +181,12 @@ def measure_neurometric(
     )
 
 
-def _draw_poisson(
-    twin: ConditionedTwin,
-    images: np.ndarray,
-    n_trial: int,
-    rng: np.random.Generator,
-    batch_size: int,
-    job: Job,
-) -> Iterator[_Pair]:
+def _draw_poisson(mean: np.ndarray, n_trial: int, rng: np.random.Generator) -> Iterator[_Pair]:
     """Poisson counts, and the logarithm of the ratio of their probabilities."""
-    mean, _ = respond(twin, images, "poisson", batch_size, job)
-    first = rng.poisson(mean[0], (n_trial, len(twin)))
+    shape = (n_trial, mean.shape[1])
+    first = rng.poisson(mean[0], shape)
     for other in mean[1:]:
-        second = rng.poisson(other, (n_trial, len(twin)))
+        second = rng.poisson(other, shape)
         evidence = [_poisson_evidence(counts, mean[0], other) for counts in (first, second)]
         yield _Pair(first, second, (evidence[0], evidence[1]))
 
@@ -189,11 +204,9 @@ def _draw_likelihood(
     images: np.ndarray,
     n_trial: int,
     rng: np.random.Generator,
-    batch_size: int,
     job: Job,
 ) -> Iterator[_Pair]:
     """Responses by the twin's own likelihood, and the log ratio of their densities."""
-    del batch_size  # the reference and one other are shown at a time
     shown = torch.as_tensor(images, dtype=torch.float32, device=twin.device)
     with torch.inference_mode():
         reference = response_distribution(twin, shown[:1])

@@ -19,6 +19,7 @@ from twinlab.insilico.responses import (
     rates_of_batches,
     spatial_coordinates,
 )
+from twinlab.insilico.series import check_counts
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
 from twinlab.stimuli import make_dead_leaves
@@ -202,7 +203,7 @@ def measure_reconstruction(
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin sees videos.
+        If a setting is out of range, the twin sees videos, or predicts negative rates.
 
     References
     ----------
@@ -226,6 +227,7 @@ def measure_reconstruction(
     own = twin.neurons(positions)
     batches = (images[start : start + batch_size] for start in range(0, n_image, batch_size))
     rates = rates_of_batches(own, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
+    check_counts(rates)
     response = rng.poisson(rates * n_repeat) / n_repeat
     variance = np.broadcast_to(rates.mean(0) / n_repeat, rates.shape)
     result, settings = _invert(
