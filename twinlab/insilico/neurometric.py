@@ -115,12 +115,13 @@ def measure_neurometric(
     xarray.Dataset
         Of each neuron and of the population (names begin with `population_`): `roc_area`
         (difference), the share correct when one response to each grating is compared;
-        `fitted_curve` (fine_difference); `threshold` and `slope`, NaN where 0.75 is not reached
-        among the differences; `threshold_interval` (bound), its upper end NaN where more
-        than 2.5 % of the resamples do not reach it. A neuron that prefers the reference has its
-        area mirrored about 0.5: `sign` (neuron) is -1. `population_correct` (difference) is the
-        share correct when one response alone is to be named. `valid` (neuron) is 0 where
-        the drawn responses never change.
+        `fitted_curve` (fine_difference); `threshold` and `slope`, NaN where 0.75 is not passed
+        among the differences, either since it is never reached or (`threshold_below` 1) since
+        the smallest is already above it; `threshold_interval` (bound), an end NaN where more
+        than 2.5 % of the resamples do not pass it on that side. A neuron that prefers the
+        reference has its area mirrored about 0.5: `sign` (neuron) is -1. `population_correct`
+        (difference) is the share correct when one response alone is to be named. `valid`
+        (neuron) is 0 where the drawn responses never change.
 
     Raises
     ------
@@ -393,15 +394,16 @@ def _summarise(
     area = 0.5 + sign[:, None] * (area - 0.5)
     resampled = 0.5 + sign[:, None] * (np.array(again).transpose(1, 2, 0) - 0.5)
     count = np.array(n_trial)
-    threshold, slope = fit_threshold(difference, area, count, curve=curve)
-    others, _ = fit_threshold(
+    threshold, slope, below = fit_threshold(difference, area, count, curve=curve)
+    others, _, lower = fit_threshold(
         difference,
         resampled.reshape(-1, len(difference)),
         count,
         curve=curve,
         job=job.part(0.5, 1.0, "fitting"),
     )
-    others = np.where(np.isnan(others), np.inf, others).reshape(n_bootstrap, -1)
+    unseen = np.where(lower, -np.inf, np.inf)  # in the order they would have
+    others = np.where(np.isnan(others), unseen, others).reshape(n_bootstrap, -1)
     ends = np.stack(
         [
             np.percentile(others, TAIL, axis=0, method="lower"),
@@ -415,6 +417,7 @@ def _summarise(
         "fitted_curve": predict_correct(fine, threshold, slope, curve),
         "threshold": threshold,
         "slope": slope,
+        "threshold_below": below.astype(np.int8),
         "threshold_interval": np.where(np.isinf(ends), np.nan, ends),
         "sign": sign[:-1],
         "population_correct": np.array(correct),
@@ -435,6 +438,7 @@ def _label(
         "fitted_curve": (("fine_difference",), "fitted share correct", "1"),
         "threshold": ((), "difference told apart with 75 % correct", units),
         "slope": ((), "slope of the neurometric curve", "1"),
+        "threshold_below": ((), "1 where the smallest difference is above threshold", "1"),
         "threshold_interval": (("bound",), "95 % interval of the threshold", units),
     }
     variables: dict[str, Any] = {}
