@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy.optimize import minimize
 
 from twinlab import insilico, schema, twins
 from twinlab.schema import InputError
@@ -148,6 +149,33 @@ def test_range_and_norm_are_kept_to(filters):
     length = np.linalg.norm(((small - 110) / 20).reshape(3, -1), axis=1)
     np.testing.assert_allclose(length, 2.0, atol=1e-3)
     assert converged.all()
+
+
+def test_range_and_norm_together_leave_the_best_image(filters):
+    """Against SLSQP, where pixels at the end of the range make room in the norm for others."""
+    spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=100.0, high=120.0)
+    twin = make_linear(filters, spec)
+    response = 50 + 3 * np.random.default_rng(4).standard_normal((1, N_NEURON))
+    norm, variance = 2.5, np.full(N_NEURON, 0.01)
+    found, converged = insilico.invert_responses(
+        twin, response, variance, prior="white", norm=norm, n_step=2000, tolerance=1e-6
+    )
+
+    def energy(z):
+        misfit = filters @ z + 50 - response[0]
+        slope = filters.T @ (misfit / variance) + z
+        return ((misfit**2 / variance).sum() + z @ z) / 2, slope
+
+    best = minimize(
+        energy, np.zeros(HEIGHT * WIDTH), jac=True, method="SLSQP", bounds=[(-0.5, 0.5)] * 48,
+        constraints={"type": "ineq", "fun": lambda z: norm**2 - z @ z, "jac": lambda z: -2 * z},
+        options={"maxiter": 500, "ftol": 1e-12},
+    )  # fmt: skip
+    z = (found.reshape(-1) - 110) / 20
+    assert converged.all()
+    assert 1 < (np.abs(best.x) > 0.4999).sum() < 40
+    assert np.linalg.norm(z) == pytest.approx(norm, rel=1e-4)
+    np.testing.assert_allclose(z, best.x, atol=2e-4)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from twinlab.twins import ConditionedTwin, StimulusSpec
 __all__ = ["invert_responses"]
 
 PRIORS = ("natural", "white")
+N_BISECTION = 50  # of a factor between 0 and 1: to 1e-15
 START = 0.1  # noise that a descent starts from, in standard deviations of the training pixels
 
 
@@ -143,10 +144,20 @@ def _projection(spec: StimulusSpec, norm: float | None) -> Callable[[Tensor], Te
     """Function to the nearest image in the range of the display, of at most this norm."""
     low, high = (spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std
 
+    def length(z: Tensor) -> Tensor:
+        return z.square().sum((1, 2, 3), keepdim=True).sqrt()
+
     def project(z: Tensor) -> Tensor:
-        if norm is not None:
-            length = z.square().sum((1, 2, 3), keepdim=True).sqrt()
-            z = z * (norm / length.clamp(min=norm))
-        return z.clamp(low, high)
+        inside = z.clamp(low, high)
+        if norm is None or (length(inside) <= norm).all():
+            return inside
+        # The nearest is some clamp(s z), s at most 1, since grey is within the range: the
+        # conditions of Karush, Kuhn and Tucker. Its norm rises with s.
+        least, most = torch.zeros_like(length(z)), torch.ones_like(length(z))
+        for _ in range(N_BISECTION):
+            middle = (least + most) / 2
+            fits = length((middle * z).clamp(low, high)) <= norm
+            least, most = torch.where(fits, middle, least), torch.where(fits, most, middle)
+        return torch.where(length(inside) <= norm, inside, (least * z).clamp(low, high))
 
     return project
