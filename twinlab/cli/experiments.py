@@ -183,7 +183,7 @@ def open_experiment(
 
 def _digest(images: np.ndarray) -> str:
     """Content hash of images."""
-    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
+    return hashlib.sha256(images.tobytes()).hexdigest()[:16]
 
 
 def _open_two(twin: str, other: str) -> tuple[twins.Twin, twins.Twin, twins.Twin | None]:

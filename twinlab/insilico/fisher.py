@@ -82,7 +82,7 @@ def linear_fisher_information(
             f"{first.shape} and {second.shape}."
         )
         raise InputError(msg)
-    used = (np.ptp(first, axis=0) > 0) | (np.ptp(second, axis=0) > 0)
+    used = _vary(first, second)
     first, second = first[:, used], second[:, used]
     n_neuron = first.shape[1]
     freedom = len(first) + len(second) - 2
@@ -107,6 +107,11 @@ def linear_fisher_information(
             "naive": distance / difference**2,
         }
     return found
+
+
+def _vary(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Neurons that are not constant for both stimuli; a variance would have rounding in it."""
+    return (np.ptp(first, axis=0) > 0) | (np.ptp(second, axis=0) > 0)
 
 
 def _correct(distance: np.ndarray, n_neuron: int, freedom: int, noise: float) -> np.ndarray:
@@ -245,7 +250,8 @@ def _alone(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Corrected squared d' of each neuron by itself."""
     freedom = len(first) + len(second) - 2
     variance = (first.var(0) * len(first) + second.var(0) * len(second)) / freedom
-    distance = (second.mean(0) - first.mean(0)) ** 2 / np.where(variance > 0, variance, np.nan)
+    varies = _vary(first, second)
+    distance = (second.mean(0) - first.mean(0)) ** 2 / np.where(varies, variance, np.nan)
     return np.asarray(_correct(distance, 1, freedom, 1 / len(first) + 1 / len(second)))
 
 
