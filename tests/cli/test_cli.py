@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from twinlab import cli, recordings, schema, simulation, twins
+from twinlab.cli.experiments import open_experiment
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,23 @@ def test_what_an_experiment_needs_besides_is_named(fitted, tmp_path):
     assert "numbered from 0" in mistake(*missing)
     missing[4] = tmp_path / "none.png"
     assert "none.png" in mistake(*missing)
+
+
+@pytest.mark.parametrize("experiment", ["mei", "controversial"])
+def test_a_run_is_known_by_what_judges_are_and_not_by_where_they_lie(experiment):
+    judges = [
+        open_experiment(experiment, "simulated", "cpu", other=f"simulated:{seed}")[2]["judge"]
+        for seed in (1, 2)
+    ]
+    assert judges == [cli.open_twin(f"simulated:{seed}").identity for seed in (1, 2)]
+
+
+def test_a_run_is_known_by_the_image_that_was_shown():
+    shown = [
+        open_experiment("metamer", "simulated", "cpu", image=number)[2]["shown"]
+        for number in ("0", "1", "0")
+    ]
+    assert shown[0] == shown[2] != shown[1]
 
 
 def test_a_sweep_over_reliable_neurons_is_run_and_drawn(fitted, bench, tmp_path):

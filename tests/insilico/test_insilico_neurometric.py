@@ -50,24 +50,48 @@ def test_a_planted_threshold_is_found(curve):
     difference = np.geomspace(0.5, 8, 8)
     threshold, slope = np.array([2.0, 1.2, 4.0]), np.array([1.5, 2.5, 1.0])
     share = predict_correct(difference, threshold, slope, curve)
-    exact = insilico.fit_threshold(difference, share, np.full(8, 200), curve=curve)
+    *exact, below = insilico.fit_threshold(difference, share, np.full(8, 200), curve=curve)
+    assert not below.any()
     np.testing.assert_allclose(exact, [threshold, slope], rtol=1e-5)
     np.testing.assert_allclose(
         predict_correct(threshold, threshold, slope, curve).diagonal(), 0.75, atol=1e-12
     )
     rng = np.random.default_rng(0)
     noisy = rng.binomial(200, np.repeat(share[:1], 400, 0)) / 200
-    found, _ = insilico.fit_threshold(difference, noisy, np.full(8, 200), curve=curve)
+    found, _, _ = insilico.fit_threshold(difference, noisy, np.full(8, 200), curve=curve)
     assert np.mean(found) == pytest.approx(2.0, abs=0.03)  # psignifit gave 2.012
     assert np.std(found) < 0.25
-    flat, _ = insilico.fit_threshold(difference, np.full((1, 8), 0.5), np.full(8, 200))
+    flat, _, below = insilico.fit_threshold(difference, np.full((1, 8), 0.5), np.full(8, 200))
     assert np.isnan(flat[0])
+    assert not below[0]
+
+
+def test_a_threshold_below_the_differences_is_not_guessed():
+    difference, count = np.geomspace(1, 20, 8), np.full(8, 200)
+    steep = predict_correct(
+        difference, np.array([0.5, 0.99, 1.01]), np.array([2.0] * 3), "weibull"
+    )
+    share = np.concatenate([np.ones((1, 8)), steep])
+    threshold, slope, below = insilico.fit_threshold(difference, share, count)
+    assert below.tolist() == [True, True, True, False]
+    assert np.isnan([threshold[:3], slope[:3]]).all()
+    assert threshold[3] == pytest.approx(1.01)
+
+
+def test_neurons_that_tell_all_differences_apart_say_so():
+    result = insilico.measure_neurometric(
+        linear_in_contrast([0.0, 5000.0], 2000.0), n_bootstrap=20, **ASKED
+    )
+    assert result.threshold_below.values.tolist() == [0, 1]
+    assert int(result.population_threshold_below) == 1
+    assert np.isnan(result.threshold).all()
+    assert np.isnan(result.threshold_interval[1]).all()
 
 
 def linear_in_contrast(gain, rest=20.0):
     """Neurons whose rate is `rest` plus `gain` times the contrast of one grating."""
     _, x = np.mgrid[:12, :16]
-    wave = np.cos(2 * np.pi * x / 8)
+    wave = np.cos(2 * np.pi * (x - 7.5) / 8)
     pattern = torch.as_tensor(wave / (wave**2).sum() / SPEC.mean)
     gain = torch.as_tensor(gain)
 
@@ -80,7 +104,7 @@ def linear_in_contrast(gain, rest=20.0):
 
 ASKED = {
     "feature": "contrast", "spatial_frequency": 0.125, "orientation": 90.0, "contrast": 0.2,
-    "max_difference": 0.5,
+    "max_difference": 0.5, "n_phase": 1,
 }  # fmt: skip
 
 
@@ -194,12 +218,17 @@ def fit_nothing(likelihood):
 def test_the_likelihood_of_a_twin_gives_its_noise(likelihood):
     twin = fit_nothing(likelihood)
     result = insilico.measure_neurometric(
-        twin, noise="likelihood", n_trial=4000, n_bootstrap=2, max_difference=60.0
+        twin,
+        feature="phase",
+        noise="likelihood",
+        n_trial=4000,
+        n_bootstrap=2,
+        max_difference=150.0,
     )
     information = insilico.measure_fisher_information(twin, noise="likelihood")
     assert np.isfinite(information.population_information).all()
     images = draw_series(
-        twin.spec, "orientation", 90 + np.append(0, result.difference), Grating(90, 0.08, 0, 0.8)
+        twin.spec, "phase", np.append(0, result.difference), Grating(90, 0.08, 0, 0.8)
     )
     expected = twins.response_distribution(twin, torch.as_tensor(images.values).float())
     step = (expected.mean[1:] - expected.mean[0]).T.double().numpy()

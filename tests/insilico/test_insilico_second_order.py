@@ -222,6 +222,30 @@ def test_trials_of_one_image_are_averaged_and_missing_ones_left_out(noise_record
     xr.testing.assert_allclose(insilico.measure_gqm(twice, [1], **settings), once, rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_given", [0, 1, 2, 30])
+@pytest.mark.parametrize(
+    ("measure", "settings"),
+    [
+        (insilico.measure_stc, SHUFFLES | {"kept_variance": 1.0}),
+        (insilico.measure_gqm, {"kept_variance": 1.0}),
+        (insilico.measure_lnp, {"folds": 35, "penalty": [1.0]}),
+    ],
+)
+def test_a_neuron_with_too_few_responses_has_none_and_spoils_no_other(
+    noise_recording, measure, settings, n_given
+):
+    recording = noise_recording.isel(trial=slice(0, 300)).copy(deep=True)
+    recording.response[n_given:, 2] = np.nan
+    settings = settings | {"window": 6}
+    found = measure(recording, [2, 1], **settings)
+    assert found.valid.values.tolist() == [0, 1]
+    for name, values in found.data_vars.items():
+        assert name == "valid" or np.isnan(values[0]).all()
+    xr.testing.assert_identical(found.isel(neuron=[1]), measure(recording, [1], **settings))
+    with pytest.raises(InputError):
+        measure(recording, [2], **settings)
+
+
 def test_fields_of_recording_and_twin_are_correlated_by_neuron(noise_recording, closed_form):
     twin = closed_form.condition()
     recorded = insilico.measure_sta(noise_recording, ridge=[1.0], folds=2)

@@ -1,5 +1,6 @@
 """Sweeps: the same file however often they were stopped, and memory for one part."""
 
+import functools
 import json
 import os
 import signal
@@ -130,6 +131,43 @@ def test_cancelled_and_resumed_it_ends_with_the_same_file(quiet, tmp_path, stop_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.nc", "whole.nc"]
 
 
+def test_parts_of_another_experiment_or_version_are_refused(quiet, tmp_path, monkeypatch):
+    watched = Job()
+
+    def stopping(twin, neurons, *, job, **settings):
+        watched.cancel()
+        return experiment(twin, neurons, **settings)
+
+    target = tmp_path / "r.nc"
+    with pytest.raises(Cancelled):
+        sweep(quiet, target, stopping, job=watched)
+    with pytest.raises(InputError, match="parts of another run"):
+        sweep(quiet, target)
+    monkeypatch.setattr("twinlab.insilico.sweeps.version", lambda name: "0.0.0")
+    with pytest.raises(InputError, match="parts of another run"):
+        sweep(quiet, target, stopping)
+
+
+def test_settings_may_be_arrays_and_datasets_and_are_known_again(quiet, tmp_path):
+    def told(twin, neurons, *, gain, known, job):
+        watched.cancel()
+        return experiment(twin, neurons, gain=gain + float(known.best.sum()))
+
+    known = xr.Dataset({"best": ("neuron", [0.25, 0.25])})
+    target = tmp_path / "r.nc"
+    asked = {"settings": {"known": known}, "grid": {"gain": np.arange(1, 3)}, "part_size": 10}
+    watched = Job()
+    with pytest.raises(Cancelled):
+        sweep(quiet, target, told, **asked, job=watched)
+    with pytest.raises(InputError, match="parts of another run"):
+        sweep(quiet, target, told, **asked | {"settings": {"known": 2 * known}})
+    with pytest.raises(InputError, match="but got Job"):
+        sweep(quiet, target, told, **asked | {"settings": {"known": Job()}})
+    result = schema.open_result(sweep(quiet, target, told, **asked))
+    assert result.gain.values.tolist() == [1, 2]
+    assert result.curve.values[1, :, 1].tolist() == [1.5, 2.5]
+
+
 def test_killed_without_warning_it_ends_with_the_same_file(quiet, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r});"
@@ -156,6 +194,7 @@ def test_parts_that_nobody_owns_are_not_taken_for_this_runs(quiet, tmp_path):
 def sweep_and_die(target):
     asked = []
 
+    @functools.wraps(experiment)  # by whose name the run goes on
     def dying(twin, neurons, *, job, **settings):
         asked.append(1)
         if len(asked) == 8:

@@ -26,6 +26,7 @@ def neurometric():
         "fitted_curve": (("fine_difference",), np.linspace(0.5, [0.9, np.nan], 9).T, "fit"),
         "threshold": ((), np.array([2.5, np.nan]), "threshold"),
         "threshold_interval": (("bound",), np.array([[2.0, 3.5], [2.0, np.nan]]), "interval"),
+        "threshold_below": ((), np.array([0, 0], np.int8), "below"),
     }
     variables = {
         name: (("neuron", *dims), values, units(words))
@@ -51,6 +52,16 @@ def test_a_neurometric_curve_has_its_points_fit_and_threshold(neurometric):
     assert title == "neuron 100: threshold 2.5 deg"
     open_end = parts(plots.plot_neurometric(neurometric.isel(neuron=1)), hv.Segments)[0]
     assert open_end.array()[0, 2] == 4.0
+
+
+def test_a_threshold_below_all_differences_is_named_so(neurometric):
+    result = neurometric.isel(neuron=1).copy(deep=True)
+    result["threshold_below"][()] = 1
+    result["threshold_interval"][:] = [np.nan, 1.5]
+    drawn = plots.plot_neurometric(result)
+    title = hv.Store.lookup_options("bokeh", parts(drawn, hv.Curve)[0], "plot").kwargs["title"]
+    assert title == "neuron 101: threshold below 1 deg"
+    assert parts(drawn, hv.Segments)[0].array()[0].tolist() == [0.0, 0.75, 1.5, 0.75]
 
 
 @pytest.fixture

@@ -76,6 +76,15 @@ def test_clipping_is_reported():
     np.testing.assert_allclose(clipped.values[inside], image[inside], rtol=1e-6)
 
 
+def test_a_contrast_that_was_clipped_is_no_longer_claimed():
+    noise = stimuli.make_noise(2, 16, 16, 0, contrast=0.8)
+    clipped = stimuli.clip_stimulus(noise)
+    assert "rms_contrast" not in clipped.attrs
+    assert noise.attrs["rms_contrast"] == 0.8
+    assert (stimuli.measure_contrast(clipped) < 0.75).all()
+    assert stimuli.clip_stimulus(noise, -1e3, 1e3).attrs["rms_contrast"] == 0.8
+
+
 def test_what_is_in_range_is_not_changed(leaves):
     clipped = stimuli.clip_stimulus(leaves)
     assert clipped.dtype == np.uint8

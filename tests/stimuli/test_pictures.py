@@ -2,6 +2,8 @@
 
 import matplotlib.image
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 import torch
 
@@ -39,6 +41,23 @@ def test_a_png_has_its_grey_levels(tmp_path, levels):
     assert (made.dtype, made.name, made.image_id.item()) == (np.float32, "stimulus", "a.png")
     grey = stimuli.load_images(tmp_path / "a.png", height=72, width=128)
     np.testing.assert_allclose(grey[0, 0], levels @ [0.299, 0.587, 0.114], atol=1e-3)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_what_a_camera_turned_is_turned_back(tmp_path, turned, suffix):
+    smooth = np.add.outer(np.arange(30), 3 * np.arange(40)).astype(np.uint8)
+    smooth[:10, :10] += 80
+    exif = PIL.Image.Exif()
+    exif[0x0112] = turned
+    PIL.Image.fromarray(smooth).save(tmp_path / f"a.{suffix}", exif=exif, quality=95)
+    with PIL.Image.open(tmp_path / f"a.{suffix}") as image:
+        expected = np.asarray(PIL.ImageOps.exif_transpose(image))
+    made = stimuli.load_images(
+        tmp_path / f"a.{suffix}", height=expected.shape[0], width=expected.shape[1]
+    )
+    np.testing.assert_allclose(made[0, 0], expected, atol=1e-3)
+    assert (int(made.source_height[0]), int(made.source_width[0])) == expected.shape
 
 
 def test_a_folder_of_jpeg_and_npy(tmp_path):

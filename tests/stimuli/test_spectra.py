@@ -59,6 +59,15 @@ def test_random_phase_keeps_the_motion_of_a_video():
     difference = amplitude(made, axes) - amplitude(video, axes)
     assert np.abs(difference).max() / amplitude(video - video.mean(), axes).max() < 1e-5
     assert made.source_video.values.tolist() == [0]
+    np.testing.assert_array_equal(made.time, video.time)
+    assert made.attrs["frame_rate_hz"] == 30
+    assert "orientation" not in made.coords
+
+
+@pytest.mark.parametrize("make", [stimuli.make_random_phase, stimuli.make_textures])
+def test_size_in_degrees_is_kept(make):
+    grating = stimuli.make_gratings(0, 0.2, height=8, width=9, degrees_per_pixel=0.5)
+    assert make(grating, 0).attrs["degrees_per_pixel"] == 0.5
 
 
 def test_textures_match_grey_levels_exactly_and_the_spectrum_as_stated(leaves):

@@ -354,7 +354,7 @@ def run(
     keep_freed_memory()
     target = out or Path(f"{experiment}.nc")
     with watched_job(experiment) as job:
-        model, function = open_experiment(
+        model, function, bound = open_experiment(
             experiment, twin, device, other=other, recording=recording, image=image
         )
         part = None if experiment in TOGETHER else PART // (16 if model.spec.is_video else 1)
@@ -364,9 +364,7 @@ def run(
             settings=settings, grid=grid, min_explainable_variance=least,
             recording=open_source(recording) if reliable else None,
             part_size=part,
-            made_by={
-                "experiment": experiment, "other": other, "recording": recording, "image": image,
-            },
+            made_by={"experiment": experiment, **bound},
             job=job,
         )  # fmt: skip
     if reliable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import types
 from collections.abc import Callable
@@ -143,8 +144,11 @@ def open_experiment(
     other: str = "",
     recording: str = "",
     image: str = "",
-) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
-    """Open the twin, and bind to the experiment what else it needs: another twin, an image."""
+) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset], dict[str, str]]:
+    """Open the twin, and bind to the experiment what else it needs: another twin, an image.
+
+    The identities of what was bound come third, since what lies at a path may change.
+    """
     if experiment in JUDGED:
         return _open_judged(JUDGED[experiment], twin, device, other, recording)
     if experiment in PAIR_EXPERIMENTS:
@@ -163,10 +167,10 @@ def open_experiment(
         ) -> xr.Dataset:
             return function(model, rival, neurons, **settings)
 
-        return own.condition().to(device), compared
+        return own.condition().to(device), compared, {"judge": rival.identity}
     model = cli.open_twin(twin).condition().to(device)
     if experiment not in IMAGE_EXPERIMENTS:
-        return model, EXPERIMENTS[experiment]
+        return model, EXPERIMENTS[experiment], {}
     function, shown = IMAGE_EXPERIMENTS[experiment], _open_image(model.spec, recording, image)
 
     def looked(
@@ -174,7 +178,12 @@ def open_experiment(
     ) -> xr.Dataset:
         return function(model, shown, neurons, **settings)
 
-    return model, looked
+    return model, looked, {"shown": _digest(shown)}
+
+
+def _digest(images: np.ndarray) -> str:
+    """Content hash of images."""
+    return hashlib.sha256(images.tobytes()).hexdigest()[:16]
 
 
 def _open_two(twin: str, other: str) -> tuple[twins.Twin, twins.Twin, twins.Twin | None]:
@@ -218,7 +227,7 @@ def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
 
 def _open_judged(
     function: Callable[..., xr.Dataset], twin: str, device: str, other: str, recording: str
-) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset]]:
+) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset], dict[str, str]]:
     """Open the twin that makes images, and add their judgement by others to `function`.
 
     Without another twin (one that is named, or the second member of an ensemble), or of videos,
@@ -228,7 +237,7 @@ def _open_judged(
     whole, made_on, judge = _open_two(twin, other)
     own = made_on.condition().to(device)
     if judge is None or made_on.spec.is_video:
-        return own, function
+        return own, function, {}
     folder = Path(twin)
     third, familiar = None, None
     if (folder / "linear_nonlinear").is_dir():
@@ -247,4 +256,7 @@ def _open_judged(
             architecture=third, familiarity=familiar, job=job.part(0.5, 1.0),
         )  # fmt: skip
 
-    return own, judged
+    judges = {"judge": judging.identity, "natural": _digest(natural)}
+    if third is not None:
+        judges["architecture"] = third.identity
+    return own, judged, judges

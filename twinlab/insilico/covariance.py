@@ -256,13 +256,14 @@ def measure_stc(
     Returns
     -------
     xarray.Dataset
-        As `measure_twin_stc`; one z unit is the standard deviation of the images' pixels.
+        As `measure_twin_stc`; one z unit is the standard deviation of the images' pixels. A
+        neuron that answered too few of the images for an estimate is not valid.
 
     Raises
     ------
     InputError
-        If no trial has a response, a setting is out of range, or there are not more images
-        than directions that hold the variance.
+        If no trial has a response, a setting is out of range, or no neuron
+        answered more images than directions that hold the variance.
 
     References
     ----------

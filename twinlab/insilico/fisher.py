@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import ncf
 
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
-from twinlab.insilico.series import FEATURES, Grating, draw_series, respond
+from twinlab.insilico.series import FEATURES, Grating, count_phases, draw_series, respond
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
 from twinlab.twins import ConditionedTwin
@@ -54,8 +54,9 @@ def linear_fisher_information(
     dict of float
         `information`, per squared unit of the stimulus (may be negative by chance); `lower` and
         `upper` of the interval; `naive`, without corrections; `shuffled`, that of the same
-        neurons without their noise correlations. NaN where there are too few trials
-        (n + m <= N + 3), or a neuron is constant.
+        neurons without their noise correlations; `n_used`, the number of neurons these are of.
+        A neuron that is constant for both stimuli has no variance, and is not used. NaN where
+        there are too few trials (n + m <= N + 3, with N those used), or no neuron is used.
 
     Raises
     ------
@@ -81,16 +82,21 @@ def linear_fisher_information(
             f"{first.shape} and {second.shape}."
         )
         raise InputError(msg)
+    used = _vary(first, second)
+    first, second = first[:, used], second[:, used]
     n_neuron = first.shape[1]
     freedom = len(first) + len(second) - 2
     noise = 1 / len(first) + 1 / len(second)
     delta = second.mean(0) - first.mean(0)
     residual = np.concatenate([first - first.mean(0), second - second.mean(0)])
     variance = (residual**2).sum(0) / freedom
-    single = _correct(delta**2 / np.where(variance > 0, variance, np.nan), 1, freedom, noise)
-    found = dict.fromkeys(("information", "lower", "upper", "naive"), np.nan)
+    found = dict.fromkeys(("information", "lower", "upper", "naive", "shuffled"), np.nan)
+    found["n_used"] = float(n_neuron)
+    if not n_neuron:
+        return found
+    single = _correct(delta**2 / variance, 1, freedom, noise)
     found["shuffled"] = float(single.sum() / difference**2)
-    if freedom > n_neuron + 1 and (variance > 0).all():
+    if freedom > n_neuron + 1:
         distance = float(delta @ np.linalg.solve(residual.T @ residual / freedom, delta))
         lower, upper = _interval(distance, n_neuron, freedom, noise, confidence)
         found |= {
@@ -101,6 +107,11 @@ def linear_fisher_information(
             "naive": distance / difference**2,
         }
     return found
+
+
+def _vary(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Neurons that are not constant for both stimuli; a variance would have rounding in it."""
+    return (np.ptp(first, axis=0) > 0) | (np.ptp(second, axis=0) > 0)
 
 
 def _correct(distance: np.ndarray, n_neuron: int, freedom: int, noise: float) -> np.ndarray:
@@ -163,7 +174,8 @@ def measure_recorded_fisher_information(
         Along `value`, midway between neighbours: `population_information`, `_interval` (bound),
         `_naive` and `_shuffled`, and `discrimination_threshold` (where d' is 1). `information`
         (neuron, value) of each neuron alone. NaN where there are too few trials for as many
-        neurons; `valid` (neuron) is 0 for constant ones, which no sum includes.
+        neurons. The population's is that of the `n_used` (value) neurons that vary in the trials
+        of one of the two neighbours; `valid` (neuron) is 0 for those that never change.
 
     Raises
     ------
@@ -178,17 +190,14 @@ def measure_recorded_fisher_information(
         msg = f"`value` must have at least two different values, but has {len(values)}."
         raise InputError(msg)
     changes = np.ptp(responses, axis=0) > 0
-    names = ("information", "lower", "upper", "naive", "shuffled")
+    names = ("information", "lower", "upper", "naive", "shuffled", "n_used")
     population = np.full((len(names), len(values) - 1), np.nan)
     alone = np.full((responses.shape[1], len(values) - 1), np.nan)
     for k, (low, high) in enumerate(zip(values[:-1], values[1:], strict=True)):
         job.report(k / (len(values) - 1), f"{low:g} against {high:g}")
         first, second = responses[value == low], responses[value == high]
-        if changes.any():
-            found = linear_fisher_information(
-                first[:, changes], second[:, changes], high - low, confidence=confidence
-            )
-            population[:, k] = [found[name] for name in names]
+        found = linear_fisher_information(first, second, high - low, confidence=confidence)
+        population[:, k] = [found[name] for name in names]
         alone[:, k] = _alone(first, second) / (high - low) ** 2
     labels = xr.Dataset(
         coords={
@@ -218,6 +227,11 @@ def measure_recorded_fisher_information(
     }
     for _, _, attrs in extra.values():
         attrs["units"] = _per_square(units)
+    extra["n_used"] = (
+        "value",
+        population[5],
+        {"long_name": "neurons in the population's information", "units": "1"},
+    )
     return make_result(
         result.assign(extra).assign_coords(bound=["lower", "upper"]),
         experiment="fisher_information",
@@ -236,7 +250,8 @@ def _alone(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Corrected squared d' of each neuron by itself."""
     freedom = len(first) + len(second) - 2
     variance = (first.var(0) * len(first) + second.var(0) * len(second)) / freedom
-    distance = (second.mean(0) - first.mean(0)) ** 2 / np.where(variance > 0, variance, np.nan)
+    varies = _vary(first, second)
+    distance = (second.mean(0) - first.mean(0)) ** 2 / np.where(varies, variance, np.nan)
     return np.asarray(_correct(distance, 1, freedom, 1 / len(first) + 1 / len(second)))
 
 
@@ -271,6 +286,7 @@ def measure_fisher_information(
     spatial_frequency: float = 0.08,
     phase: float = 0.0,
     contrast: float = 0.8,
+    n_phase: int | None = None,
     noise: str = "poisson",
     batch_size: int = 64,
     job: Job | None = None,
@@ -297,7 +313,11 @@ def measure_fisher_information(
     step : float
         Difference over which the derivative is taken, in units of the feature.
     orientation, spatial_frequency, phase, contrast : float
-        Of the grating (deg, cycles per pixel, deg, Michelson); that of `feature` is not used.
+        Of the grating (deg, cycles per pixel, deg at the middle of the image, Michelson);
+        that of `feature` is not used.
+    n_phase : int, optional
+        Evenly spaced phases from `phase` on that are averaged; 32 where absent, or 1 where the
+        phase is the feature. 1 is a grating that stands still.
     noise : {"poisson", "likelihood"}
         Poisson around the predicted mean, which is right for responses that are counts; or by
         the likelihood that the twin was fitted with.
@@ -314,7 +334,8 @@ def measure_fisher_information(
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin has no likelihood.
+        If a setting is out of range, the twin has no likelihood, or rates are negative under
+        Poisson noise.
 
     References
     ----------
@@ -331,8 +352,11 @@ def measure_fisher_information(
     base = Grating(orientation, spatial_frequency, phase, contrast)
     values = np.linspace(low, high, n_value)
     three = (values[:, None] + np.array([-step / 2, 0, step / 2])).ravel()
-    images = draw_series(twin.spec, feature, three, base).values
-    mean, variance = respond(twin.neurons(positions), images, noise, batch_size, job or Job())
+    count = count_phases(n_phase, still=feature == "phase")
+    images = draw_series(twin.spec, feature, three, base, count).values
+    mean, variance = respond(
+        twin.neurons(positions), images, noise, batch_size, job or Job(), count
+    )
     before, _, after = mean.reshape(n_value, 3, -1).transpose(1, 0, 2)
     variance = variance.reshape(n_value, 3, -1)[:, 1]
     slope = (after - before) / step
@@ -359,6 +383,7 @@ def measure_fisher_information(
             "n_value": n_value,
             "step": step,
             **asdict(base),
+            "n_phase": count,
             "noise": noise,
             **provenance(twin),
         },

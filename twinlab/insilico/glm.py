@@ -80,7 +80,7 @@ def estimate_lnp(
 
     """
     _check(penalty)
-    if np.min(response) < 0:
+    if len(response) and np.min(response) < 0:
         msg = (
             "Responses of a Poisson model must not be negative, but the smallest is "
             f"{np.min(response):.3g}; give spike counts or rates."
@@ -190,7 +190,8 @@ def measure_lnp(
     Returns
     -------
     xarray.Dataset
-        As `measure_twin_lnp`; one z unit is the standard deviation of the images' pixels.
+        As `measure_twin_lnp`; one z unit is the standard deviation of the images' pixels. A
+        neuron that answered too few of the images for an estimate is not valid.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from twinlab.twins import ConditionedTwin, StimulusSpec
 __all__ = ["invert_responses"]
 
 PRIORS = ("natural", "white")
-HALVINGS = 50  # of an interval of scales, to the precision of float64
+N_BISECTION = 50  # of a factor between 0 and 1: to 1e-15
 START = 0.1  # noise that a descent starts from, in standard deviations of the training pixels
 
 
@@ -152,15 +152,16 @@ def _projection(spec: StimulusSpec, norm: float | None) -> Callable[[Tensor], Te
         return z.square().sum((1, 2, 3), keepdim=True).sqrt()
 
     def project(z: Tensor) -> Tensor:
-        cut = z.clamp(low, high)
-        if norm is None or not (length(cut) > norm).any():
-            return cut
-        small = (norm / length(z)).clamp(max=1)  # cutting only shortens
-        large = torch.ones_like(small)
-        for _ in range(HALVINGS):
-            scale = (small + large) / 2
-            above = length((scale * z).clamp(low, high)) > norm
-            small, large = torch.where(above, small, scale), torch.where(above, scale, large)
-        return torch.where(length(cut) > norm, (small * z).clamp(low, high), cut)
+        inside = z.clamp(low, high)
+        if norm is None or (length(inside) <= norm).all():
+            return inside
+        # The nearest is some clamp(s z), s at most 1, since grey is within the range: the
+        # conditions of Karush, Kuhn and Tucker. Its norm rises with s.
+        least, most = torch.zeros_like(length(z)), torch.ones_like(length(z))
+        for _ in range(N_BISECTION):
+            middle = (least + most) / 2
+            fits = length((middle * z).clamp(low, high)) <= norm
+            least, most = torch.where(fits, middle, least), torch.where(fits, most, middle)
+        return torch.where(length(inside) <= norm, inside, (least * z).clamp(low, high))
 
     return project

@@ -19,7 +19,15 @@ from twinlab.insilico.psychometric import (
     roc_area,
 )
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
-from twinlab.insilico.series import FEATURES, NOISES, Grating, check_choice, draw_series, respond
+from twinlab.insilico.series import (
+    FEATURES,
+    NOISES,
+    Grating,
+    check_choice,
+    count_phases,
+    draw_series,
+    respond,
+)
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
 from twinlab.twins import ConditionedTwin, response_distribution
@@ -55,6 +63,7 @@ def measure_neurometric(
     spatial_frequency: float = 0.08,
     phase: float = 0.0,
     contrast: float = 0.8,
+    n_phase: int | None = None,
     noise: str = "poisson",
     n_trial: int = 200,
     curve: str = "weibull",
@@ -81,7 +90,13 @@ def measure_neurometric(
     n_difference : int
         Differences, spaced logarithmically over a factor of 20.
     orientation, spatial_frequency, phase, contrast : float
-        Of the reference grating.
+        Of the reference grating; its phase is that at the middle of the image.
+    n_phase : int, optional
+        Evenly spaced phases from `phase` on over which predicted means are averaged, as while
+        a grating drifts by: what tells two orientations apart is else mostly the phase at a
+        neuron's receptive field, which rotation moves. 32 where absent, or 1, a grating that
+        stands still, where the phase is the feature or single responses are drawn by the
+        likelihood.
     noise : {"poisson", "likelihood"}
         Poisson around the predicted mean, which is right for responses that are counts; or by
         the likelihood that the twin was fitted with.
@@ -100,17 +115,19 @@ def measure_neurometric(
     xarray.Dataset
         Of each neuron and of the population (names begin with `population_`): `roc_area`
         (difference), the share correct when one response to each grating is compared;
-        `fitted_curve` (fine_difference); `threshold` and `slope`, NaN where 0.75 is not reached
-        among the differences; `threshold_interval` (bound), its upper end NaN where more
-        than 2.5 % of the resamples do not reach it. A neuron that prefers the reference has its
-        area mirrored about 0.5: `sign` (neuron) is -1. `population_correct` (difference) is the
-        share correct when one response alone is to be named. `valid` (neuron) is 0 where
-        the drawn responses never change.
+        `fitted_curve` (fine_difference); `threshold` and `slope`, NaN where 0.75 is not passed
+        among the differences, either since it is never reached or (`threshold_below` 1) since
+        the smallest is already above it; `threshold_interval` (bound), an end NaN where more
+        than 2.5 % of the resamples do not pass it on that side. A neuron that prefers the
+        reference has its area mirrored about 0.5: `sign` (neuron) is -1. `population_correct`
+        (difference) is the share correct when one response alone is to be named. `valid`
+        (neuron) is 0 where the drawn responses never change.
 
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin has no likelihood.
+        If a setting is out of range, the twin has no likelihood, or rates are negative under
+        Poisson noise.
 
     References
     ----------
@@ -133,10 +150,15 @@ def measure_neurometric(
     difference = np.geomspace(max_difference / 20, max_difference, n_difference)
     check_choice("feature", feature, FEATURES)
     values = getattr(base, feature) + np.append(0.0, difference)
-    images = draw_series(twin.spec, feature, values, base).values
-    draw = _draw_poisson if noise == "poisson" else _draw_likelihood
+    count = count_phases(n_phase, still=feature == "phase" or noise == "likelihood")
+    images = draw_series(twin.spec, feature, values, base, count).values
     rng = np.random.default_rng(check_seed(seed))
-    pairs = draw(twin.neurons(positions), images, n_trial, rng, batch_size, job.part(0.0, 0.3))
+    own, part = twin.neurons(positions), job.part(0.0, 0.3)
+    if noise == "poisson":
+        mean, _ = respond(own, images, noise, batch_size, part, count)
+        pairs = _draw_poisson(mean, n_trial, rng)
+    else:
+        pairs = _draw_likelihood(own, images, n_trial, rng, part)
     result = _summarise(pairs, difference, curve, n_bootstrap, rng, job.part(0.3, 1.0))
     return make_result(
         _label(neuron_labels(twin, positions), result, difference, FEATURES[feature], feature),
@@ -147,6 +169,7 @@ def measure_neurometric(
         settings={
             "feature": feature,
             **asdict(base),
+            "n_phase": count,
             "max_difference": max_difference,
             "n_difference": n_difference,
             "noise": noise,
@@ -159,19 +182,12 @@ def measure_neurometric(
     )
 
 
-def _draw_poisson(
-    twin: ConditionedTwin,
-    images: np.ndarray,
-    n_trial: int,
-    rng: np.random.Generator,
-    batch_size: int,
-    job: Job,
-) -> Iterator[_Pair]:
+def _draw_poisson(mean: np.ndarray, n_trial: int, rng: np.random.Generator) -> Iterator[_Pair]:
     """Poisson counts, and the logarithm of the ratio of their probabilities."""
-    mean, _ = respond(twin, images, "poisson", batch_size, job)
-    first = rng.poisson(mean[0], (n_trial, len(twin)))
+    shape = (n_trial, mean.shape[1])
+    first = rng.poisson(mean[0], shape)
     for other in mean[1:]:
-        second = rng.poisson(other, (n_trial, len(twin)))
+        second = rng.poisson(other, shape)
         evidence = [_poisson_evidence(counts, mean[0], other) for counts in (first, second)]
         yield _Pair(first, second, (evidence[0], evidence[1]))
 
@@ -189,11 +205,9 @@ def _draw_likelihood(
     images: np.ndarray,
     n_trial: int,
     rng: np.random.Generator,
-    batch_size: int,
     job: Job,
 ) -> Iterator[_Pair]:
     """Responses by the twin's own likelihood, and the log ratio of their densities."""
-    del batch_size  # the reference and one other are shown at a time
     shown = torch.as_tensor(images, dtype=torch.float32, device=twin.device)
     with torch.inference_mode():
         reference = response_distribution(twin, shown[:1])
@@ -380,15 +394,16 @@ def _summarise(
     area = 0.5 + sign[:, None] * (area - 0.5)
     resampled = 0.5 + sign[:, None] * (np.array(again).transpose(1, 2, 0) - 0.5)
     count = np.array(n_trial)
-    threshold, slope = fit_threshold(difference, area, count, curve=curve)
-    others, _ = fit_threshold(
+    threshold, slope, below = fit_threshold(difference, area, count, curve=curve)
+    others, _, lower = fit_threshold(
         difference,
         resampled.reshape(-1, len(difference)),
         count,
         curve=curve,
         job=job.part(0.5, 1.0, "fitting"),
     )
-    others = np.where(np.isnan(others), np.inf, others).reshape(n_bootstrap, -1)
+    unseen = np.where(lower, -np.inf, np.inf)  # in the order they would have
+    others = np.where(np.isnan(others), unseen, others).reshape(n_bootstrap, -1)
     ends = np.stack(
         [
             np.percentile(others, TAIL, axis=0, method="lower"),
@@ -402,6 +417,7 @@ def _summarise(
         "fitted_curve": predict_correct(fine, threshold, slope, curve),
         "threshold": threshold,
         "slope": slope,
+        "threshold_below": below.astype(np.int8),
         "threshold_interval": np.where(np.isinf(ends), np.nan, ends),
         "sign": sign[:-1],
         "population_correct": np.array(correct),
@@ -422,6 +438,7 @@ def _label(
         "fitted_curve": (("fine_difference",), "fitted share correct", "1"),
         "threshold": ((), "difference told apart with 75 % correct", units),
         "slope": ((), "slope of the neurometric curve", "1"),
+        "threshold_below": ((), "1 where the smallest difference is above threshold", "1"),
         "threshold_interval": (("bound",), "95 % interval of the threshold", units),
     }
     variables: dict[str, Any] = {}

@@ -90,7 +90,7 @@ def fit_threshold(
     *,
     curve: str = "weibull",
     job: Job | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Threshold and slope of many neurometric curves, by maximum likelihood.
 
     With threshold t and slope b the share correct at difference x is, of two alternatives,
@@ -116,8 +116,10 @@ def fit_threshold(
     Returns
     -------
     threshold, slope : ndarray of shape (n_curve,)
-        NaN where the threshold lies above the largest difference (or below a hundredth of the
-        smallest): such a curve was not seen to reach it.
+        NaN where the threshold lies above the largest difference or below the smallest: such a
+        curve was not seen to pass it.
+    below : ndarray of bool (n_curve,)
+        Where it lies below the smallest, which is told apart too well to say how far.
 
     Raises
     ------
@@ -138,8 +140,9 @@ def fit_threshold(
         part = slice(start, start + ROWS)
         found = _climb(difference, correct[part], n_trial, curve)
         threshold[part], slope[part] = np.exp(found.T)
-    reached = (threshold <= difference.max()) & (threshold >= difference.min() / 100)
-    return np.where(reached, threshold, np.nan), np.where(reached, slope, np.nan)
+    below = threshold < difference.min() * (1 - 1e-9)
+    seen = ~below & (threshold <= difference.max())
+    return np.where(seen, threshold, np.nan), np.where(seen, slope, np.nan), below
 
 
 def _climb(

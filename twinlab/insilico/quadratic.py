@@ -158,13 +158,14 @@ def measure_gqm(
     Returns
     -------
     xarray.Dataset
-        As `measure_twin_gqm`; one z unit is the standard deviation of the images' pixels.
+        As `measure_twin_gqm`; one z unit is the standard deviation of the images' pixels. A
+        neuron that answered too few of the images for an estimate is not valid.
 
     Raises
     ------
     InputError
-        If no trial has a response, a response is negative, a setting is out of range, or
-        there are not more images than directions that hold the variance.
+        If no trial has a response, a response is negative, a setting is out of range, or no
+        neuron answered more images than directions that hold the variance.
 
     References
     ----------

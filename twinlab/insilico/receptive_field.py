@@ -243,16 +243,20 @@ def estimate_receptive_field(
     }
 
 
+class TooFewTrials(InputError):
+    """A neuron answered in too few trials for what is asked about it."""
+
+
 def split_trials(group: np.ndarray, folds: int) -> np.ndarray:
     """Fold of each trial; trials of one group share it."""
     _, index = np.unique(group, return_inverse=True)
-    n_group = index.max() + 1
+    n_group = index.max(initial=-1) + 1
     if not 2 <= folds <= n_group:
         msg = (
             f"`folds` must be between 2 and the number of different stimuli ({n_group}), "
             f"but got {folds}."
         )
-        raise InputError(msg)
+        raise TooFewTrials(msg)
     # A fixed shuffle: neighbouring trials share slow changes of state, neighbouring image
     # numbers may share a scene.
     return np.random.default_rng(0).permutation(np.arange(n_group) % folds)[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from twinlab.insilico.responses import (
     rates_of_batches,
     spatial_coordinates,
 )
+from twinlab.insilico.series import check_counts
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
 from twinlab.stimuli import make_dead_leaves
@@ -31,6 +33,7 @@ __all__ = [
 
 TAIL = 2.5  # percent on each side of an interval
 N_SHUFFLE = 1000
+ENUMERATED = 6  # images whose permutations are all looked at: there are at most 720
 
 
 def reconstruct_linear(
@@ -70,8 +73,9 @@ def reconstruct_linear(
         Along `image`: `original` and `reconstruction` (image, channel, y, x), `correlation` of
         their pixels; and of the original with reconstructions from the responses to each other
         image, `null_interval` (image, bound, the central 95 %). `mean_correlation` with
-        `mean_null_interval` (bound) and `p_value` from 1,000 shuffles of the images.
-        `valid` (neuron) is 0 for constant neurons, which are not used.
+        `mean_null_interval` (bound) and `p_value` from 1,000 shuffles of the images (all there
+        are, of six or fewer). Images that are flat, or whose reconstruction is, have NaN and no
+        part in the means. `valid` (neuron) is 0 for constant neurons, which are not used.
 
     Raises
     ------
@@ -199,7 +203,7 @@ def measure_reconstruction(
     Raises
     ------
     InputError
-        If a setting is out of range, or the twin sees videos.
+        If a setting is out of range, the twin sees videos, or predicts negative rates.
 
     References
     ----------
@@ -223,6 +227,7 @@ def measure_reconstruction(
     own = twin.neurons(positions)
     batches = (images[start : start + batch_size] for start in range(0, n_image, batch_size))
     rates = rates_of_batches(own, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
+    check_counts(rates)
     response = rng.poisson(rates * n_repeat) / n_repeat
     variance = np.broadcast_to(rates.mean(0) / n_repeat, rates.shape)
     result, settings = _invert(
@@ -396,6 +401,35 @@ def _cross_correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(unit[0] @ unit[1].T)
 
 
+def _compare_with_shuffles(
+    every: np.ndarray, rng: np.random.Generator
+) -> tuple[float, np.ndarray, float]:
+    """Mean correlation of images and their own reconstructions, the same shuffled, and p.
+
+    Of the images that are not flat and whose reconstructions are not: NaN where there are not two.
+    Shuffles are any permutations, one's own place included; of few images, all there are.
+    """
+    usable = np.isfinite(np.diagonal(every))
+    every = every[np.ix_(usable, usable)]
+    n_image = len(every)
+    own = float(np.diagonal(every).mean()) if n_image else np.nan
+    if n_image < 2:
+        return own, np.empty(0), np.nan
+    row = np.arange(n_image)
+    if n_image <= ENUMERATED:
+        orders = np.array(list(permutations(row)))  # the first is the images as they are
+    else:
+        orders = np.array([row, *(rng.permutation(n_image) for _ in range(N_SHUFFLE))])
+    shuffled = every[row, orders].mean(1)
+    return own, shuffled[1:], float((shuffled >= own - 1e-12).mean())
+
+
+def _ends(values: np.ndarray) -> np.ndarray:
+    """Ends of the central 95 %, NaN of nothing."""
+    ends = np.array([TAIL, 100 - TAIL])
+    return np.percentile(values, ends) if len(values) else ends * np.nan
+
+
 def _label(
     labels: xr.Dataset,
     original: np.ndarray,
@@ -407,11 +441,8 @@ def _label(
     every = _cross_correlate(original, read)
     n_image = len(every)
     others = every[~np.eye(n_image, dtype=bool)].reshape(n_image, -1)
-    ends = np.array([TAIL, 100 - TAIL])
     own = np.diagonal(every)
-    # Shuffled in one random ring, so that no image meets its own reconstruction.
-    rings = [rng.permutation(n_image) for _ in range(N_SHUFFLE)]
-    shuffled = np.array([every[ring, np.roll(ring, 1)].mean() for ring in rings])
+    mean, shuffled, p = _compare_with_shuffles(every, rng)
     pixels, one = ("image", "channel", "y", "x"), {"units": "1"}
     return labels.assign(
         original=(pixels, original, {"long_name": "image shown", "units": "grey level"}),
@@ -419,18 +450,18 @@ def _label(
         correlation=("image", own, {"long_name": "correlation of pixels with the original"} | one),
         null_interval=(
             ("image", "bound"),
-            np.percentile(others, ends, axis=1).T,
+            np.array([_ends(row[np.isfinite(row)]) for row in others]),
             {"long_name": "correlation with reconstructions of other images, 95 %"} | one,
         ),
-        mean_correlation=((), own.mean(), {"long_name": "mean correlation"} | one),
+        mean_correlation=((), mean, {"long_name": "mean correlation"} | one),
         mean_null_interval=(
             "bound",
-            np.percentile(shuffled, ends),
+            _ends(shuffled),
             {"long_name": "mean correlation after shuffling the images, 95 %"} | one,
         ),
         p_value=(
             (),
-            (1 + (shuffled >= own.mean()).sum()) / (1 + N_SHUFFLE),
+            p,
             {"long_name": "share of shuffles with as large a mean correlation"} | one,
         ),
         valid=(

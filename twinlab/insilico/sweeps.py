@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -24,7 +26,7 @@ from twinlab.files import write_whole
 from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, neuron_names
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, Twin
 
 __all__ = ["RELIABLE", "reliable_neurons", "run_sweep"]
 
@@ -171,6 +173,8 @@ def run_sweep(
         the neurons together.
     made_by : mapping of str to str, optional
         What else decides the result, so that parts of another run are not taken for this one's.
+        The function's name, the twin, its context, neurons, settings and the version of twinlab
+        are minded anyway.
     job : Job, optional
 
     Returns
@@ -183,7 +187,8 @@ def run_sweep(
     ------
     InputError
         If `target` is a folder or its parts are another run's, a setting is both given and
-        swept or has no value, a coordinate depends on a swept setting, or no neuron is chosen.
+        swept, has no value or none that could be told from another, a coordinate depends on a
+        swept setting, or no neuron is chosen.
     OSError
         If the disk has no room for the result.
 
@@ -200,7 +205,7 @@ def run_sweep(
     if target.is_dir():
         msg = f"{target}: is a folder; name a file to write the result to."
         raise InputError(msg)
-    folder = _open_folder(target, twin, plan, settings, dict(made_by or {}))
+    folder = _open_folder(target, function, twin, plan, settings, dict(made_by or {}))
     unfinished = target.with_name(f"{target.stem}.partial{target.suffix}")
     first: xr.Dataset | None = None
     try:
@@ -263,11 +268,16 @@ def _plan(
     if size < 1:
         msg = f"`part_size` must be at least 1 neuron, but is {size}."
         raise InputError(msg)
-    return _Plan(positions, {name: list(values) for name, values in grid.items()}, size), chosen_by
+    plain = {
+        name: [value.item() if isinstance(value, np.generic) else value for value in values]
+        for name, values in grid.items()
+    }
+    return _Plan(positions, plain, size), chosen_by
 
 
 def _open_folder(
     target: Path,
+    function: Callable[..., xr.Dataset],
     twin: ConditionedTwin,
     plan: _Plan,
     settings: dict[str, Any],
@@ -278,13 +288,17 @@ def _open_folder(
     words = json.dumps(
         {
             **made_by,
+            "function": _name_of(function),
+            "twinlab_version": version("twinlab-cortex"),
             "twin": twin.identity,
             "context": twin.context,
             "neurons": plan.positions.tolist(),
             "part_size": plan.part_size,
             "settings": settings,
             "grid": plan.grid,
-        }
+        },
+        sort_keys=True,
+        default=_identify,
     )
     mark = folder / "plan.json"
     if mark.is_file() and mark.read_text() != words:
@@ -300,6 +314,29 @@ def _open_folder(
         with write_whole(mark) as partial:
             partial.write_text(words)
     return folder
+
+
+def _name_of(function: Callable[..., xr.Dataset]) -> str:
+    """Module and name of an experiment; of an object that can be called, those of its class."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _identify(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """What stands for a setting in the plan where JSON has no word for it."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, xr.DataArray):
+        value = value.to_dataset(name="values")
+    if isinstance(value, xr.Dataset):
+        return hashlib.sha256(schema.netcdf_bytes(value)).hexdigest()[:16]
+    if isinstance(value, Twin | ConditionedTwin):
+        return value.identity
+    msg = (
+        f"A setting of a sweep must be numbers, words, a Dataset or a twin, so that its parts are "
+        f"known again, but got {type(value).__name__}; bind it in a function of your own."
+    )
+    raise InputError(msg)
 
 
 def _parts(folder: Path) -> dict[int, Path]:

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from twinlab.evaluation import locate_receptive_fields
-from twinlab.insilico.receptive_field import measure_receptive_field
+from twinlab.insilico.receptive_field import TooFewTrials, measure_receptive_field
 from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
@@ -140,13 +140,20 @@ def estimate_in_windows(
     -------
     dict of ndarray
         As `estimate` gives them, one neuron after the other; fields are (neuron, ..., channel,
-        y, x) in the whole image, NaN outside the window.
+        y, x) in the whole image, NaN outside the window. NaN (0 of whole numbers) for neurons
+        with too few responses for an estimate.
+
+    Raises
+    ------
+    TooFewTrials
+        If there are too few for every neuron.
 
     """
     _, images, response, center = shown
     shape = images.shape[1:]
     size = np.minimum(window, shape[1:])
     found: dict[str, np.ndarray] = {}
+    lacking: TooFewTrials | None = None
     for neuron in range(response.shape[1]):
         part = job.part(
             neuron / response.shape[1],
@@ -161,7 +168,13 @@ def estimate_in_windows(
         answer = response[:, neuron]
         seen = np.isfinite(answer)
         pixels = images[seen][:, :, inside[0], inside[1]]
-        one = estimate(pixels.reshape(len(pixels), -1), answer[seen, None], part)
+        try:
+            one = estimate(
+                pixels.reshape(len(pixels), np.prod(pixels.shape[1:])), answer[seen, None], part
+            )
+        except TooFewTrials as error:
+            lacking = error
+            continue
         for name, value in one.items():
             whole = value
             if name in fields:
@@ -170,8 +183,12 @@ def estimate_in_windows(
                     *value.shape[:-1], *pixels.shape[1:]
                 )
             if name not in found:
-                found[name] = np.empty((response.shape[1], *whole.shape[1:]), whole.dtype)
+                empty = np.nan if whole.dtype.kind == "f" else 0
+                every = (response.shape[1], *whole.shape[1:])
+                found[name] = np.full(every, empty, whole.dtype)
             found[name][neuron] = whole[0]
+    if lacking and not found:
+        raise lacking
     return found
 
 
@@ -201,6 +218,9 @@ def whiten(stimulus: np.ndarray, kept_variance: float) -> tuple[torch.Tensor, to
         msg = f"`kept_variance` must be above 0 and at most 1, but got {kept_variance:g}."
         raise InputError(msg)
     x = torch.as_tensor(np.asarray(stimulus, np.float32))
+    if len(x) < 2:
+        msg = f"A covariance needs many stimuli with a response, but there are {len(x)}."
+        raise TooFewTrials(msg)
     x = x - x.mean(0)
     variance, direction = torch.linalg.eigh((x.T @ x).double() / len(x))
     variance, direction = variance.flip(0).clamp_min(0), direction.flip(1)
@@ -212,7 +232,7 @@ def whiten(stimulus: np.ndarray, kept_variance: float) -> tuple[torch.Tensor, to
             f"A covariance needs many more stimuli than directions, but {len(x)} stimuli vary "
             f"along {n_direction}; show more, or lower `window` or `kept_variance`."
         )
-        raise InputError(msg)
+        raise TooFewTrials(msg)
     whitener = (direction[:, :n_direction] / variance[:n_direction].sqrt()).T
     return x @ whitener.T.float(), whitener
 

@@ -48,6 +48,8 @@ def plot_neurometric(
     if title is None:
         units = area.difference.attrs.get("units", "")
         found = f"threshold {threshold:.3g} {units}" if np.isfinite(threshold) else "no threshold"
+        if result[f"{prefix}threshold_below"]:
+            found = f"threshold below {float(area.difference.min()):.3g} {units}"
         name = "all neurons" if population else name_of(result)
         title = ": ".join(filter(None, [name, found]))
     color = COLORS["other"] if population else COLORS["twin"]
@@ -69,9 +71,10 @@ def plot_neurometric(
         bokeh={"size": 5},
         matplotlib={"s": 18},
     )
+    begin = lower if np.isfinite(lower) or not np.isfinite(upper) else 0.0
     end = upper if np.isfinite(upper) else float(area.difference.max())
     interval = styled(
-        hv.Segments([(lower, 0.75, end, 0.75)], ["x0", "y0", "x1", "y1"]),
+        hv.Segments([(begin, 0.75, end, 0.75)], ["x0", "y0", "x1", "y1"]),
         color=COLORS["measured"],
         bokeh={"line_width": 2},
         matplotlib={"linewidth": 2},

@@ -151,7 +151,9 @@ def clip_stimulus(stimulus: xr.DataArray, low: float = 0.0, high: float = 255.0)
     -------
     xarray.DataArray
         With `clipped_fraction` along the first dimension: the share of values, over pixels,
-        channels and frames, that were outside. Where it is 0 nothing has changed.
+        channels and frames, that were outside. Where it is 0 nothing has changed. Elsewhere
+        contrasts among the coordinates are those asked for: `measure_contrast` tells what is
+        left. An attribute `rms_contrast` is left out if anything was clipped.
 
     Raises
     ------
@@ -168,6 +170,7 @@ def clip_stimulus(stimulus: xr.DataArray, low: float = 0.0, high: float = 255.0)
     if outside.any():
         clipped = np.clip(values, low, high).reshape(stimulus.shape)
         stimulus = stimulus.copy(data=clipped.astype(np.float32))
+        stimulus.attrs.pop("rms_contrast", None)  # it is less now
     return stimulus.assign_coords(clipped_fraction=(stimulus.dims[0], outside, attrs))
 
 

@@ -17,6 +17,7 @@ __all__ = ["load_images", "resize"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 WHITE = 255.0
+ORIENTATION = 0x0112  # of EXIF
 
 
 def load_images(
@@ -37,7 +38,8 @@ def load_images(
     ----------
     paths : path, or sequence of paths
         Files, or one folder whose images are taken in the order of their names. PNG and JPEG
-        become grey levels of 0 to 255, whatever their bit depth. An NPY file holds grey levels
+        become grey levels of 0 to 255, whatever their bit depth, turned upright where a camera
+        noted how it was held (EXIF). An NPY file holds grey levels
         as they are, of shape (y, x), (channel, y, x) or (image, channel, y, x).
     height, width : int
         Size to bring them to.
@@ -164,11 +166,26 @@ def _read(path: Path, channel: int, mean: float) -> np.ndarray:
     return images
 
 
+def _upright(values: np.ndarray, turned: int) -> np.ndarray:
+    """Pixels (y, x, ...) as they are to be seen, by the orientation that a camera noted.
+
+    From 1, as they are, to 8, each a way of turning and mirroring.
+    """
+    if turned >= 5:
+        values = values.swapaxes(0, 1)
+    if turned in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values[::-1] if turned in (3, 4, 7, 8) else values
+
+
 def _decoded(path: Path, mean: float) -> np.ndarray:
     """Grey levels (channel, y, x) of a PNG or JPEG."""
     from matplotlib.image import imread  # slow to import, and few need it
+    from PIL import Image
 
-    values = imread(path)
+    with Image.open(path) as image:
+        turned = image.getexif().get(ORIENTATION, 1)
+    values = _upright(imread(path), turned)
     if np.issubdtype(values.dtype, np.integer):
         levels = values.astype(float) * (WHITE / np.iinfo(values.dtype).max)
     else:

@@ -9,6 +9,8 @@ from twinlab.schema import InputError, check_seed
 
 __all__ = ["make_random_phase", "make_textures"]
 
+SCALES = ("frame_rate_hz", "degrees_per_pixel")  # attributes that say how large and how fast
+
 
 def make_random_phase(images: xr.DataArray, seed: int) -> xr.DataArray:
     """Images or videos with the amplitude spectrum of given ones, their phases random.
@@ -29,8 +31,9 @@ def make_random_phase(images: xr.DataArray, seed: int) -> xr.DataArray:
     -------
     xarray.DataArray
         `stimulus` of the same shape, float32 grey levels, with `source_image` (or
-        `source_video`), the number of the given one. Their mean is the same, to rounding. Grey
-        levels may leave the range of a screen: see `clip_stimulus`.
+        `source_video`), the number of the given one, and the times of its frames. Their mean is
+        the same, to rounding. Grey levels may leave the range of a screen: see
+        `clip_stimulus`.
 
     Raises
     ------
@@ -144,10 +147,13 @@ def _label(made: np.ndarray, images: xr.DataArray, kind: str, seed: int) -> xr.D
     dim = images.dims[0]
     number = np.arange(len(images))
     attrs = {"long_name": f"number of the given {dim}", "units": "1"}
+    # What says where and when a pixel is stays true; what says what is in the image does not.
+    kept = {name: coord for name, coord in images.coords.items() if dim not in coord.dims}
+    scale = {name: images.attrs[name] for name in SCALES if name in images.attrs}
     return xr.DataArray(
         made.astype(np.float32),
         dims=images.dims,
-        coords={f"source_{dim}": (dim, number, attrs)},
+        coords=kept | {f"source_{dim}": (dim, number, attrs)},
         name="stimulus",
-        attrs={"long_name": "stimulus", "units": "grey level", "kind": kind, "seed": seed},
+        attrs={"long_name": "stimulus", "units": "grey level", "kind": kind, "seed": seed} | scale,
     )
