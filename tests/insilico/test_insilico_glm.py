@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.optimize import minimize
+from sklearn import linear_model
 
 from twinlab import insilico, simulation
 from twinlab.schema import InputError, open_result, save_result
@@ -47,7 +48,6 @@ def test_it_is_the_minimum_another_optimiser_finds(counts, penalty):
 
 
 def test_it_is_scikit_learns_at_the_same_penalty(counts):
-    linear_model = pytest.importorskip("sklearn.linear_model")
     stimulus, response, _ = counts
     found = insilico.estimate_lnp(stimulus, response[:, :1], penalty=[0.1])
     mean = response[:, 0].mean()
