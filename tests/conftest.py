@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,14 +25,28 @@ def recording(cortex):
     return cortex.record(n_train=600, n_validation=100, n_test=30, n_repeat=6)
 
 
+def _absent(message):
+    """Skip on a machine without real recordings; in CI, where they must be, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of real recordings, where this machine has one."""
     beside = Path(__file__).parents[1] / "../shared/data"
     folder = Path(os.environ.get("TWINLAB_SHARED_DATA", beside)).resolve()
     if not folder.is_dir():
-        message = f"no real recordings at {folder}; set TWINLAB_SHARED_DATA to their folder"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        _absent(f"no real recordings at {folder}; set TWINLAB_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(params=["mouseC", "mouseE"])
+def direction_tuning(request, shared_data):
+    """In-vivo direction tuning of one mouse: arrays by name."""
+    path = shared_data / "sensorium2023-direction-tuning" / f"{request.param}.npz"
+    if not path.is_file():
+        _absent(f"no {path.name} beside the other real recordings")
+    with np.load(path) as stored:
+        return dict(stored)

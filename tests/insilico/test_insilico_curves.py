@@ -248,16 +248,11 @@ def test_what_cannot_be_compared_is_refused(closed_form):
         insilico.compare_tuning_distributions(tuning, {"osi": np.zeros(1)})
 
 
-@pytest.mark.parametrize("mouse", ["mouseC", "mouseE"])
 def test_in_vivo_direction_tuning_is_compared_with_a_simulated_population(
-    shared_data, mouse, cortex
+    direction_tuning, cortex
 ):
-    path = shared_data / "sensorium2023-direction-tuning" / f"{mouse}.npz"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} beside the other real recordings")
-    with np.load(path) as stored:
-        curve, angle = stored["tuning_curve"], stored["directions_deg"]
-        stored_osi, stored_dsi = stored["OSI"], stored["DSI"]
+    curve, angle = direction_tuning["tuning_curve"], direction_tuning["directions_deg"]
+    stored_osi, stored_dsi = direction_tuning["OSI"], direction_tuning["DSI"]
     in_vivo = {
         "osi": insilico.orientation_selectivity(curve, angle),
         "dsi": insilico.direction_selectivity(curve, angle),

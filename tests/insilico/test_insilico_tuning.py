@@ -37,14 +37,9 @@ def test_selectivity_of_extreme_curves_is_known():
     assert np.isnan(insilico.orientation_selectivity(np.zeros(8), angle))
 
 
-@pytest.mark.parametrize("mouse", ["mouseC", "mouseE"])
-def test_indices_reproduce_those_published_with_recorded_curves(shared_data, mouse):
-    path = shared_data / "sensorium2023-direction-tuning" / f"{mouse}.npz"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} beside the other real recordings")
-    with np.load(path) as stored:
-        curve, angle = stored["tuning_curve"], stored["directions_deg"]
-        osi, dsi = stored["OSI"], stored["DSI"]
+def test_indices_reproduce_those_published_with_recorded_curves(direction_tuning):
+    curve, angle = direction_tuning["tuning_curve"], direction_tuning["directions_deg"]
+    osi, dsi = direction_tuning["OSI"], direction_tuning["DSI"]
     np.testing.assert_allclose(insilico.orientation_selectivity(curve, angle), osi, atol=1e-6)
     np.testing.assert_allclose(insilico.direction_selectivity(curve, angle), dsi, atol=1e-6)
 

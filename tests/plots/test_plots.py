@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from twinlab import plots
+from twinlab import insilico, plots
 from twinlab.schema import InputError, make_result
 
 
@@ -333,11 +333,17 @@ def test_an_unknown_format_is_refused(result, tmp_path):
         plots.save_figure(plots.plot_map(result, "osi"), tmp_path / "figure.tiff")
 
 
-@pytest.mark.parametrize("name", sorted(plots.PLOTS))
+DRAWN_HERE = ("fit", "mei", "receptive_field", "score", "sta", "tuning")
+
+
+@pytest.mark.parametrize("name", DRAWN_HERE)
 def test_every_figure_is_drawn_by_both_backends(result, history, name, tmp_path):
     made = history if name == "fit" else result.isel(neuron=slice(2))
-    if name not in {"fit", "receptive_field", "sta", "tuning", "mei", "score"}:
-        pytest.skip(f"{name} has its own tests")
     figure = plots.PLOTS[name](made)
     hv.render(figure, backend="bokeh")
     plots.save_figure(figure, tmp_path / "figure.png")
+
+
+def test_every_experiment_has_a_figure():
+    rooms = (insilico.EXPERIMENTS, insilico.PAIR_EXPERIMENTS, insilico.IMAGE_EXPERIMENTS)
+    assert {name for room in rooms for name in room} <= set(plots.PLOTS)

@@ -32,6 +32,7 @@ def result():
     return xr.Dataset(
         {
             "sta": labelled((*neuron, *PIXELS), field),
+            "receptive_field": labelled((*neuron, *PIXELS), field),
             "linear": labelled((*neuron, *PIXELS), field),
             "excitatory": labelled((*neuron, "filter", *PIXELS), axes),
             "suppressive": labelled((*neuron, "filter", *PIXELS), np.full_like(axes, np.nan)),
@@ -109,6 +110,7 @@ def test_a_line_runs_around_what_is_beyond_chance(result):
     [
         ("stc", 6),
         ("gqm", 6),
+        ("lnp", 2),
         ("field_comparison", 4),
         ("integrated_gradients", 8),
         ("occlusion", 8),
