@@ -176,7 +176,7 @@ def test_work_stops_when_asked_and_the_result_is_saved(result, pair, tmp_path):
 
 def test_wrong_requests_are_told_what_is_right(pair, closed_form):
     twin, other = pair
-    with pytest.raises(InputError, match="`norm` of controversial stimuli must be positive"):
+    with pytest.raises(InputError, match="must be positive, but `norm` is"):
         insilico.synthesize_controversial(twin, other, norm=0.0)
     with pytest.raises(InputError, match="`criterion` is a share .* not 2"):
         insilico.synthesize_controversial(twin, other, criterion=2.0)

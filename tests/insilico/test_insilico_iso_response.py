@@ -154,7 +154,7 @@ def test_work_stops_when_asked_and_the_result_is_saved(found, twin, tmp_path):
 
 
 def test_wrong_requests_are_told_what_is_right(twin):
-    with pytest.raises(InputError, match="`norm` of iso-response curves must be positive"):
+    with pytest.raises(InputError, match="must be positive, but `norm` is"):
         insilico.measure_iso_response(twin, norm=-1.0)
     with pytest.raises(InputError, match=r"expected two directions \(2, 1, 16, 20\)"):
         insilico.measure_iso_response(twin, directions=AXES)

@@ -235,7 +235,7 @@ def test_wrong_requests_are_told_what_is_right(cortex, natural):
         insilico.measure_eigendistortions(twin, natural, n_distortion=0)
     with pytest.raises(InputError, match="needs a target with contrast"):
         insilico.synthesize_metamer(twin, np.full_like(natural, 100))
-    with pytest.raises(InputError, match="`n_step` of a metamer must be positive"):
+    with pytest.raises(InputError, match="must be positive, but `n_step` is"):
         insilico.synthesize_metamer(twin, natural, n_step=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from twinlab.insilico.responses import neuron_names
 from twinlab.schema import InputError, make_result
 
 __all__ = ["compare_fields"]
@@ -49,14 +50,16 @@ def compare_fields(recorded: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     if shapes[0] != shapes[1]:
         msg = f"The receptive fields differ in shape (channel, y, x): {shapes[0]} and {shapes[1]}."
         raise InputError(msg)
-    place = {name: number for number, name in enumerate(_names(twin))}
+    place = {name: number for number, name in enumerate(neuron_names(twin))}
     pairs = [
-        (number, place[name]) for number, name in enumerate(_names(recorded)) if name in place
+        (number, place[name])
+        for number, name in enumerate(neuron_names(recorded))
+        if name in place
     ]
     if not pairs:
         msg = (
             "No neuron is in both results, first (session, neuron_id) "
-            f"{_names(recorded)[0]} and {_names(twin)[0]}; measure the same neurons."
+            f"{neuron_names(recorded)[0]} and {neuron_names(twin)[0]}; measure the same neurons."
         )
         raise InputError(msg)
     own, other = np.array(pairs).T
@@ -100,12 +103,6 @@ def compare_fields(recorded: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
             "twin": str(twin.attrs.get("experiment", "")),
         },
     )
-
-
-def _names(result: xr.Dataset) -> list[tuple[str, str]]:
-    """(session, neuron_id) of each neuron."""
-    pairs = zip(result.session.values, result.neuron_id.values, strict=True)
-    return [(str(session), str(neuron)) for session, neuron in pairs]
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import Tensor
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
 from twinlab.insilico.gabors import draw_gabors, gabor_grid, gabor_mover
-from twinlab.insilico.responses import paired_rates
+from twinlab.insilico.responses import find_neurons, paired_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, Familiarity
@@ -136,8 +136,8 @@ def cross_examine(
     spec = twin.spec
     found = np.flatnonzero(np.isfinite(mei.activation.values))
     norm = torch.as_tensor(mei.norm.values[found], dtype=torch.float32)  # that was reached
-    position = _positions(mei, twin)[found]
-    elsewhere = _positions(mei, other)[found]
+    position = find_neurons(mei, twin.labels, "`twin`")[found]
+    elsewhere = find_neurons(mei, other.labels, "`other`")[found]
     images = mei[str(mei.attrs["experiment"])].values[found]
     up = 1 if mei.attrs["experiment"] == "mei" else -1
     mask = np.array([find_mask(image) for image in images]).reshape(len(found), *spec.shape[1:])
@@ -167,7 +167,8 @@ def cross_examine(
     last = job.part(0.95, 1.0, "other twins")
     judges = [(twin, "", position), (other, "_other", elsewhere)]
     if architecture is not None:
-        judges.append((architecture, "_architecture", _positions(mei, architecture)[found]))
+        third = find_neurons(mei, architecture.labels, "`architecture`")[found]
+        judges.append((architecture, "_architecture", third))
     activation: dict[str, np.ndarray] = {}
     for name, stimulus in shown.items():
         for asked, suffix, neurons in judges:
@@ -236,24 +237,6 @@ def _check_parties(
     if not len(natural):
         msg = "`natural` holds no image; expected at least one."
         raise InputError(msg)
-
-
-def _positions(mei: xr.Dataset, twin: ConditionedTwin) -> np.ndarray:
-    """Positions in a twin of the neurons of a result, by session and identity."""
-
-    def names(labels: xr.Dataset) -> list[tuple[str, str]]:
-        pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
-        return [(str(session), str(neuron)) for session, neuron in pairs]
-
-    known = {name: position for position, name in enumerate(names(twin.labels))}
-    missing = [name for name in names(mei) if name not in known]
-    if missing:
-        msg = (
-            f"Twin {twin.identity} lacks {len(missing)} of the {mei.sizes['neuron']} neurons of "
-            f"this result, first (session, neuron_id) = {missing[0]}."
-        )
-        raise InputError(msg)
-    return np.array([known[name] for name in names(mei)])
 
 
 def _to_grey(z: Tensor, norm: Tensor, twin: ConditionedTwin) -> Tensor:

@@ -13,10 +13,13 @@ from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
+    find_neurons,
     neuron_labels,
     provenance,
     spatial_coordinates,
+    start_noise,
     value_and_gradient,
 )
 from twinlab.jobs import Job
@@ -119,7 +122,7 @@ def synthesize_controversial(
     _check_settings(norm, n_start, n_step, criterion)
     check_seed(seed)
     positions = chosen_positions(len(twin), neurons)
-    elsewhere = _same_neurons(twin, other, positions)
+    elsewhere = find_neurons(neuron_labels(twin, positions), other.labels, "`other`")
     if other.spec.shape != twin.spec.shape:
         msg = f"`other` sees images of shape {other.spec.shape}, `twin` of {twin.spec.shape}."
         raise InputError(msg)
@@ -135,7 +138,7 @@ def synthesize_controversial(
         part = slice(first, min(first + share, len(row)))
         stage = job.part(part.start / len(row), part.stop / len(row), f"pair {first + 1} on")
         chosen = positions[row[part]], elsewhere[row[part]]
-        z = match_norm(_noise(twin, chosen[0], start[part], seed), norm, twin.spec)
+        z = match_norm(start_noise(twin, chosen[0], start[part], shape, seed), norm, twin.spec)
         asked = [(twin, chosen[0]), (other, chosen[1])]
         best = []
         for k in range(2):
@@ -173,44 +176,10 @@ def synthesize_controversial(
 
 
 def _check_settings(norm: float, n_start: int, n_step: int, criterion: float) -> None:
-    for name, value in (("norm", norm), ("n_start", n_start), ("n_step", n_step)):
-        if not value > 0:
-            msg = f"`{name}` of controversial stimuli must be positive, but is {value}."
-            raise InputError(msg)
+    check_positive(norm=norm, n_start=n_start, n_step=n_step)
     if not 0 < criterion <= 1:
         msg = f"`criterion` is a share of a twin's range, above 0 and at most 1, not {criterion}."
         raise InputError(msg)
-
-
-def _same_neurons(
-    twin: ConditionedTwin, other: ConditionedTwin, positions: np.ndarray
-) -> np.ndarray:
-    """Positions in `other` of the neurons at these positions of `twin`."""
-
-    def names(labels: xr.Dataset) -> list[tuple[str, str]]:
-        pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
-        return [(str(session), str(neuron)) for session, neuron in pairs]
-
-    known = {name: position for position, name in enumerate(names(other.labels))}
-    asked = names(neuron_labels(twin, positions))
-    missing = [name for name in asked if name not in known]
-    if missing:
-        msg = (
-            f"`other` lacks {len(missing)} of the {len(asked)} neurons asked about, first "
-            f"(session, neuron_id) = {missing[0]}; compare twins of the same neurons."
-        )
-        raise InputError(msg)
-    return np.array([known[name] for name in asked])
-
-
-def _noise(twin: ConditionedTwin, positions: np.ndarray, start: np.ndarray, seed: int) -> Tensor:
-    """White noise that depends on seed, neuron and start alone."""
-    known = twin.neuron.cpu().numpy()[positions]
-    noise = [
-        np.random.default_rng([seed, neuron, number]).standard_normal(twin.spec.shape, np.float32)
-        for neuron, number in zip(known, start, strict=True)
-    ]
-    return torch.as_tensor(np.stack(noise), device=twin.device)
 
 
 def _rates(twin: ConditionedTwin, positions: np.ndarray, z: Tensor, spec: StimulusSpec) -> Tensor:

@@ -15,6 +15,7 @@ from twinlab.insilico.objectives import excite_population, separate_groups
 from twinlab.insilico.priors import blur_gradient
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
@@ -108,10 +109,7 @@ def cluster_by_stimuli(
         "max_clusters": max_clusters, "norm": norm, "n_start": n_start, "n_step": n_step,
         "n_round": n_round, "temperature": temperature,
     }  # fmt: skip
-    wrong = [f"`{name}` is {value}" for name, value in settings.items() if not value > 0]
-    if wrong:
-        msg = f"Settings must be above 0, but {' and '.join(wrong)}."
-        raise InputError(msg)
+    check_positive(**settings)
     job = job or Job()
     positions = chosen_positions(len(twin), neurons)
     asked = twin.neurons(positions)

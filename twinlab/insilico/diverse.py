@@ -9,14 +9,16 @@ from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import constrain, fix_norm, keep_range, norm_of
-from twinlab.insilico.mei import ascend_neurons, start_noise, synthesize_mei
+from twinlab.insilico.mei import ascend_neurons, correlate_stimuli, synthesize_mei
 from twinlab.insilico.objectives import excite
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
     spatial_coordinates,
+    start_noise,
 )
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
@@ -116,7 +118,7 @@ def synthesize_diverse(
         images[some], activation[some] = _spread(
             twin, positions[some], start, best[some], fraction, norm, n_step, stage
         )
-    similarity = _similarities(images)
+    similarity = correlate_stimuli(images)
     upper = np.triu_indices(n_image, 1)
     pairs = similarity[:, upper[0], upper[1]]
     rate, unit = {"units": "rate"}, {"units": "1"}
@@ -217,14 +219,6 @@ def _spread(
     return (z * spec.std + spec.mean).cpu().numpy(), activation.cpu().numpy()
 
 
-def _similarities(images: np.ndarray) -> np.ndarray:
-    """Correlations between the images (neuron, image, ...) of each set."""
-    flat = images.reshape(*images.shape[:2], -1).astype(np.float64)
-    flat -= flat.mean(2, keepdims=True)
-    flat /= np.linalg.norm(flat, axis=2, keepdims=True)
-    return flat @ flat.transpose(0, 2, 1)
-
-
 def synthesize_ring(
     twin: ConditionedTwin,
     neurons: Neurons = None,
@@ -287,44 +281,16 @@ def synthesize_ring(
     angle = np.arange(n_point) * 2 * np.pi / n_point
     ring = np.full((len(positions), n_point, *spec.shape), np.nan, np.float32)
     activation = np.full((len(positions), n_point), np.nan, np.float32)
-    turn = torch.as_tensor(np.stack([np.cos(angle), np.sin(angle)], 1), dtype=torch.float32)
-    turn = turn.to(twin.device)
     at_once, later = max(1, batch_size // n_point), job.part(0.4, 1.0)
     for first in range(0, len(found), at_once):
         some = found[first : first + at_once]
         stage = later.part(first / len(found), (first + len(some)) / len(found))
-        wanted = torch.as_tensor(best[some], device=twin.device)
-        own = positions[some]
-
-        def shown(pair: Tensor) -> Tensor:
-            pictures = torch.einsum("at,nt...->na...", turn, pair)
-            return keep_range(spec)(pictures, turn) * spec.std + spec.mean
-
-        def rates(pair: Tensor, row: Tensor, own: np.ndarray = own) -> Tensor:
-            asked = own[row.repeat_interleave(n_point).cpu().numpy()]
-            return twin.paired(asked)(shown(pair).flatten(0, 1)).unflatten(0, (-1, n_point))
-
-        def measure(pair: Tensor, row: Tensor, wanted: Tensor = wanted) -> Tensor:
-            relative = rates(pair, row) / wanted[row, None]
-            return -torch.logsumexp(-LOWEST * relative, 1) / LOWEST
-
-        def move(pair: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
-            del row
-            length = norm / norm_of(gradient).clamp(min=1e-30)
-            return _circle(pair + 0.5 * step.view(-1, 1, 1, 1, 1) * length * gradient, norm)
-
-        def report(done: int, pair: Tensor, stage: Job = stage) -> None:
-            preview = shown(pair[:1])[0, 0].cpu().numpy()
-            stage.report(done / n_step, f"step {done} of {n_step}", preview)
-
         z = (torch.as_tensor(mei.mei.values[some], device=twin.device) - spec.mean) / spec.std
-        other = start_noise(twin, own, 1, spec.shape, seed)
-        start = _circle(torch.stack([z, other], 1), norm)
-        pair, _ = ascend(start, measure, move, n_step=n_step, report=report)
-        with torch.inference_mode():
-            ring[some] = shown(pair).cpu().numpy()
-            row = torch.arange(len(some), device=pair.device)
-            activation[some] = rates(pair, row).cpu().numpy()
+        other = start_noise(twin, positions[some], np.zeros_like(some), spec.shape, seed)
+        start = torch.stack([z, other], 1)
+        ring[some], activation[some] = _turn(
+            twin, positions[some], start, best[some], angle, norm, n_step, stage
+        )
     rate, unit = {"units": "rate"}, {"units": "1"}
     result = mei[["mei"]].assign(
         ring=(
@@ -360,6 +326,49 @@ def synthesize_ring(
     )
 
 
+def _turn(
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    start: Tensor,
+    best: np.ndarray,
+    angle: np.ndarray,
+    norm: float,
+    n_step: int,
+    job: Job,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rings (neuron, angle, ...) in grey levels from pairs of images, and their activations."""
+    spec, n_point = twin.spec, len(angle)
+    wanted = torch.as_tensor(best, device=start.device)
+    turn = torch.as_tensor(np.stack([np.cos(angle), np.sin(angle)], 1), dtype=torch.float32)
+    turn = turn.to(start.device)
+
+    def shown(pair: Tensor) -> Tensor:
+        pictures = torch.einsum("at,nt...->na...", turn, pair)
+        return keep_range(spec)(pictures, turn) * spec.std + spec.mean
+
+    def rates(pair: Tensor, row: Tensor) -> Tensor:
+        own = positions[row.repeat_interleave(n_point).cpu().numpy()]
+        return twin.paired(own)(shown(pair).flatten(0, 1)).unflatten(0, (-1, n_point))
+
+    def measure(pair: Tensor, row: Tensor) -> Tensor:
+        relative = rates(pair, row) / wanted[row, None]
+        return -torch.logsumexp(-LOWEST * relative, 1) / LOWEST
+
+    def move(pair: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
+        del row
+        length = norm / norm_of(gradient).clamp(min=1e-30)
+        return _circle(pair + 0.5 * step.view(-1, 1, 1, 1, 1) * length * gradient, norm)
+
+    def report(done: int, pair: Tensor) -> None:
+        preview = shown(pair[:1])[0, 0].cpu().numpy()
+        job.report(done / n_step, f"step {done} of {n_step}", preview)
+
+    pair, _ = ascend(_circle(start, norm), measure, move, n_step=n_step, report=report)
+    with torch.inference_mode():
+        activation = rates(pair, torch.arange(len(pair), device=pair.device))
+        return shown(pair).cpu().numpy(), activation.cpu().numpy()
+
+
 def _circle(pair: Tensor, norm: float) -> Tensor:
     """Two images (n, 2, ...) of zero mean, this norm, and at right angles."""
     pair = pair - pair.mean((2, 3, 4), keepdim=True)
@@ -371,10 +380,7 @@ def _circle(pair: Tensor, norm: float) -> Tensor:
 
 
 def _check(twin: ConditionedTwin, fraction: float, **positive: float) -> None:
-    wrong = [f"`{name}` is {value}" for name, value in positive.items() if not value > 0]
-    if wrong:
-        msg = f"Settings must be above 0, but {' and '.join(wrong)}."
-        raise InputError(msg)
+    check_positive(**positive)
     if not 0 < fraction <= 1:
         msg = f"`fraction` must lie above 0 and not above 1, but is {fraction}."
         raise InputError(msg)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twinlab.insilico.responses import (
     Neurons,
-    check_batch,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
@@ -203,7 +203,7 @@ def response_jacobian(
     The image (channel, y, x) is in standard deviations of the training pixels, and so are the
     derivatives.
     """
-    check_batch(batch_size)
+    check_positive(batch_size=batch_size)
     job = job or Job()
     spec, n = twin.spec, len(positions)
     response = np.empty(n, np.float32)

@@ -12,13 +12,14 @@ from torch import Tensor
 from twinlab.insilico.image_planes import find_plane, rates_in_plane, span_plane
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
     spatial_coordinates,
 )
 from twinlab.jobs import Job
-from twinlab.schema import InputError, check_seed, make_result
+from twinlab.schema import check_seed, make_result
 from twinlab.twins import ConditionedTwin
 
 __all__ = ["POOLINGS", "fit_contour", "measure_iso_response", "name_pooling"]
@@ -117,10 +118,7 @@ def measure_iso_response(
     913-919; Golden et al. (2016), Vision Research 120: 74-92.
 
     """
-    for name, value in (("norm", norm), ("straight", straight)):
-        if not value > 0:
-            msg = f"`{name}` of iso-response curves must be positive, but is {value}."
-            raise InputError(msg)
+    check_positive(norm=norm, straight=straight)
     check_seed(seed)
     positions = chosen_positions(len(twin), neurons)
     job = job or Job()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,19 @@ from twinlab.insilico.objectives import (
 from twinlab.insilico.priors import Prior, blur_gradient, weigh_frequencies
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
     spatial_coordinates,
+    start_noise,
 )
 from twinlab.insilico.synthesis import Ascended, optimize_stimuli
 from twinlab.jobs import Job
-from twinlab.schema import InputError, check_seed, make_result
+from twinlab.schema import InputError, make_result
 from twinlab.twins import ConditionedTwin
 
-__all__ = ["ascend_neurons", "start_noise", "synthesize_lei", "synthesize_mei"]
+__all__ = ["ascend_neurons", "correlate_stimuli", "synthesize_lei", "synthesize_mei"]
 
 SOURCE = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
 # Mean correlation of the ends of different starts from which they are taken for one stimulus.
@@ -248,12 +249,11 @@ def ascend_neurons(
     start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Ascended]:
     """Positions of the neurons, and where each of their starts arrived."""
-    named = {"norm": norm, "n_start": n_start, "n_step": n_step, "n_frame": n_frame}
-    wrong = [f"`{name}` is {value}" for name, value in named.items() if not value > 0]
+    check_positive(norm=norm, n_start=n_start, n_step=n_step, n_frame=n_frame)
     named = {"blur_sigma": blur_sigma, "jitter": jitter, "fourier_exponent": fourier_exponent}
-    wrong += [f"`{name}` is {value}" for name, value in named.items() if not value >= 0]
-    if wrong:
-        msg = f"Settings of an optimal stimulus must be positive, but {' and '.join(wrong)}."
+    below = [f"`{name}` is {value}" for name, value in named.items() if not value >= 0]
+    if below:
+        msg = f"Settings of an optimal stimulus must not be negative, but {' and '.join(below)}."
         raise InputError(msg)
     if decode is not None and start is None:
         msg = "`decode` needs `start`, the latent points to begin from, (n_start, ...)."
@@ -271,7 +271,8 @@ def ascend_neurons(
         objective = add_objectives(objective, *terms)
     begin: np.ndarray | Tensor
     if start is None:
-        begin = start_noise(twin, positions, n_start, shape, seed)
+        number = np.tile(np.arange(n_start), len(positions))
+        begin = start_noise(twin, np.repeat(positions, n_start), number, shape, seed)
     elif len(start) == n_start:
         begin = np.concatenate([np.asarray(start, np.float32)] * len(positions))
     else:
@@ -296,20 +297,6 @@ def _prior(blur_sigma: float, fourier_exponent: float) -> Prior | None:
     return parts[0] if parts else None
 
 
-def start_noise(
-    twin: ConditionedTwin, positions: np.ndarray, n_start: int, shape: tuple[int, ...], seed: int
-) -> Tensor:
-    """White noise (neuron * start, ...) that depends on seed, neuron and start alone."""
-    known = twin.neuron.cpu().numpy()[positions]
-    check_seed(seed)
-    noise = [
-        np.random.default_rng([seed, neuron, number]).standard_normal(shape, np.float32)
-        for neuron in known
-        for number in range(n_start)
-    ]
-    return torch.as_tensor(np.stack(noise), device=twin.device)
-
-
 def _rates(
     twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
 ) -> np.ndarray:
@@ -325,16 +312,22 @@ def _rates(
     return found
 
 
-def _agreement(stimuli: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Mean correlation between the ends (neuron, start, ...); NaN for fewer than two."""
+def correlate_stimuli(stimuli: np.ndarray) -> np.ndarray:
+    """Correlations (neuron, one, other) between the stimuli of each neuron.
+
+    NaN where one has no contrast or is not finite.
+    """
     flat = stimuli.reshape(*stimuli.shape[:2], -1).astype(np.float64)
     flat -= flat.mean(2, keepdims=True)
     size = np.linalg.norm(flat, axis=2, keepdims=True)
-    flat /= np.where((size > 0) & ~failed[:, :, None], size, np.nan)
-    pairs = list(combinations(range(flat.shape[1]), 2))
-    if not pairs:
-        return np.full(len(flat), np.nan)
-    each = np.stack([(flat[:, a] * flat[:, b]).sum(1) for a, b in pairs], 1)
+    flat /= np.where(size > 0, size, np.nan)
+    return flat @ flat.transpose(0, 2, 1)
+
+
+def _agreement(stimuli: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Mean correlation between the ends (neuron, start, ...); NaN for fewer than two."""
+    ended = np.where(failed.reshape(*failed.shape, *[1] * (stimuli.ndim - 2)), np.nan, stimuli)
+    each = correlate_stimuli(ended)[:, *np.triu_indices(stimuli.shape[1], 1)]
     known = np.isfinite(each)
     total = np.where(known, each, 0).sum(1)
     return total / np.where(known.any(1), known.sum(1), np.nan)

@@ -12,6 +12,7 @@ from torch import Tensor
 from twinlab.insilico.eigendistortions import one_image, response_jacobian
 from twinlab.insilico.responses import (
     Neurons,
+    check_positive,
     chosen_positions,
     neuron_labels,
     provenance,
@@ -100,10 +101,7 @@ def synthesize_metamer(
     Nature Neuroscience 26: 2017-2034.
 
     """
-    for name, setting in (("n_start", n_start), ("n_step", n_step), ("tolerance", tolerance)):
-        if not setting > 0:
-            msg = f"`{name}` of a metamer must be positive, but is {setting}."
-            raise InputError(msg)
+    check_positive(n_start=n_start, n_step=n_step, tolerance=tolerance)
     check_seed(seed)
     target = one_image(twin, image)
     positions = chosen_positions(len(twin), neurons)

@@ -14,7 +14,7 @@ from twinlab.insilico.receptive_field import RIDGE_GRID, estimate_receptive_fiel
 from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
-    neuron_names,
+    find_neurons,
     provenance,
     rates_of_batches,
     spatial_coordinates,
@@ -301,15 +301,7 @@ def reconstruct_from_twin(
     rng = np.random.default_rng(check_seed(seed))
     positions = chosen_positions(len(twin), neurons)
     own = twin.neurons(positions)
-    known = {name: place for place, name in enumerate(neuron_names(recording))}
-    missing = [name for name in neuron_names(own.labels) if name not in known]
-    if missing:
-        msg = (
-            f"The recording lacks {len(missing)} of the {len(own)} neurons asked about, first "
-            f"(session, neuron_id) = {missing[0]}; choose `neurons` it has."
-        )
-        raise InputError(msg)
-    chosen = recording.isel(neuron=[known[name] for name in neuron_names(own.labels)])
+    chosen = recording.isel(neuron=find_neurons(own.labels, recording, "The recording"))
     shown, response, variance = _average_repeats(chosen, split)
     if not np.isfinite(variance).all():
         msg = (

@@ -11,18 +11,20 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.jobs import Job
-from twinlab.schema import InputError
+from twinlab.schema import InputError, check_seed
 from twinlab.twins import ConditionedTwin
 
 __all__ = [
-    "check_batch",
+    "check_positive",
     "chosen_positions",
+    "find_neurons",
     "neuron_labels",
     "neuron_names",
     "paired_rates",
     "provenance",
     "rates_of_batches",
     "spatial_coordinates",
+    "start_noise",
     "value_and_gradient",
 ]
 
@@ -55,6 +57,23 @@ def neuron_names(labels: xr.Dataset) -> list[tuple[str, str]]:
     """Session and identity of each neuron of a twin's labels, a result or a recording."""
     pairs = zip(labels.session.values, labels.neuron_id.values, strict=True)
     return [(str(session), str(neuron)) for session, neuron in pairs]
+
+
+def find_neurons(asked: xr.Dataset, known: xr.Dataset, where: str) -> np.ndarray:
+    """Positions in `known` of the neurons in `asked`, by session and identity.
+
+    `where` says in words what `known` is: ``"The recording"``.
+    """
+    place = {name: position for position, name in enumerate(neuron_names(known))}
+    names = neuron_names(asked)
+    missing = [name for name in names if name not in place]
+    if missing:
+        msg = (
+            f"{where} lacks {len(missing)} of the {len(names)} neurons asked about, first "
+            f"(session, neuron_id) = {missing[0]}; choose neurons it has."
+        )
+        raise InputError(msg)
+    return np.array([place[name] for name in names])
 
 
 def spatial_coordinates(height: int, width: int) -> dict[str, Any]:
@@ -119,7 +138,7 @@ def paired_rates(
     ndarray of shape (len(positions),), float32
 
     """
-    check_batch(batch_size)
+    check_positive(batch_size=batch_size)
     job = job or Job()
     rates = np.empty(len(positions), np.float32)
     with torch.inference_mode():
@@ -131,11 +150,33 @@ def paired_rates(
     return rates
 
 
-def check_batch(batch_size: int) -> None:
-    """Raise `InputError` unless there is room for one stimulus at a time."""
-    if batch_size < 1:
-        msg = f"`batch_size` must be at least 1, but is {batch_size}."
+def check_positive(**settings: float) -> None:
+    """Raise `InputError` that names every setting which is not above 0."""
+    wrong = [f"`{name}` is {value:g}" for name, value in settings.items() if not value > 0]
+    if wrong:
+        msg = f"Settings must be positive, but {' and '.join(wrong)}."
         raise InputError(msg)
+
+
+def start_noise(
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    start: np.ndarray,
+    shape: tuple[int, ...],
+    seed: int,
+) -> Tensor:
+    """White noise (n, ...) that depends on seed, neuron and number of the start alone.
+
+    Row i is for the neuron at ``positions[i]`` and its start ``start[i]``: what a neuron is begun
+    from does not depend on which others are asked about.
+    """
+    known = twin.neuron.cpu().numpy()[positions]
+    check_seed(seed)
+    noise = [
+        np.random.default_rng([seed, neuron, number]).standard_normal(shape, np.float32)
+        for neuron, number in zip(known, start, strict=True)
+    ]
+    return torch.as_tensor(np.stack(noise), device=twin.device)
 
 
 def value_and_gradient(
