@@ -9,13 +9,15 @@ from pathlib import Path
 import xarray as xr
 
 from twinlab.jobs import Job
-from twinlab.recordings.catalogue import fetched_file, list_recordings
-from twinlab.recordings.static_layout import read_static_layout
+from twinlab.recordings.catalogue import fetched_file, list_recordings, terms_of_session
+from twinlab.recordings.layouts import LAYOUTS
+from twinlab.recordings.reading import Reading
 from twinlab.recordings.store import is_store, open_store, save_recording, store_faults
 from twinlab.schema import InputError, make_recording
 
 __all__ = ["check_recording", "convert_recording", "open_recording"]
 
+SESSIONS_IN_ERROR = 10
 FAULTS_IN_ERROR = 3  # more belong in a list, which `check_recording` gives
 
 
@@ -60,21 +62,50 @@ def open_recording(
     path = _locate(source, session)
     if is_store(path):
         recording = open_store(path)
-    else:
-        reading = read_static_layout(path, job)
-        if reading.faults:
-            msg = _first_of(path, reading.faults)
-            raise InputError(msg)
-        for caution in reading.cautions:
-            warnings.warn(
-                f"{path}: {caution}; silence with warnings.filterwarnings.", stacklevel=2
-            )
-        recording = make_recording(**reading.parts)
-    if session is not None and session not in recording.session.values:
-        known = ", ".join(sorted(set(recording.session.values.tolist())))
-        msg = f"{source}: has no session {session}; it holds {known}."
+        _choose_session(path, sorted(set(recording.session.values.tolist())), session)
+        return recording
+    reading = read_layout(path, session, job or Job())
+    if reading.faults:
+        msg = _first_of(path, reading.faults.lines())
         raise InputError(msg)
-    return recording
+    for caution in reading.cautions.lines():
+        warnings.warn(f"{path}: {caution}; silence with warnings.filterwarnings.", stacklevel=2)
+    return make_recording(**reading.parts)
+
+
+def read_layout(path: Path, session: str | None, job: Job) -> Reading:
+    """Read one session of whatever layout a file or folder holds.
+
+    Raises
+    ------
+    InputError
+        If no layout is recognised, or it holds several sessions and none is chosen.
+
+    """
+    # what no layout recognises is left to the commonest one, to say what is wrong with it
+    layout = next(
+        (known for known in LAYOUTS.values() if known.recognise(path)),
+        LAYOUTS["sensorium-static"],
+    )
+    session = _choose_session(path, layout.list_sessions(path), session)
+    reading = layout.read(path, session, job)
+    doi, license_ = terms_of_session(session)
+    reading.parts.setdefault("source", doi)
+    reading.parts.setdefault("license", license_)
+    return reading
+
+
+def _choose_session(path: Path, known: list[str], session: str | None) -> str:
+    if session is None and len(known) == 1:
+        return known[0]
+    if session is None:
+        shown = ", ".join(known[:SESSIONS_IN_ERROR]) + (", ..." * (len(known) > SESSIONS_IN_ERROR))
+        msg = f"{path}: holds {len(known)} sessions; name one with `session`: {shown}."
+        raise InputError(msg)
+    if session not in known:
+        msg = f"{path}: has no session {session}; it holds {', '.join(known)}."
+        raise InputError(msg)
+    return session
 
 
 def check_recording(path: str | PathLike[str], job: Job | None = None) -> list[str]:
@@ -96,10 +127,10 @@ def check_recording(path: str | PathLike[str], job: Job | None = None) -> list[s
     if is_store(path):
         return store_faults(path)
     try:
-        reading = read_static_layout(path, job)
+        reading = read_layout(path, None, job or Job())
     except InputError as error:
         return [str(error)]
-    return reading.faults + reading.cautions
+    return reading.faults.lines() + reading.cautions.lines()
 
 
 def convert_recording(

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.catalogue import terms_of_session
 from twinlab.recordings.members import DamagedError, Header, Members, open_members, read_array
-from twinlab.schema import BEHAVIOR_CHANNELS
+from twinlab.recordings.reading import Layout, Notes, Reading
+from twinlab.schema import BEHAVIOR_CHANNELS, InputError
 
-__all__ = ["Reading", "read_static_layout"]
+__all__ = ["LAYOUT"]
 
 SPLIT_OF_TIER = {
     "train": "train",
@@ -44,41 +44,8 @@ FOLDERS = {
     "behavior": ("behavior",),
     "pupil_center": ("pupil_center",),
 }
+SCAN = ("animal_ids", "sessions", "scan_idx")  # which together name a session
 IMAGE_IDS = ("frame_image_id", "colorframeprojector_image_id")  # grey scans, colour scans
-SHOWN = 8  # names listed in one line before "and N more"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read and what is wrong with it.
-
-    Attributes
-    ----------
-    parts : dict
-        Arguments for `schema.make_recording`; of use only where `faults` is empty.
-    faults : list of str
-        What keeps it from being a recording.
-    cautions : list of str
-        What is usable but would mislead.
-
-    """
-
-    parts: dict[str, Any]
-    faults: list[str]
-    cautions: list[str]
-
-
-class _Notes(dict[tuple[str, str], list[str]]):
-    """Faults by place and kind, with the files concerned: a thousand alike are one line."""
-
-    def add(self, place: str, fault: str, *which: str) -> None:
-        self.setdefault((place, fault), []).extend(which)
-
-    def lines(self) -> list[str]:
-        return [
-            f"{place}{': ' if which else ''}{_listed(which)}: {fault}"
-            for (place, fault), which in self.items()
-        ]
 
 
 @dataclass(frozen=True)
@@ -88,7 +55,7 @@ class _Source:
     members: Members
     links: dict[str, str]
     headers: dict[bytes, Header]
-    notes: _Notes
+    notes: Notes
 
     def array(self, place: str, file: str) -> np.ndarray | None:
         """Read `place`/`file`; where it cannot be used, note why and return None."""
@@ -125,31 +92,37 @@ class _Source:
         return next((name for name in named if name in there), None)
 
 
-def read_static_layout(path: Path, job: Job | None = None) -> Reading:
-    """Read a recording in the static layout, noting every fault on the way.
+def _recognise(path: Path) -> bool:
+    try:
+        with open_members(path) as members:
+            return not any(name.startswith("data/videos/") for name in members.names)
+    except InputError:
+        return False
 
-    Parameters
-    ----------
-    path : Path
-        Folder or zip; a top folder inside may or may not be there.
-    job : Job, optional
 
-    Returns
-    -------
-    Reading
-
-    Raises
-    ------
-    InputError
-        If `path` holds no recording at all.
-
-    """
-    job = job or Job()
-    notes, cautions = _Notes(), _Notes()
+def _list_sessions(path: Path) -> list[str]:
     with open_members(path) as members:
-        if any(name.startswith("data/videos/") for name in members.names):
-            notes.add("data/videos", "a video recording; this version reads images only")
-            return Reading({}, notes.lines(), [])
+        source = _Source(members, {}, {}, Notes())
+        ids = [source.meta("neurons", name) for name in SCAN]
+        return [_name_session(source, ids)]
+
+
+def _name_session(source: _Source, ids: list[np.ndarray | None]) -> str:
+    """Animal, session and scan of the first neuron, or else as the recording is called."""
+    if any(part is None or not len(part) for part in ids):
+        named = re.search(r"\d+-\d+-\d+", source.members.stem)
+        return named[0] if named else source.members.stem
+    return "-".join(str(part[0]) for part in ids if part is not None)
+
+
+def _read(path: Path, session: str, job: Job) -> Reading:
+    """Read a recording, noting every fault on the way.
+
+    A zip is not extracted; a top folder inside may or may not be there.
+    """
+    del session  # there is one
+    notes, cautions = Notes(), Notes()
+    with open_members(path) as members:
         for name in members.repeated:
             notes.add("zip", "held more than once", name)
         source = _Source(members, _read_links(members, notes), {}, notes)
@@ -185,8 +158,6 @@ def read_static_layout(path: Path, job: Job | None = None) -> Reading:
         )
 
     withheld = _blank_withheld(response, trial, state)
-    session = str(neuron["session"][0]) if n_neuron else members.stem
-    doi, license_ = terms_of_session(session)
     parts: dict[str, Any] = {
         "stimulus": stimulus,
         "response": response,
@@ -196,15 +167,13 @@ def read_static_layout(path: Path, job: Job | None = None) -> Reading:
         "response_units": "deconvolved calcium, a.u.",
         "recording_id": members.stem,
         "species": "mouse",
-        "source": doi,
-        "license": license_,
     }
     if withheld:
         parts["withheld"] = withheld
-    return Reading(parts, notes.lines(), cautions.lines())
+    return Reading(parts, notes, cautions)
 
 
-def _read_links(members: Members, notes: _Notes) -> dict[str, str]:
+def _read_links(members: Members, notes: Notes) -> dict[str, str]:
     """Aliases of config.json, from the name asked for to the folder that has it."""
     if "config.json" not in members.names:
         return {}
@@ -255,7 +224,7 @@ def _count_trials(source: _Source) -> int:
 
 
 def _describe_trials(
-    source: _Source, tiers: np.ndarray | None, n_trial: int, cautions: _Notes
+    source: _Source, tiers: np.ndarray | None, n_trial: int, cautions: Notes
 ) -> dict[str, np.ndarray]:
     """Coordinates of the trials; stand-ins where the meta data are at fault."""
     if tiers is None:
@@ -305,11 +274,9 @@ def _describe_neurons(source: _Source, n_neuron: int) -> dict[str, np.ndarray]:
     repeated = [str(i) for i, n in Counter(neuron["neuron_id"].tolist()).items() if n > 1]
     if repeated:
         source.notes.add("meta/neurons/unit_ids.npy", "the id of more than one neuron", *repeated)
-    scan = [meta(name) for name in ("animal_ids", "sessions", "scan_idx")]
+    scan = [meta(name) for name in SCAN]
     if any(part is None for part in scan):
-        named = re.search(r"\d+-\d+-\d+", source.members.stem)
-        session = named[0] if named else source.members.stem
-        neuron["session"] = np.full(n_neuron, session)
+        neuron["session"] = np.full(n_neuron, _name_session(source, scan))
     else:
         neuron["session"] = np.array(["-".join(map(str, ids)) for ids in zip(*scan, strict=True)])
     for name in ("area", "layer"):
@@ -501,7 +468,7 @@ def _note_shared_images(
     ids: np.ndarray,
     index: np.ndarray,
     split: np.ndarray,
-    cautions: _Notes,
+    cautions: Notes,
     job: Job,
 ) -> None:
     """Note images that two splits share, by id or by pixels: their scores would be too good."""
@@ -554,7 +521,4 @@ def _blank_withheld(
     return ", ".join(words)
 
 
-def _listed(which: list[str]) -> str:
-    """Names, the first few of many."""
-    more = f" and {len(which) - SHOWN} more" if len(which) > SHOWN else ""
-    return ", ".join(which[:SHOWN]) + more
+LAYOUT = Layout(_recognise, _list_sessions, _read)

@@ -307,10 +307,6 @@ FAULTS = {
         lambda it: shutil.rmtree(it.root / "data/images"),
         r"data/images: there is no such folder",
     ),
-    "a video recording": (
-        lambda it: (it.root / "data/images").rename(it.root / "data/videos"),
-        r"data/videos: a video recording; this version reads images only",
-    ),
 }
 
 

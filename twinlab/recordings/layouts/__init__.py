@@ -1,0 +1,11 @@
+"""Readers of public layouts, one file each, from what is on the disk to a `Reading`."""
+
+from twinlab.recordings.layouts import sensorium_static
+from twinlab.recordings.reading import Layout
+
+__all__ = ["LAYOUTS"]
+
+# As manifests name them; the first that recognises a path reads it.
+LAYOUTS: dict[str, Layout] = {
+    "sensorium-static": sensorium_static.LAYOUT,
+}
