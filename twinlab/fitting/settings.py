@@ -15,7 +15,7 @@ from twinlab.twins import Architecture
 __all__ = ["FitSettings", "default_settings", "parse_settings"]
 
 # Steps at least, however few the trials: what a core needs to learn its filters.
-STEPS = {"image": 1000, "video": 300}
+STEPS = {"image": 2000, "video": 300}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FitSettings:
 
     seed: int = 0
     max_epochs: int = 30
-    batch_size: int = 64
+    batch_size: int = 32
     lr: float = 0.005
     min_lr: float = 1e-4
     schedule: str = "cosine"
@@ -125,7 +125,7 @@ def default_settings(*recordings: xr.Dataset) -> tuple[Architecture, FitSettings
 
     Gain by behaviour and shift by pupil where there are any (a fit that knows them predicts
     better also without), readouts placed by the cortical map where neurons have places, a core
-    for videos if they are videos, and epochs enough for 1,000 steps (300 of clips).
+    for videos if they are videos, and epochs enough for 2,000 steps (300 of clips).
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ class Architecture:
     momentum: float = 0.1
     linear: bool = False
     positions: str = "free"
-    sigma: float = 0.1
+    sigma: float = 0.05
     behavior: str = "none"
     shifter: bool = False
     likelihood: str = "poisson"
