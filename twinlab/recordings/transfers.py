@@ -265,7 +265,8 @@ def _in_parallel(
                 outcomes[i] = error
 
     threads = [
-        threading.Thread(target=labour, daemon=True) for _ in range(min(n_thread, len(items)))
+        threading.Thread(target=labour, name=f"fetch-{i}", daemon=True)
+        for i in range(min(n_thread, len(items)))
     ]
     for thread in threads:
         thread.start()
