@@ -90,10 +90,9 @@ def honest(handler, content=None, stop_at=None, told=None):
         start = int(asked.removeprefix("bytes=").rstrip("-"))
         if tag and handler.headers.get("If-Range") != tag["ETag"]:
             start = 0
-    if start > len(content) or (start and start == len(content)):
-        return _begin(
-            handler, 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": 0}
-        )
+    if start and start >= len(content):
+        beyond = {"Content-Range": f"bytes */{len(content)}", "Content-Length": 0}
+        return _begin(handler, 416, beyond)
     length = len(content) - start if told is None else told - start
     headers = {"Content-Length": length, **tag}
     if start:
@@ -166,6 +165,28 @@ def without_ranges(handler):
     """Sends the whole file whatever was asked for."""
     handler.headers.__delitem__("Range")
     honest(handler)
+
+
+def careless(handler):
+    """Sends the range that was asked for, of whatever version it has by now."""
+    handler.headers.replace_header(
+        "If-Range", _tag(handler, handler.site.files[handler.key])["ETag"]
+    )
+    honest(handler)
+
+
+def elsewhere(handler):
+    """Sends as many bytes as were asked for, but from another place."""
+    content = handler.site.files[handler.key]
+    start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-")) - 1000
+    span = f"bytes {start}-{len(content) - 1001}/{len(content)}"
+    sent = content[start:-1000]
+    _begin(
+        handler,
+        206,
+        {"Content-Length": len(sent), "Content-Range": span, **_tag(handler, content)},
+    )
+    handler.wfile.write(sent)
 
 
 def web_page(handler):

@@ -1,4 +1,4 @@
-"""Fetching from a host that truncates, stalls, lies, refuses, leads elsewhere and changes files."""
+"""Fetching from a host that truncates, stalls, lies, refuses, leads on and changes files."""
 
 import hashlib
 import io
@@ -18,8 +18,10 @@ import pytest
 import requests
 from hosts import (
     Site,
+    careless,
     chunked,
     compressed,
+    elsewhere,
     endless,
     later,
     lying,
@@ -286,23 +288,36 @@ def test_a_file_that_changed_in_between_starts_again(site, manifest, answer):
     assert fetch()[0].read_bytes() == new
 
 
-def test_a_rest_of_another_version_is_not_stuck_to_the_first(site, manifest):
+@pytest.mark.parametrize("n_byte", [300_000, 50_000])  # the second has nothing at the range
+def test_a_rest_of_another_version_is_not_stuck_to_the_first(site, manifest, n_byte):
     """A host that ignores If-Range sends a range of the new file: 206, but another version."""
     manifest()
-    new = zipped(7)
+    new = zipped(7, n_byte)
 
     def change(handler):
         truncated(200_000)(handler)
         site.files["/a.zip"] = new
 
-    def careless(handler):
-        tag = hashlib.sha256(new).hexdigest()[:16]
-        handler.headers.replace_header("If-Range", f'"{tag}"')
-        truncated(None)(handler)
-
     site.script["/a.zip"] = [change, careless]
     assert fetch()[0].read_bytes() == new
     assert [bool(told) for told in site.ranges("/a.zip")] == [False, True, False]
+
+
+def test_another_range_than_was_asked_for_is_not_stuck_on(site, manifest):
+    (content,) = manifest()
+    site.script["/a.zip"] = [truncated(200_000), elsewhere]
+    assert fetch()[0].read_bytes() == content
+    assert site.ranges("/a.zip")[-1] is None
+
+
+def test_a_part_from_another_address_is_not_continued(site, manifest):
+    (content,) = manifest()
+    site.script["/a.zip"] = [truncated(200_000), *[status(503)] * 9]
+    refused("503")
+    manifest(base=f"{site.url}/mirror")
+    site.files["/mirror/a.zip"] = content
+    fetch()
+    assert site.ranges("/mirror/a.zip") == [None]
 
 
 def test_without_a_version_a_part_is_not_continued(site, manifest):
@@ -489,6 +504,19 @@ def test_offline_says_which_file_to_put_where(site, manifest, cache):
     line = refused("http://127.0.0.1:9/0.zip could not be fetched: the host could not be reached")
     assert f"put it at {cache / 'tiny' / '0.zip'}" in line
     assert "Not fetched either: 1.zip, 2.zip, 3.zip, 4.zip, 5.zip." in line
+
+
+def test_offline_is_found_out_once_and_not_for_each_file(site, manifest, monkeypatch):
+    manifest({f"{i}.zip": zipped(i) for i in range(6)}, base="http://127.0.0.1:9")
+    tried = []
+
+    def attempt(self, url):
+        tried.append(url)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(downloading.Download, "_attempt", attempt)
+    refused("could not be reached", settings=replace(QUICK, n_parallel=1))
+    assert tried == ["http://127.0.0.1:9/0.zip"] * QUICK.n_try
 
 
 def test_one_file_that_fails_does_not_keep_the_others(site, manifest, cache):
