@@ -196,6 +196,13 @@ def test_one_session_and_another_folder(site, manifest, tmp_path):
     refused("tiny: has no session 7; known: 0, 1", session="7")
 
 
+def test_a_file_is_no_folder_to_put_files_into(site, manifest, tmp_path):
+    manifest()
+    (tmp_path / "taken").write_text("mine")
+    refused("taken: is a file; name a folder to put tiny into", folder=tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_redirects_are_followed(site, manifest):
     (content,) = manifest()
     site.files["/elsewhere"] = content

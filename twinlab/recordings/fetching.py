@@ -103,6 +103,9 @@ def fetch_recording(
     files = files_of_session(manifest, session)
     if manifest.layout == "simulated":
         return []
+    if target.exists() and not target.is_dir():
+        msg = f"{target}: is a file; name a folder to put {name} into."
+        raise InputError(msg)
     if not files:
         by_hand = files_by_hand(target)
         files = tuple(ManifestFile(path.relative_to(target).as_posix(), None) for path in by_hand)
