@@ -17,7 +17,7 @@ from twinlab.recordings.tables import table_faults
 from twinlab.schema import InputError
 
 __all__ = [
-    "LAYOUTS",
+    "LAYOUT_NAMES",
     "License",
     "Listing",
     "Manifest",
@@ -36,7 +36,7 @@ FOLDERS = (
     Path(__file__).parents[2] / "data_manifests",
 )
 # What the files of a recording look like inside: one reader each.
-LAYOUTS = (
+LAYOUT_NAMES = (
     "sensorium-static", "sensorium-dynamic", "cadena2019", "stringer2018", "minimodel2024",
     "cowley2023", "antolik2016", "allen-nwb1", "nwb2", "experanto", "simulated",
 )  # fmt: skip
@@ -150,7 +150,7 @@ class Manifest:
     license : License
     species, area, stimuli : str
     layout : str
-        One of `LAYOUTS`: which reader opens its files.
+        One of `LAYOUT_NAMES`: which reader opens its files.
     neurons : int or None
         In all sessions together, where the sessions are not listed one by one.
     sessions : tuple of ManifestSession
@@ -336,8 +336,8 @@ def _faults(table: Any, stem: str) -> Iterator[str]:
         return
     if table["name"] != stem:
         yield f"name is {table['name']!r}, but the file is called {stem}.yaml"
-    if table["layout"] not in LAYOUTS:
-        yield f"unknown layout {table['layout']!r}; known: {', '.join(LAYOUTS)}"
+    if table["layout"] not in LAYOUT_NAMES:
+        yield f"unknown layout {table['layout']!r}; known: {', '.join(LAYOUT_NAMES)}"
     for key in ("doi", "data_doi"):
         if table.get(key) and not re.fullmatch(r"10\.\d{4,9}/\S+", table[key]):
             yield f"{key} {table[key]!r} is not a DOI (10.xxxx/...)"
