@@ -95,6 +95,7 @@ def test_marks_stand_at_what_they_are_about(site):
 def test_a_fetch_says_what_it_fetched_and_on_which_terms(site, cache, tmp_path):
     code, said, err = call("recordings", "fetch", "tiny", "--session", "one")
     assert code == 0, err
+    assert "Downloading" not in err  # progress alone
     assert said.splitlines() == [
         str(cache / "tiny" / "one.mat"),
         "Terms: CC BY-NC-ND 4.0; write to the authors first.",

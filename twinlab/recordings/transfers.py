@@ -160,6 +160,7 @@ class Transfers:
             self.done[file.name] = n_byte
             self.expected[file.name] = download.total or self.expected[file.name]
 
+        pooch.get_logger().setLevel("WARNING")  # the job tells what is going on
         with open_session() as session:
             part = self._part(file)
             download = Download(session, part, file.size, self.settings, self.stop, hear)
