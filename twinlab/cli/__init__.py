@@ -430,48 +430,61 @@ def lab(
 
 
 @recordings_app.command("list")
-def list_recordings() -> None:
-    """List the recordings that are known by name."""
-    from twinlab import recordings
+def list_recordings(
+    as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+) -> None:
+    """List the public recordings that are known by name."""
+    from twinlab.cli.manifests import list_as_json, list_as_table
 
-    for name in ["simulated", *recordings.list_recordings()]:
-        title = (
-            "A simulated visual cortex whose right answers are known"
-            if name == "simulated"
-            else recordings.describe_recording(name).title
-        )
-        typer.echo(f"{name:<20} {title}")
+    if as_json:
+        typer.echo(list_as_json())
+    else:
+        list_as_table()
 
 
 @recordings_app.command("show")
-def show_recording(name: Annotated[str, typer.Argument(help=RECORDING)]) -> None:
+def show_recording(
+    name: Annotated[str, typer.Argument(help=RECORDING)],
+    as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+) -> None:
     """Show what a recording is: its manifest, or what is in it."""
     from twinlab import recordings
+    from twinlab.cli.manifests import describe_as_json, manifest_lines
+    from twinlab.schema import InputError
 
     if name in recordings.list_recordings():
         manifest = recordings.describe_recording(name)
-        for key in ("title", "doi", "license", "citation", "homepage", "layout"):
-            typer.echo(f"{key:<9} {getattr(manifest, key)}")
-        for file in manifest.files:
-            typer.echo(f"file      {file.name}")
-        return
-    source = open_source(name)
-    typer.echo("\n".join(recording_lines(source)))
+        lines = [describe_as_json(manifest)] if as_json else manifest_lines(manifest)
+    elif as_json:
+        known = ", ".join(recordings.list_recordings())
+        msg = f"{name}: --json shows manifests, of which there are {known}."
+        raise InputError(msg)
+    else:
+        lines = recording_lines(open_source(name))
+    typer.echo("\n".join(lines))
 
 
 @recordings_app.command("fetch")
 def fetch_recording(
     name: Annotated[str, typer.Argument(help="Name of a manifest.")],
-    folder: Annotated[Path | None, typer.Option(help="Where to; the cache if absent.")] = None,
+    session: Annotated[str | None, typer.Option(help="This session alone.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to put it into; the cache if absent.")
+    ] = None,
 ) -> None:
-    """Fetch the files of a recording; files that are there already are kept."""
+    """Fetch the files of a recording; what is there is checked, what broke off is continued."""
     from twinlab import recordings
     from twinlab.cli.progress import watched_job
 
     with watched_job("fetch") as job:
-        files = recordings.fetch_recording(name, folder, job=job)
+        files = recordings.fetch_recording(name, to, session=session, job=job)
     for file in files:
         typer.echo(str(file))
+    if not files:
+        typer.echo(f"{name}: nothing to fetch, it is made where it is named.")
+        return
+    terms = recordings.describe_recording(name).license
+    typer.echo(f"Terms: {'; '.join(filter(None, [terms.name, terms.contact]))}.")
 
 
 @recordings_app.command("check")

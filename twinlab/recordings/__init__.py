@@ -5,11 +5,11 @@ store becomes the `xarray.Dataset` that `twinlab.schema` describes. What the sou
 withholds is missing (NaN), not zero; what is wrong with a file is said all at once.
 """
 
-from twinlab.recordings.catalogue import (
+from twinlab.recordings.fetching import FetchSettings, fetch_recording
+from twinlab.recordings.manifests import (
     Manifest,
     ManifestFile,
     describe_recording,
-    fetch_recording,
     list_recordings,
 )
 from twinlab.recordings.opening import check_recording, convert_recording, open_recording
@@ -21,7 +21,8 @@ __all__ = [
     "convert_recording",
     "open_recording",
     "save_recording",
-    # manifests of public recordings
+    # public recordings: their manifests, and fetching them
+    "FetchSettings",
     "Manifest",
     "ManifestFile",
     "describe_recording",

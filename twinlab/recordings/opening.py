@@ -9,8 +9,9 @@ from pathlib import Path
 import xarray as xr
 
 from twinlab.jobs import Job
-from twinlab.recordings.catalogue import fetched_file, list_recordings, terms_of_session
+from twinlab.recordings.fetched import fetched_file
 from twinlab.recordings.layouts import LAYOUTS
+from twinlab.recordings.manifests import list_recordings, terms_of_session
 from twinlab.recordings.reading import Reading
 from twinlab.recordings.store import is_store, open_store, save_recording, store_faults
 from twinlab.schema import InputError, make_recording
