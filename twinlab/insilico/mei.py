@@ -11,6 +11,14 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.constraints import Constraint, fix_norm, keep_range
+from twinlab.insilico.formats import (
+    picture_attrs,
+    stimuli_at_once,
+    stimulus_coordinates,
+    stimulus_dims,
+    stimulus_shape,
+    total_norm,
+)
 from twinlab.insilico.objectives import (
     Objective,
     add_objectives,
@@ -25,7 +33,6 @@ from twinlab.insilico.responses import (
     chosen_positions,
     neuron_labels,
     provenance,
-    spatial_coordinates,
     start_noise,
 )
 from twinlab.insilico.synthesis import Ascended, optimize_stimuli
@@ -259,11 +266,9 @@ def ascend_neurons(
         msg = "`decode` needs `start`, the latent points to begin from, (n_start, ...)."
         raise InputError(msg)
     positions = chosen_positions(len(twin), neurons)
-    frames = (n_frame,) if twin.spec.is_video else ()
-    shape = (twin.spec.channel, *frames, *twin.spec.shape[1:])
+    shape = stimulus_shape(twin.spec, n_frame)
     if constraints is None:
-        total = norm * float(np.sqrt(n_frame)) if frames else norm
-        constraints = (fix_norm(total), keep_range(twin.spec))
+        constraints = (fix_norm(total_norm(twin.spec, norm, n_frame)), keep_range(twin.spec))
     objective = make(twin, np.repeat(positions, n_start))
     if jitter:
         objective = tolerate_shifts(objective, jitter, twin.spec.mean)
@@ -278,13 +283,11 @@ def ascend_neurons(
     else:
         msg = f"`start` holds {len(start)} points, but `n_start` is {n_start}."
         raise InputError(msg)
-    # an ascent of videos keeps every frame's maps for its way back
-    at_once = max(1, batch_size // n_frame) if frames else batch_size
     ended = optimize_stimuli(
         objective, begin, twin.spec, constraints=constraints,
         prior=_prior(blur_sigma if decode is None else 0.0, fourier_exponent), decode=decode,
-        n_step=n_step, optimizer=optimizer, lr=lr, batch_size=at_once, device=twin.device,
-        job=job,
+        n_step=n_step, optimizer=optimizer, lr=lr, device=twin.device, job=job,
+        batch_size=stimuli_at_once(twin.spec, n_frame, batch_size),
     )  # fmt: skip
     return positions, ended
 
@@ -301,7 +304,7 @@ def _rates(
     twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Rate of neuron i for stimulus i in grey levels; of a video, over its second half."""
-    size = max(1, batch_size // stimuli.shape[2]) if twin.spec.is_video else batch_size
+    size = stimuli_at_once(twin.spec, stimuli.shape[2], batch_size)
     exciting, shown = excite(twin, positions), torch.as_tensor(stimuli)
     with torch.inference_mode():
         rates = [
@@ -363,10 +366,9 @@ def _label(
     clipped = ((chosen <= spec.low + margin) | (chosen >= spec.high - margin)).mean(pixels)
     z = (chosen.astype(np.float64) - spec.mean) / spec.std
     unit, rate = {"units": "1"}, {"units": "rate"}
-    dims = ("neuron", "channel", *(["frame"] if spec.is_video else []), "y", "x")
     result = neuron_labels(twin, positions).assign(
         {
-            name: (dims, chosen, {"long_name": long_name, "units": "grey level"}),
+            name: (("neuron", *stimulus_dims(spec)), chosen, picture_attrs(spec, long_name)),
             "activation": (
                 "neuron",
                 value[each, best] * nothing,
@@ -415,7 +417,7 @@ def _label(
         start=("start", np.arange(n_start), {"long_name": "start"} | unit)
     )
     return make_result(
-        result.assign_coords(spatial_coordinates(spec.height, spec.width)),
+        result.assign_coords(stimulus_coordinates(spec, chosen.shape[2])),
         experiment=name,
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
