@@ -19,7 +19,7 @@ from twinlab.insilico.constraints import (
     keep_range,
     limit_norm,
 )
-from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.controls import cross_examine, cut_clips, find_mask
 from twinlab.insilico.controversial import synthesize_controversial
 from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
 from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
@@ -177,6 +177,7 @@ __all__ = [
     # optimal stimuli
     "cluster_by_stimuli",
     "cross_examine",
+    "cut_clips",
     "find_mask",
     "optimize_stimuli",
     "synthesize_diverse",

@@ -124,7 +124,7 @@ def cluster_by_stimuli(
     asked = twin.neurons(positions)
     spec = twin.spec
     shape, total = stimulus_shape(spec, n_frame), total_norm(spec, norm, n_frame)
-    at_once = stimuli_at_once(spec, n_frame, batch_size)
+    at_once = stimuli_at_once(twin, n_frame, batch_size)
     probe = _noise(spec, (N_PROBE, *shape), check_seed(seed), total)
     rates = rates_of_batches(
         asked, np.split(probe, range(at_once, N_PROBE, at_once)), N_PROBE,

@@ -128,7 +128,7 @@ def synthesize_diverse(
     found = np.flatnonzero(best > 0)
     images = np.full((len(positions), n_image, *shape), np.nan, np.float32)
     activation = np.full((len(positions), n_image), np.nan, np.float32)
-    at_once = max(1, stimuli_at_once(spec, n_frame, batch_size) // n_image)
+    at_once = max(1, stimuli_at_once(twin, n_frame, batch_size) // n_image)
     later, total = job.part(0.4, 1.0), total_norm(spec, norm, n_frame)
     for first in range(0, len(found), at_once):
         some = found[first : first + at_once]
@@ -308,7 +308,7 @@ def synthesize_ring(
     angle = np.arange(n_point) * 2 * np.pi / n_point
     ring = np.full((len(positions), n_point, *shape), np.nan, np.float32)
     activation = np.full((len(positions), n_point), np.nan, np.float32)
-    at_once = max(1, stimuli_at_once(spec, n_frame, batch_size) // n_point)
+    at_once = max(1, stimuli_at_once(twin, n_frame, batch_size) // n_point)
     later, total = job.part(0.4, 1.0), total_norm(spec, norm, n_frame)
     for first in range(0, len(found), at_once):
         some = found[first : first + at_once]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from twinlab.insilico.responses import spatial_coordinates
-from twinlab.twins import StimulusSpec
+from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
     "picture_attrs",
@@ -17,6 +17,9 @@ __all__ = [
     "stimulus_shape",
     "total_norm",
 ]
+
+
+AT_ONCE = 2**17  # pixels of a batch of videos: one of 30 frames of 36 x 64, many of small ones
 
 
 def stimulus_shape(spec: StimulusSpec, n_frame: int) -> tuple[int, ...]:
@@ -34,12 +37,18 @@ def total_norm(spec: StimulusSpec, norm: float, n_frame: int) -> float:
     return norm * float(np.sqrt(n_frame)) if spec.is_video else norm
 
 
-def stimuli_at_once(spec: StimulusSpec, n_frame: int, batch_size: int) -> int:
-    """Stimuli in a batch: videos that have as many frames together, as each has maps of its own.
+def stimuli_at_once(twin: ConditionedTwin, n_frame: int, batch_size: int) -> int:
+    """Stimuli in a batch: videos with as many frames together, as each frame has its own maps.
 
-    What is not at least 1 is left for its user to refuse.
+    On a CPU no more than has `AT_ONCE` pixels, so that a job is looked at often: a larger batch
+    saves a deep twin no time. A size that is not positive is left for its user to refuse.
     """
-    return max(1, batch_size // n_frame) if spec.is_video and batch_size > 0 else batch_size
+    if not twin.spec.is_video or batch_size < 1:
+        return batch_size
+    most = batch_size // n_frame
+    if twin.device.type == "cpu":
+        most = min(most, AT_ONCE // int(np.prod(stimulus_shape(twin.spec, n_frame))))
+    return max(1, most)
 
 
 def picture_attrs(spec: StimulusSpec, long_name: str) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def ascend_neurons(
         objective, begin, twin.spec, constraints=constraints,
         prior=_prior(blur_sigma if decode is None else 0.0, fourier_exponent), decode=decode,
         n_step=n_step, optimizer=optimizer, lr=lr, device=twin.device, job=job,
-        batch_size=stimuli_at_once(twin.spec, n_frame, batch_size),
+        batch_size=stimuli_at_once(twin, n_frame, batch_size),
     )  # fmt: skip
     return positions, ended
 
@@ -304,7 +304,7 @@ def _rates(
     twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Rate of neuron i for stimulus i in grey levels; of a video, over its second half."""
-    size = stimuli_at_once(twin.spec, stimuli.shape[2], batch_size)
+    size = stimuli_at_once(twin, stimuli.shape[2], batch_size)
     exciting, shown = excite(twin, positions), torch.as_tensor(stimuli)
     with torch.inference_mode():
         rates = [
