@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 import xarray as xr
-
 from planted_tuning import quadrature
+
 from twinlab.twins import StimulusSpec, Twin
 
 SIZE, N_LAG, N_FRAME, RATE = 14, 6, 12, 30.0

@@ -1,4 +1,4 @@
-"""Controls of optimal videos: clips and drifting Gabors of the same norm, other twins, distance."""
+"""Controls of optimal videos: clips and drifting Gabors of one norm, other twins, distance."""
 
 import numpy as np
 import pytest

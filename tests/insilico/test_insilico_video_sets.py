@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score
-
 from planted_video import (
     N_FRAME,
     PlantedVideoTwin,
     best_plane,
     motion_pair,
 )
+from sklearn.metrics import adjusted_rand_score
+
 from twinlab import insilico
 from twinlab.twins import check_twin
 

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from twinlab.insilico.formats import picture_attrs
 from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
@@ -365,7 +366,7 @@ def label_maps(
     variables["stimulus"] = (
         ("image", "channel", "y", "x"),
         images,
-        {"long_name": "image shown", "units": "grey level"},
+        picture_attrs(twin.spec, "image shown"),
     )
     variables["valid"] = (
         "neuron",

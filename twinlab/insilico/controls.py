@@ -162,10 +162,10 @@ def cross_examine(
         `mei` with, along `neuron`: `activation_other`; `activation_natural`,
         `activation_natural_other`, `natural_index` (into `natural`) and `natural` (neuron,
         channel[, frame], y, x); `activation_gabor`, `activation_gabor_other` and `gabor` (neuron,
-        channel[, frame], y, x); `mask` (neuron, y, x), and `mask_size` (neuron), the diameter of a disc
-        as large as its part above one half, in degrees, or in pixels where their size is not
-        known. With `architecture`, `activation_architecture` and the like of the controls; with
-        `familiarity`, `distance` and `distance_natural` (neuron) from training and
+        channel[, frame], y, x); `mask` (neuron, y, x), and `mask_size` (neuron), the diameter of
+        a disc as large as its part above one half, in degrees, or in pixels where their size is
+        not known. With `architecture`, `activation_architecture` and the like of the controls;
+        with `familiarity`, `distance` and `distance_natural` (neuron) from training and
         `unfamiliar` (neuron), 1 where natural images do not lie so far. NaN where the MEI is.
 
     Raises
@@ -355,9 +355,7 @@ def _best_gabor(
     ).reshape(-1, n_gabor)
     start = grid[torch.arange(len(grid)), torch.as_tensor((up * rates).argmax(1))]
 
-    move = gabor_mover(
-        spec.channel, spec.height, spec.width, twin.device, drifting=spec.is_video
-    )
+    move = gabor_mover(spec.channel, spec.height, spec.width, twin.device, drifting=spec.is_video)
     refined = start.clone()
     refining = job.part(0.5, 1.0, "refinement")
     for first in range(0, len(start), batch_size):

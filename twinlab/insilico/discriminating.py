@@ -205,9 +205,7 @@ def cluster_by_stimuli(
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
         seed=seed,
-        settings=settings
-        | ({"n_frame": n_frame} if spec.is_video else {})
-        | provenance(twin),
+        settings=settings | ({"n_frame": n_frame} if spec.is_video else {}) | provenance(twin),
         source=SOURCE,
     )
 

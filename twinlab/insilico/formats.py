@@ -51,16 +51,14 @@ def stimuli_at_once(twin: ConditionedTwin, n_frame: int, batch_size: int) -> int
     return max(1, most)
 
 
-def picture_attrs(spec: StimulusSpec, long_name: str) -> dict[str, Any]:
+def picture_attrs(spec: StimulusSpec | None, long_name: str) -> dict[str, Any]:
     """Attributes of a variable that holds stimuli.
 
-    `display_range` is what can be shown, by which figures tell black and white.
+    `display_range` is what can be shown to the twin, by which figures tell black and white; it is
+    left out where no twin is there to say.
     """
-    return {
-        "long_name": long_name,
-        "units": "grey level",
-        "display_range": [float(spec.low), float(spec.high)],
-    }
+    shown = {} if spec is None else {"display_range": [float(spec.low), float(spec.high)]}
+    return {"long_name": long_name, "units": "grey level", **shown}
 
 
 def stimulus_coordinates(spec: StimulusSpec, n_frame: int) -> dict[str, Any]:

@@ -49,9 +49,7 @@ FITTED = {
 }
 
 
-def draw_gabors(
-    parameters: Tensor, height: int, width: int, n_frame: int | None = None
-) -> Tensor:
+def draw_gabors(parameters: Tensor, height: int, width: int, n_frame: int | None = None) -> Tensor:
     """Gabors (n, channel, y, x) of parameters (n, 7 + channel), differentiable in them.
 
     The columns are those of `GABOR` (radians, pixels), then one weight a channel. With `n_frame`
@@ -126,9 +124,9 @@ def gabor_mover(
         "log_size": (np.log(0.7), np.log(max(height, width) / 2)),
         "log_elongation": (-np.log(4), np.log(4)),
     }
-    moving = [(-0.5, 0.5)] * drifting
-    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR] + moving
-    low, high = torch.tensor(rows + [(-10.0, 10.0)] * channel, dtype=torch.float32, device=device).T
+    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR]
+    rows += [(-0.5, 0.5)] * drifting + [(-10.0, 10.0)] * channel
+    low, high = torch.tensor(rows, dtype=torch.float32, device=device).T
     steps = [*GABOR_STEP, *[DRIFT_STEP] * drifting, *[CHANNEL_STEP] * channel]
     bold = torch.tensor(steps, device=device)
 

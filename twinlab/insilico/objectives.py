@@ -31,6 +31,7 @@ __all__ = [
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
+
 def excite(twin: ConditionedTwin, positions: Sequence[int] | np.ndarray) -> Objective:
     """Rate of one neuron for each stimulus.
 

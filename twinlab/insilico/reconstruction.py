@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from twinlab.insilico.formats import picture_attrs
 from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.receptive_field import RIDGE_GRID, estimate_receptive_field
 from twinlab.insilico.responses import (
@@ -357,7 +358,7 @@ def _invert(
     noise = np.sqrt(np.where(used, variance, np.inf))
     margin = 1e-3 * spec.std
     clipped = ((read <= spec.low + margin) | (read >= spec.high - margin)).mean((1, 2, 3))
-    result = _label(twin.labels, images, read, used, rng).assign(
+    result = _label(twin.labels, images, read, used, rng, twin.spec).assign(
         response_correlation=(
             "image",
             _correlate(answer / noise, response / noise),
@@ -428,6 +429,7 @@ def _label(
     read: np.ndarray,
     used: np.ndarray,
     rng: np.random.Generator,
+    spec: StimulusSpec | None = None,
 ) -> xr.Dataset:
     """Dataset of originals and reconstructions, with their correlations beside the null."""
     every = _cross_correlate(original, read)
@@ -437,8 +439,8 @@ def _label(
     mean, shuffled, p = _compare_with_shuffles(every, rng)
     pixels, one = ("image", "channel", "y", "x"), {"units": "1"}
     return labels.assign(
-        original=(pixels, original, {"long_name": "image shown", "units": "grey level"}),
-        reconstruction=(pixels, read, {"long_name": "reconstruction", "units": "grey level"}),
+        original=(pixels, original, picture_attrs(spec, "image shown")),
+        reconstruction=(pixels, read, picture_attrs(spec, "reconstruction")),
         correlation=("image", own, {"long_name": "correlation of pixels with the original"} | one),
         null_interval=(
             ("image", "bound"),

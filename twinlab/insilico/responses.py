@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
     "cancellable",

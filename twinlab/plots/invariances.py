@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from twinlab.plots.images import GREY_LEVELS, plot_gallery
+from twinlab.plots.images import plot_gallery
 from twinlab.plots.style import name_of
 
 __all__ = ["plot_clusters", "plot_diverse", "plot_ring"]
@@ -17,7 +17,7 @@ ON_RING = 8  # images drawn of a ring that has more
 def plot_diverse(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -27,8 +27,8 @@ def plot_diverse(
     ----------
     result : Dataset
         From `insilico.synthesize_diverse`, of one neuron.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and its diversity where absent.
     width : int
@@ -50,7 +50,7 @@ def plot_diverse(
 def plot_ring(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -60,8 +60,8 @@ def plot_ring(
     ----------
     result : Dataset
         From `insilico.synthesize_ring`, of one neuron.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and the lowest response on the ring where absent.
     width : int
@@ -90,7 +90,7 @@ def plot_ring(
 def plot_clusters(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -100,8 +100,8 @@ def plot_clusters(
     ----------
     result : Dataset
         From `insilico.cluster_by_stimuli`.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The number of kinds where absent.
     width : int
