@@ -99,8 +99,8 @@ def test_videos_are_drawn_by_both_backends_in_their_own_grey_levels(moving, name
 def test_a_video_of_a_set_is_a_row_of_frames_with_their_times(moving):
     drawn = plots.plot_diverse(moving["diverse"].isel(neuron=1))
     captions = drawn.traverse(lambda part: part, [hv.Labels])[0].dimension_values("caption")
-    assert list(captions[1:4]) == ["0.10 s", "0.15 s", "0.25 s"]
-    assert captions[4].endswith("%")
+    assert list(captions[1:6]) == ["0.05 s", "0.10 s", "0.15 s", "0.20 s", "0.25 s"]
+    assert captions[6].endswith("%")
     wall = drawn.traverse(lambda part: part, [hv.Image])[0].dimension_values(2, flat=False)
     video = moving["diverse"].image.values[1, 2, 0]
     height = wall.shape[0] // 3

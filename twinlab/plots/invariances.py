@@ -1,4 +1,7 @@
-"""Many stimuli that do the same, drawn: diverse inputs, rings, one stimulus for each kind."""
+"""Many stimuli that do the same, drawn: diverse inputs, rings, one stimulus for each kind.
+
+Of videos each is a row of six of its frames.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from twinlab.plots.style import name_of
 __all__ = ["plot_clusters", "plot_diverse", "plot_ring"]
 
 ON_RING = 8  # images drawn of a ring that has more
+COLUMNS, FRAMES = 4, 6  # images side by side, and frames of a video
 
 
 def plot_diverse(
@@ -44,7 +48,7 @@ def plot_diverse(
         title = ": ".join(filter(None, [name_of(result), says]))
     share = (result.activation / result.mei_activation).values
     captions = [f"{value:.0%}" if np.isfinite(value) else "" for value in share]
-    return plot_gallery(result.image, captions, limits=limits, title=title, width=width)
+    return _gallery(result.image, captions, limits, title, width)
 
 
 def plot_ring(
@@ -83,8 +87,7 @@ def plot_ring(
         f"{angle:.0f}°, {value:.0%}" if np.isfinite(value) else ""
         for angle, value in zip(shown.angle.values, share, strict=True)
     ]
-    images = shown.ring.rename(angle="image")
-    return plot_gallery(images, captions, limits=limits, title=title, width=width)
+    return _gallery(shown.ring, captions, limits, title, width)
 
 
 def plot_clusters(
@@ -117,5 +120,16 @@ def plot_clusters(
         title = f"{n_kind} kind{'s' if n_kind > 1 else ''} of neurons"
     count = [int((result.cluster == kind).sum()) for kind in result.cluster_number.values]
     captions = [f"{number} neurons" for number in count]
-    images = result.stimulus.rename(cluster_number="image")
-    return plot_gallery(images, captions, limits=limits, title=title, width=width)
+    return _gallery(result.stimulus, captions, limits, title, width)
+
+
+def _gallery(
+    images: xr.DataArray,
+    captions: list[str],
+    limits: tuple[float, float] | None,
+    title: str,
+    width: int,
+) -> hv.Overlay:
+    """Images in rows of four, or each video a row of frames."""
+    columns = FRAMES if "frame" in images.dims else COLUMNS
+    return plot_gallery(images, captions, columns=columns, limits=limits, title=title, width=width)
