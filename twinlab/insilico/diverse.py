@@ -207,8 +207,8 @@ def _spread(
 
     def rates(z: Tensor, row: Tensor) -> Tensor:
         own = positions[row.repeat_interleave(n_image).cpu().numpy()]
-        rate = twin.paired(own)(z.flatten(0, 1) * spec.std + spec.mean)
-        return settle(rate, spec).unflatten(0, (-1, n_image))
+        shown = z.flatten(0, 1) * spec.std + spec.mean
+        return _rates(twin, own, shown, job).unflatten(0, (-1, n_image))
 
     def measure(z: Tensor, row: Tensor, cost: float) -> Tensor:
         unit = z.flatten(2)
@@ -379,8 +379,7 @@ def _turn(
 
     def rates(pair: Tensor, row: Tensor) -> Tensor:
         own = positions[row.repeat_interleave(n_point).cpu().numpy()]
-        rate = twin.paired(own)(shown(pair).flatten(0, 1))
-        return settle(rate, spec).unflatten(0, (-1, n_point))
+        return _rates(twin, own, shown(pair).flatten(0, 1), job).unflatten(0, (-1, n_point))
 
     def measure(pair: Tensor, row: Tensor) -> Tensor:
         relative = rates(pair, row) / wanted[row, None]
@@ -400,6 +399,19 @@ def _turn(
     with torch.inference_mode():
         activation = rates(pair, torch.arange(len(pair), device=pair.device))
         return shown(pair).cpu().numpy(), activation.cpu().numpy()
+
+
+def _rates(twin: ConditionedTwin, positions: np.ndarray, stimuli: Tensor, job: Job) -> Tensor:
+    """Rate of neuron i for stimulus i; of videos no more at once than leave time for a look."""
+    size = len(stimuli)
+    if twin.spec.is_video:
+        size = stimuli_at_once(twin, stimuli.shape[2], size * stimuli.shape[2])
+    found = []
+    for first in range(0, len(stimuli), size):
+        job.check()
+        part = slice(first, first + size)
+        found.append(settle(twin.paired(positions[part])(stimuli[part]), twin.spec))
+    return torch.cat(found)
 
 
 def _circle(pair: Tensor, norm: float) -> Tensor:

@@ -32,6 +32,7 @@ from twinlab.insilico.responses import (
     check_positive,
     chosen_positions,
     neuron_labels,
+    paired_rates,
     provenance,
     start_noise,
 )
@@ -157,7 +158,7 @@ def synthesize_mei(
     )  # fmt: skip
     return _label(
         twin, positions, ended, n_start, "mei", "most exciting input", batch_size=batch_size,
-        plain=not (jitter or terms), seed=seed, settings=settings,
+        plain=not (jitter or terms), seed=seed, settings=settings, job=job,
     )  # fmt: skip
 
 
@@ -212,11 +213,11 @@ def synthesize_lei(
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
     result = _label(
         twin, positions, ended, n_start, "lei", "least exciting input", batch_size=batch_size,
-        plain=True, seed=seed, settings=settings,
+        plain=True, seed=seed, settings=settings, job=job,
     )  # fmt: skip
     shape = (len(positions), *ended.stimuli.shape[1:])
     grey = _rates(
-        twin, positions, np.broadcast_to(np.float32(twin.spec.mean), shape).copy(), batch_size
+        twin, positions, np.broadcast_to(np.float32(twin.spec.mean), shape).copy(), batch_size, job
     )
     least = result.activation.values
     lower = (least < grey * (1 - 1e-3)) & (least > SILENT * np.abs(grey))
@@ -301,18 +302,19 @@ def _prior(blur_sigma: float, fourier_exponent: float) -> Prior | None:
 
 
 def _rates(
-    twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    stimuli: np.ndarray,
+    batch_size: int,
+    job: Job | None,
 ) -> np.ndarray:
     """Rate of neuron i for stimulus i in grey levels; of a video, over its second half."""
-    size = stimuli_at_once(twin, stimuli.shape[2], batch_size)
-    exciting, shown = excite(twin, positions), torch.as_tensor(stimuli)
-    with torch.inference_mode():
-        rates = [
-            exciting(shown[row].to(twin.device), row.to(twin.device))
-            for row in torch.arange(len(positions)).split(size)
-        ]
-    found: np.ndarray = torch.cat(rates).cpu().numpy()
-    return found
+
+    def draw(part: slice) -> Tensor:
+        (job or Job()).check()
+        return torch.as_tensor(stimuli[part])
+
+    return paired_rates(twin, positions, draw, stimuli_at_once(twin, stimuli.shape[2], batch_size))
 
 
 def correlate_stimuli(stimuli: np.ndarray) -> np.ndarray:
@@ -348,6 +350,7 @@ def _label(
     plain: bool,
     seed: int,
     settings: dict[str, Any],
+    job: Job | None = None,
 ) -> xr.Dataset:
     """Dataset of the best start of each neuron."""
     spec = twin.spec
@@ -355,7 +358,7 @@ def _label(
     objective = ended.value.reshape(-1, n_start)
     moved = (ended.value > ended.start_value) | (ended.start_slope > 0)
     failed = ~(moved & np.isfinite(ended.value)).reshape(-1, n_start)
-    rates = _rates(twin, np.repeat(positions, n_start), ended.stimuli, batch_size)
+    rates = _rates(twin, np.repeat(positions, n_start), ended.stimuli, batch_size, job)
     value = rates.reshape(-1, n_start)
     each = np.arange(len(positions))
     best = np.where(failed, -np.inf, objective).argmax(1)
