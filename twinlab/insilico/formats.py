@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from twinlab.insilico.responses import spatial_coordinates
+from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
+    "draw_leaves",
     "picture_attrs",
     "stimuli_at_once",
     "stimulus_coordinates",
@@ -49,6 +51,13 @@ def stimuli_at_once(twin: ConditionedTwin, n_frame: int, batch_size: int) -> int
     if twin.device.type == "cpu":
         most = min(most, AT_ONCE // int(np.prod(stimulus_shape(twin.spec, n_frame))))
     return max(1, most)
+
+
+def draw_leaves(spec: StimulusSpec, n: int, seed: int) -> np.ndarray:
+    """Dead leaves (n, channel, y, x), float32, from black to white as the twin knows them."""
+    leaves = make_dead_leaves(n, spec.height, spec.width, seed=seed, channel=spec.channel).values
+    shown: np.ndarray = spec.low + leaves.astype(np.float32) * ((spec.high - spec.low) / 255)
+    return shown.astype(np.float32)
 
 
 def picture_attrs(spec: StimulusSpec | None, long_name: str) -> dict[str, Any]:

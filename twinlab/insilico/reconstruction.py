@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from twinlab.insilico.formats import picture_attrs
+from twinlab.insilico.formats import draw_leaves, picture_attrs
 from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.receptive_field import RIDGE_GRID, estimate_receptive_field
 from twinlab.insilico.responses import (
@@ -23,7 +23,6 @@ from twinlab.insilico.responses import (
 from twinlab.insilico.series import check_counts
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
-from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
@@ -222,9 +221,7 @@ def measure_reconstruction(
     rng = np.random.default_rng(check_seed(seed))
     positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
-    images = make_dead_leaves(
-        n_image, spec.height, spec.width, seed=seed, channel=spec.channel
-    ).values.astype(np.float32)
+    images = draw_leaves(spec, n_image, seed)
     own = twin.neurons(positions)
     batches = (images[start : start + batch_size] for start in range(0, n_image, batch_size))
     rates = rates_of_batches(own, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
