@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
 from twinlab.insilico.formats import picture_attrs, stimuli_at_once, stimulus_dims
 from twinlab.insilico.gabors import draw_gabors, gabor_grid, gabor_mover
+from twinlab.insilico.masks import find_mask
 from twinlab.insilico.responses import (
     cancellable,
     check_positive,
@@ -27,37 +26,7 @@ from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, Familiarity, StimulusSpec
 
-__all__ = ["cross_examine", "cut_clips", "find_mask"]
-
-MASK_THRESHOLD = 1.5  # standard deviations of the image, as in laminr's `utils/mask.py`
-MASK_BLUR = 1.5  # px
-
-
-def find_mask(image: np.ndarray) -> np.ndarray:
-    """Where an image has its contrast: 1 there, 0 elsewhere, with a soft edge.
-
-    Pixels further than 1.5 standard deviations from the image's mean (in any channel; of a video
-    in root mean square over its frames) are closed to regions; the convex hull of the largest is
-    blurred.
-
-    Parameters
-    ----------
-    image : ndarray of shape (channel, y, x), or of a video (channel, frame, y, x)
-
-    Returns
-    -------
-    ndarray of shape (y, x), float32
-
-    """
-    away = image - image.mean()
-    z = np.abs(away if image.ndim == 3 else np.sqrt((away**2).mean(1))).max(0)
-    far = z > min(MASK_THRESHOLD * image.std(), z.max() / 2)
-    # Padded, so that closing does not eat what touches the border.
-    closed = ndimage.binary_closing(np.pad(far, 3), iterations=2)[3:-3, 3:-3]
-    labels, _ = ndimage.label(closed | far)
-    region = labels == np.bincount(labels[labels > 0]).argmax()
-    blurred = ndimage.gaussian_filter(_hull(region).astype(np.float32), MASK_BLUR)
-    return (blurred / max(blurred.max(), 1e-6)).astype(np.float32)
+__all__ = ["cross_examine", "cut_clips"]
 
 
 def cut_clips(videos: np.ndarray, n_frame: int) -> np.ndarray:
@@ -92,18 +61,6 @@ def cut_clips(videos: np.ndarray, n_frame: int) -> np.ndarray:
         )
         raise InputError(msg)
     return np.concatenate(clips)
-
-
-def _hull(region: np.ndarray) -> np.ndarray:
-    """Pixels inside the convex hull of a region; the region itself if it is a line or a point."""
-    points = np.argwhere(region)
-    try:
-        faces = ConvexHull(points).equations  # outward normals and offsets
-    except (QhullError, ValueError):
-        return region
-    every = np.indices(region.shape).reshape(2, -1).T
-    outward = every @ faces[:, :2].T + faces[:, 2]
-    return (outward <= 1e-9).all(1).reshape(region.shape)
 
 
 def cross_examine(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from twinlab.insilico.responses import spatial_coordinates
+from twinlab.insilico.responses import settle, spatial_coordinates
+from twinlab.jobs import Job
 from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
     "draw_leaves",
     "picture_attrs",
+    "settled_rates",
     "stimuli_at_once",
     "stimulus_coordinates",
     "stimulus_dims",
@@ -51,6 +55,21 @@ def stimuli_at_once(twin: ConditionedTwin, n_frame: int, batch_size: int) -> int
     if twin.device.type == "cpu":
         most = min(most, AT_ONCE // int(np.prod(stimulus_shape(twin.spec, n_frame))))
     return max(1, most)
+
+
+def settled_rates(
+    twin: ConditionedTwin, positions: np.ndarray, stimuli: Tensor, job: Job
+) -> Tensor:
+    """Rate of neuron i for stimulus i; of videos no more at once than leave time for a look."""
+    size = len(stimuli)
+    if twin.spec.is_video:
+        size = stimuli_at_once(twin, stimuli.shape[2], size * stimuli.shape[2])
+    found = []
+    for first in range(0, len(stimuli), size):
+        job.check()
+        part = slice(first, first + size)
+        found.append(settle(twin.paired(positions[part])(stimuli[part]), twin.spec))
+    return torch.cat(found)
 
 
 def draw_leaves(spec: StimulusSpec, n: int, seed: int) -> np.ndarray:
