@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -116,6 +117,24 @@ def test_optimised_images_are_judged_by_a_twin_that_did_not_make_them(fitted, tm
     mei = schema.open_result(tmp_path / "mei.nc")
     assert {"activation_other", "activation_natural", "activation_gabor"} <= set(mei)
     assert {"activation_architecture", "distance", "unfamiliar", "mask_size"} <= set(mei)
+
+
+def test_optimised_videos_are_judged_too(tmp_path):
+    spec = twins.StimulusSpec(1, 16, 20, 110.0, 55.0, frame_rate=30.0)
+    neurons = xr.Dataset(coords={"neuron_id": ("neuron", [7]), "session": ("neuron", ["s"])})
+    few = {"core": "factorized_3d", "layers": 1, "input_kernel": 5, "input_temporal_kernel": 3}
+    built = [twins.Architecture(hidden=hidden, **few) for hidden in (2, 3)]
+    members = [twins.DeepTwin(architecture, spec, neurons).eval() for architecture in built]
+    twins.save_twin(twins.EnsembleTwin(members), tmp_path / "twin")
+    status, _, err = call(
+        "run", "mei", tmp_path / "twin", "--out", tmp_path / "mei.nc",
+        "--set", "n_step=3", "--set", "n_start=1", "--set", "n_frame=6",
+    )  # fmt: skip
+    assert status == 0, err
+    mei = schema.open_result(tmp_path / "mei.nc")
+    assert mei.natural.dims == mei.gabor.dims == ("neuron", "channel", "frame", "y", "x")
+    assert np.isfinite(mei.activation_natural_other).all()
+    assert call("show", tmp_path / "mei.nc")[0] == 0
 
 
 @pytest.mark.parametrize(

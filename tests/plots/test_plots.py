@@ -111,6 +111,17 @@ def test_an_image_is_drawn_as_it_is_stored_with_y_downwards(result):
     assert drawn.dimension_values("x", expanded=False)[0] == 0  # pixel centres at whole numbers
 
 
+def test_black_and_white_are_what_can_be_shown_to_the_twin(result):
+    z_scored = (result.mei.isel(neuron=0) - 110) / 50
+    said = z_scored.assign_attrs(display_range=[-2.2, 2.9])
+    assert options(plots.plot_image(said))["clim"] == (-2.2, 2.9)
+    low, high = float(z_scored.min()), float(z_scored.max())
+    assert options(plots.plot_image(z_scored))["clim"] == (low, high)
+    assert options(plots.plot_image(said, limits=(-1, 1)))["clim"] == (-1, 1)
+    assert options(plots.plot_image(z_scored * np.nan))["clim"] == (0.0, 255.0)
+    assert options(plots.plot_image(0 * z_scored - 1))["clim"] == (-1.0, 0.0)
+
+
 def test_channels_stand_side_by_side(result):
     image = result.mei.isel(neuron=0, channel=0).expand_dims(channel=2)
     drawn = plots.plot_image(image).dimension_values(2, flat=False)

@@ -9,16 +9,17 @@ from twinlab.twins import StimulusSpec, wrap_callable
 SPEC = StimulusSpec(1, 8, 12, 110.0, 55.0)
 
 
-def make_twin(seed):
+def make_twin(seed, spec=SPEC):
     filters = np.random.default_rng(seed).standard_normal((3, 96))
     filters[0] = np.arange(96) % 7 - 3.0  # the same in every twin
     filters /= np.linalg.norm(filters, axis=1, keepdims=True)
     weights = torch.as_tensor(filters, dtype=torch.float32)
 
     def rates(images):
-        return torch.nn.functional.softplus(((images - 110) / 55).flatten(1) @ weights.T)
+        z = (images - spec.mean) / spec.std
+        return torch.nn.functional.softplus(z.flatten(1) @ weights.T)
 
-    return wrap_callable(rates, SPEC, 3, name="planted").condition()
+    return wrap_callable(rates, spec, 3, name="planted").condition()
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,21 @@ def results():
         "metamer": insilico.synthesize_metamer(twin, image, n_start=2),
         "eigendistortions": insilico.measure_eigendistortions(twin, image),
         "iso_response": insilico.measure_iso_response(twin, norm=4.0),
+    }
+
+
+@pytest.fixture(scope="module")
+def z_scored():
+    """The same and more, of twins that see images in z units."""
+    spec = StimulusSpec(1, 8, 12, 0.0, 1.0, -2.5, 3.0)
+    twin, other = make_twin(0, spec), make_twin(1, spec)
+    image = np.random.default_rng(2).uniform(-1, 1, (1, 8, 12))
+    return {
+        "controversial": insilico.synthesize_controversial(twin, other, norm=4.0, n_start=1),
+        "metamer": insilico.synthesize_metamer(twin, image, n_start=1, n_step=3),
+        "eigendistortions": insilico.measure_eigendistortions(twin, image),
+        "occlusion": insilico.measure_occlusion(twin, n_image=2),
+        "reconstruction": insilico.measure_reconstruction(twin, n_image=3, n_step=3),
     }
 
 
@@ -87,3 +103,20 @@ def test_contours_are_drawn_only_where_they_are(results):
     assert all(np.isfinite(line).all() for line in lines)
     radius = np.concatenate([np.hypot(*line.T) for line in lines])
     assert set(np.round(radius, 4)) == set(np.round(one.radius.values[one.radius.notnull()], 4))
+
+
+@pytest.mark.parametrize(
+    "name", ["controversial", "metamer", "eigendistortions", "occlusion", "reconstruction"]
+)
+def test_images_in_z_units_are_drawn_in_the_range_of_their_twin(z_scored, name):
+    pictures = parts(plots.plot_result(z_scored[name]), hv.Image)
+    grey = [picture for picture in pictures if picture.opts.get("style").kwargs["cmap"] == "gray"]
+    assert grey
+    limits = {picture.opts.get("plot").kwargs["clim"] for picture in grey}
+    assert limits == {(-2.5, 3.0)}
+
+
+def test_natural_images_shown_to_a_twin_of_z_units_are_in_them(z_scored):
+    for shown in (z_scored["occlusion"].stimulus, z_scored["reconstruction"].original):
+        assert -2.5 <= float(shown.min()) < -1
+        assert 1 < float(shown.max()) <= 3.0

@@ -17,6 +17,14 @@ ASKED = {
     "center_surrounds": STILL | {"orientation": ANGLES, "surround_orientation": 90, "radius": 5},
     "dead_leaves": SIZE | {"n": 12, "seed": 1},
     "dead_leaves_video": VIDEO | {"n": 12, "seed": 1},
+    "drifting_center_surrounds": VIDEO
+    | {
+        "direction": ANGLES,
+        "surround_direction": 90,
+        "spatial_frequency": 0.1,
+        "temporal_frequency_hz": 2,
+        "radius": 5,
+    },
     "drifting_gratings": VIDEO
     | {"direction": ANGLES, "spatial_frequency": 0.1, "temporal_frequency_hz": 2},
     "drifting_plaids": VIDEO

@@ -84,6 +84,48 @@ def test_a_surround_like_its_centre_is_one_larger_grating():
     np.testing.assert_allclose(both, one, atol=1e-4)
 
 
+def test_a_drifting_surround_like_its_centre_is_one_larger_grating():
+    both = stimuli.make_drifting_center_surrounds(
+        75, 75, 0.1, temporal_frequency_hz=3, phase=40, radius=5, surround_radius=10, edge=3,
+        **VIDEO,
+    )  # fmt: skip
+    one = stimuli.make_drifting_gratings(
+        75, 0.1, temporal_frequency_hz=3, phase=40, radius=10, edge=3, **VIDEO
+    )
+    np.testing.assert_allclose(both, one, atol=1e-4)
+
+
+def test_a_surround_drifts_its_own_way_and_fast():
+    made = stimuli.make_drifting_center_surrounds(
+        0, [0, 180, 90], 0.1, 0.125, temporal_frequency_hz=2, surround_temporal_frequency_hz=5,
+        radius=4, gap=3, **VIDEO,
+    )  # fmt: skip
+    y, x = np.mgrid[:24, :32]
+    distance = np.hypot(x - 15.5, y - 11.5)
+    centre, outside = distance < 3, distance > 8.5
+    between = (distance > 5) & (distance < 6)
+    full = stimuli.make_drifting_gratings(
+        [0, 180, 90], 0.125, temporal_frequency_hz=5, **VIDEO
+    ).values
+    alone = stimuli.make_drifting_gratings(0, 0.1, temporal_frequency_hz=2, **VIDEO).values
+    np.testing.assert_allclose(made.values[..., outside], full[..., outside], atol=1e-4)
+    np.testing.assert_allclose(
+        made.values[..., centre], np.repeat(alone[..., centre], 3, 0), atol=1e-4
+    )
+    np.testing.assert_allclose(made.values[..., between], 127.5, atol=1e-4)
+    np.testing.assert_array_equal(made.surround_direction, [0, 180, 90])
+    assert made.surround_temporal_frequency.units == "Hz"
+
+
+def test_a_surround_too_fast_for_the_frames_is_marked():
+    with pytest.warns(UserWarning, match="1 of 2 stimuli"):
+        made = stimuli.make_drifting_center_surrounds(
+            0, 0, 0.1, temporal_frequency_hz=2, surround_temporal_frequency_hz=[4, 11], radius=5,
+            **VIDEO,
+        )  # fmt: skip
+    np.testing.assert_array_equal(made.aliased, [False, True])
+
+
 def test_centre_and_surround_are_independent():
     made = stimuli.make_center_surrounds(
         [0, 0, 0],
@@ -136,6 +178,13 @@ PLACE = {"x": 10, "y": 12, "size": 3}
         (stimuli.make_gratings, (30,), WINDOW, FREQUENCY, SIZE),
         (stimuli.make_gratings, (30,), {"radius": 6}, FREQUENCY, SIZE),
         (stimuli.make_drifting_gratings, (30,), WINDOW, FREQUENCY, DRIFT),
+        (
+            stimuli.make_drifting_center_surrounds,
+            (30, 120),
+            WINDOW | {"gap": 1, "surround_radius": 10},
+            FREQUENCY,
+            DRIFT,
+        ),
         (stimuli.make_gabors, (), PLACE, FREQUENCY, SIZE | {"orientation": 30, "phase": 0}),
         (stimuli.make_plaids, (30, 90), WINDOW, FREQUENCY, SIZE),
         (stimuli.make_drifting_plaids, (30, 90), WINDOW, FREQUENCY, DRIFT),

@@ -20,6 +20,7 @@ from twinlab.insilico import (
     PAIR_EXPERIMENTS,
     RELIABLE,
     cross_examine,
+    cut_clips,
 )
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 N_NATURAL = 100  # controls cost one evaluation each for every neuron
+N_FRAME = 60  # of videos of dead leaves
 
 KNOWN = EXPERIMENTS | PAIR_EXPERIMENTS | IMAGE_EXPERIMENTS
 JUDGED = {name: EXPERIMENTS[name] for name in ("mei", "lei")}  # by twins that did not make them
@@ -212,11 +214,16 @@ def _open_image(spec: twins.StimulusSpec, recording: str, image: str) -> np.ndar
 
 
 def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
-    """Test images of a recording, or dead leaves."""
+    """Test images (or videos) of a recording, or dead leaves."""
     if not recording:
-        leaves = stimuli.make_dead_leaves(
-            N_NATURAL, spec.height, spec.width, seed=0, channel=spec.channel
-        )
+        asked: dict[str, Any] = {"seed": 0, "channel": spec.channel}
+        if spec.frame_rate is None:
+            leaves = stimuli.make_dead_leaves(N_NATURAL, spec.height, spec.width, **asked)
+        else:
+            leaves = stimuli.make_dead_leaves_video(
+                N_NATURAL // 2, spec.height, spec.width, **asked, n_frame=N_FRAME,
+                frame_rate_hz=spec.frame_rate,
+            )  # fmt: skip
         # dead leaves span 0 to 255; the twin may see other units
         return spec.low + leaves.values / 255 * (spec.high - spec.low)
     source = cli.open_source(recording)
@@ -225,24 +232,30 @@ def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
     return natural
 
 
+def _clips(videos: np.ndarray, n_frame: int) -> np.ndarray:
+    """Clips of videos, evenly from all of them where there are many."""
+    clips = cut_clips(videos, n_frame)
+    return clips[np.unique(np.linspace(0, len(clips) - 1, N_NATURAL).round().astype(int))]
+
+
 def _open_judged(
     function: Callable[..., xr.Dataset], twin: str, device: str, other: str, recording: str
 ) -> tuple[twins.ConditionedTwin, Callable[..., xr.Dataset], dict[str, str]]:
     """Open the twin that makes images, and add their judgement by others to `function`.
 
-    Without another twin (one that is named, or the second member of an ensemble), or of videos,
-    they are made and not judged. Where a fitted twin's folder holds its linear baseline and
-    what was familiar to it, these have their say too.
+    Without another twin (one that is named, or the second member of an ensemble) they are made
+    and not judged. Where a fitted twin's folder holds its linear baseline and what was familiar
+    to it, these have their say too; the latter not of videos, which are shorter than those shown.
     """
     whole, made_on, judge = _open_two(twin, other)
-    own = made_on.condition().to(device)
-    if judge is None or made_on.spec.is_video:
+    own, video = made_on.condition().to(device), made_on.spec.is_video
+    if judge is None:
         return own, function, {}
     folder = Path(twin)
     third, familiar = None, None
     if (folder / "linear_nonlinear").is_dir():
         third = twins.load_twin(folder / "linear_nonlinear").condition().to(device)
-    if (folder / "familiarity.safetensors").is_file():
+    if (folder / "familiarity.safetensors").is_file() and not video:
         familiar = twins.load_familiarity(folder, whole)
     judging = judge.condition().to(device)
     natural = _open_natural(made_on.spec, recording)
@@ -252,7 +265,7 @@ def _open_judged(
     ) -> xr.Dataset:
         made = function(model, neurons, job=job.part(0.0, 0.5), **settings)
         return cross_examine(
-            made, model, judging, natural,
+            made, model, judging, _clips(natural, made.sizes["frame"]) if video else natural,
             architecture=third, familiarity=familiar, job=job.part(0.5, 1.0),
         )  # fmt: skip
 

@@ -475,7 +475,12 @@ class TwinBench(pn.viewable.Viewer):
         return _bare(figure.get(0)) * figure.get(1)
 
     def _draw_stimulus(self) -> hv.Image:
-        return _bare(plots.plot_image(self.stimulus(), width=RIGHT - 60))
+        return _bare(plots.plot_image(self.stimulus(), limits=self._range(), width=RIGHT - 60))
+
+    def _range(self) -> tuple[float, float]:
+        """Grey levels that can be shown to the twin."""
+        spec = self.findings.twin.spec
+        return spec.low, spec.high
 
     def _draw_receptive_field(self) -> hv.Image:
         field = self.known("receptive_field")
@@ -492,7 +497,7 @@ class TwinBench(pn.viewable.Viewer):
             image = mei.mei
         elif self.preview is not None:
             image = image.copy(data=np.reshape(self.preview, spec.shape))
-        return _bare(plots.plot_image(image, width=HALF - 48))
+        return _bare(plots.plot_image(image, limits=self._range(), width=HALF - 48))
 
     def _draw_tuning(self) -> hv.Overlay:
         tuning = self.known("tuning")
@@ -525,7 +530,10 @@ class TwinBench(pn.viewable.Viewer):
                     images[place] = recording.stimulus.values[int(one.stimulus_index)]
                     captions[place] = f"{float(one.response):.2g} | {float(one.prediction):.2g}"
         labelled = xr.DataArray(images, dims=("image", "channel", "y", "x"))
-        return _bare(plots.plot_gallery(labelled, captions, columns=N_GALLERY, width=MIDDLE - 10))
+        gallery = plots.plot_gallery(
+            labelled, captions, columns=N_GALLERY, limits=self._range(), width=MIDDLE - 10
+        )
+        return _bare(gallery)
 
     # Words
 

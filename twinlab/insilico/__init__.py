@@ -19,12 +19,12 @@ from twinlab.insilico.constraints import (
     keep_range,
     limit_norm,
 )
-from twinlab.insilico.controls import cross_examine, find_mask
+from twinlab.insilico.controls import cross_examine, cut_clips
 from twinlab.insilico.controversial import synthesize_controversial
 from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
 from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
 from twinlab.insilico.discriminating import cluster_by_stimuli
-from twinlab.insilico.diverse import synthesize_diverse, synthesize_ring
+from twinlab.insilico.diverse import synthesize_diverse
 from twinlab.insilico.eigendistortions import measure_eigendistortions
 from twinlab.insilico.fisher import (
     linear_fisher_information,
@@ -36,6 +36,7 @@ from twinlab.insilico.glm import estimate_lnp, measure_lnp, measure_twin_lnp
 from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distributions
 from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
+from twinlab.insilico.masks import find_mask
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.metamers import synthesize_metamer
 from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS
@@ -67,6 +68,7 @@ from twinlab.insilico.reconstruction import (
     reconstruct_from_twin,
     reconstruct_linear,
 )
+from twinlab.insilico.rings import synthesize_ring
 from twinlab.insilico.selectivity import (
     circular_variance,
     cross_orientation_suppression,
@@ -177,6 +179,7 @@ __all__ = [
     # optimal stimuli
     "cluster_by_stimuli",
     "cross_examine",
+    "cut_clips",
     "find_mask",
     "optimize_stimuli",
     "synthesize_diverse",

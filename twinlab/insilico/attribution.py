@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from twinlab.insilico.formats import draw_leaves, picture_attrs
 from twinlab.insilico.responses import (
     Neurons,
     chosen_positions,
@@ -22,7 +23,6 @@ from twinlab.insilico.responses import (
 )
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
-from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import ConditionedTwin
 
 __all__ = ["images_to_explain", "label_maps", "measure_integrated_gradients", "measure_occlusion"]
@@ -39,7 +39,7 @@ def images_to_explain(
     """Images given, checked, or dead leaves; (image, channel, y, x) in grey levels, float32."""
     spec = twin.spec
     if images is None:
-        images = make_dead_leaves(n_image, spec.height, spec.width, seed, channel=spec.channel)
+        images = draw_leaves(spec, n_image, seed)
     chosen = np.asarray(images, np.float32)
     spec.check(chosen)
     if not len(chosen) or not np.isfinite(chosen).all():
@@ -365,7 +365,7 @@ def label_maps(
     variables["stimulus"] = (
         ("image", "channel", "y", "x"),
         images,
-        {"long_name": "image shown", "units": "grey level"},
+        picture_attrs(twin.spec, "image shown"),
     )
     variables["valid"] = (
         "neuron",

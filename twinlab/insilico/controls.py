@@ -1,4 +1,4 @@
-"""Norm-matched controls of an MEI: best natural image, best Gabor, and another twin's opinion."""
+"""Norm-matched controls of an MEI: best natural stimulus, best Gabor, another twin's opinion."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
+from twinlab.insilico.formats import picture_attrs, stimuli_at_once, stimulus_dims
 from twinlab.insilico.gabors import draw_gabors, gabor_grid, gabor_mover
-from twinlab.insilico.responses import find_neurons, paired_rates
+from twinlab.insilico.masks import find_mask
+from twinlab.insilico.responses import (
+    cancellable,
+    check_positive,
+    find_neurons,
+    paired_rates,
+    settle,
+)
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import ConditionedTwin, Familiarity
+from twinlab.twins import ConditionedTwin, Familiarity, StimulusSpec
 
-__all__ = ["cross_examine", "find_mask"]
-
-MASK_THRESHOLD = 1.5  # standard deviations of the image, as in laminr's `utils/mask.py`
-MASK_BLUR = 1.5  # px
+__all__ = ["cross_examine", "cut_clips"]
 
 
-def find_mask(image: np.ndarray) -> np.ndarray:
-    """Where an image has its contrast: 1 there, 0 elsewhere, with a soft edge.
-
-    Pixels further than 1.5 standard deviations from the image's mean (in any channel) are
-    closed to regions; the convex hull of the largest is blurred.
+def cut_clips(videos: np.ndarray, n_frame: int) -> np.ndarray:
+    """Cut videos into clips, one after the other.
 
     Parameters
     ----------
-    image : ndarray of shape (channel, y, x)
+    videos : ndarray of shape (n_video, channel, frame, y, x)
+    n_frame : int
+        Of each clip.
 
     Returns
     -------
-    ndarray of shape (y, x), float32
+    ndarray of shape (n_clip, channel, n_frame, y, x)
+        What is left over at the end of a video is not used, nor are clips in which values are
+        missing (NaN).
+
+    Raises
+    ------
+    InputError
+        If no clip is to be had.
 
     """
-    z = np.abs(image - image.mean()).max(0)
-    far = z > min(MASK_THRESHOLD * image.std(), z.max() / 2)
-    # Padded, so that closing does not eat what touches the border.
-    closed = ndimage.binary_closing(np.pad(far, 3), iterations=2)[3:-3, 3:-3]
-    labels, _ = ndimage.label(closed | far)
-    region = labels == np.bincount(labels[labels > 0]).argmax()
-    blurred = ndimage.gaussian_filter(_hull(region).astype(np.float32), MASK_BLUR)
-    return (blurred / max(blurred.max(), 1e-6)).astype(np.float32)
-
-
-def _hull(region: np.ndarray) -> np.ndarray:
-    """Pixels inside the convex hull of a region; the region itself if it is a line or a point."""
-    points = np.argwhere(region)
-    try:
-        faces = ConvexHull(points).equations  # outward normals and offsets
-    except (QhullError, ValueError):
-        return region
-    every = np.indices(region.shape).reshape(2, -1).T
-    outward = every @ faces[:, :2].T + faces[:, 2]
-    return (outward <= 1e-9).all(1).reshape(region.shape)
+    check_positive(n_frame=n_frame)
+    starts = range(0, videos.shape[2] - n_frame + 1, n_frame)
+    clips = [videos[:, :, start : start + n_frame] for start in starts]
+    clips = [some[np.isfinite(some).all((1, 2, 3, 4))] for some in clips]
+    if not any(len(some) for some in clips):
+        msg = (
+            f"{len(videos)} videos of {videos.shape[2]} frames hold no whole clip of {n_frame}; "
+            "give longer videos, or make shorter ones."
+        )
+        raise InputError(msg)
+    return np.concatenate(clips)
 
 
 def cross_examine(
@@ -85,26 +85,32 @@ def cross_examine(
     three have the same mean and norm, are found on `twin`, and are shown to `other` too. Of least
     exciting inputs the controls are those that excite least.
 
+    Of videos, natural clips are seen through a mask that does not move, and Gabors drift under
+    an envelope that does not (at large sizes they are gratings): 384 of them, refined in temporal
+    frequency and with it in direction too. Rates are means over the second half of the frames.
+
     Parameters
     ----------
     mei : xarray.Dataset
-        Of `synthesize_mei` or `synthesize_lei`, of images.
+        Of `synthesize_mei` or `synthesize_lei`.
     twin : ConditionedTwin
         That made them, conditioned in the same way.
     other : ConditionedTwin
-        Independently trained, of the same neurons and image size.
+        Independently trained, of the same neurons and image size (and frame rate).
     natural : ndarray of shape (n_image, channel, y, x)
-        Natural images in grey levels, best from outside the training set.
+        Natural images in grey levels, best from outside the training set; of videos clips as
+        long as the MEIs, (n_clip, channel, frame, y, x), see `cut_clips`.
     architecture : ConditionedTwin, optional
         Of another architecture, to be asked as well.
     familiarity : Familiarity, optional
         Of the twin, see `twins.fit_familiarity`: tells how far stimuli lie from its training.
+        Of videos, fit it to clips as long as the MEIs.
     degrees_per_pixel : float, optional
         Of visual angle, for the size of the masks.
     n_step : int
         Most steps of the Gabors' refinement.
     batch_size : int
-        Images shown at once.
+        Images, or frames of videos, shown at once.
     job : Job, optional
 
     Returns
@@ -112,18 +118,18 @@ def cross_examine(
     xarray.Dataset
         `mei` with, along `neuron`: `activation_other`; `activation_natural`,
         `activation_natural_other`, `natural_index` (into `natural`) and `natural` (neuron,
-        channel, y, x); `activation_gabor`, `activation_gabor_other` and `gabor` (neuron,
-        channel, y, x); `mask` (neuron, y, x), and `mask_size` (neuron), the diameter of a disc
-        as large as its part above one half, in degrees, or in pixels where their size is not
-        known. With `architecture`, `activation_architecture` and the like of the controls; with
-        `familiarity`, `distance` and `distance_natural` (neuron) from training and
+        channel[, frame], y, x); `activation_gabor`, `activation_gabor_other` and `gabor` (neuron,
+        channel[, frame], y, x); `mask` (neuron, y, x), and `mask_size` (neuron), the diameter of
+        a disc as large as its part above one half, in degrees, or in pixels where their size is
+        not known. With `architecture`, `activation_architecture` and the like of the controls;
+        with `familiarity`, `distance` and `distance_natural` (neuron) from training and
         `unfamiliar` (neuron), 1 where natural images do not lie so far. NaN where the MEI is.
 
     Raises
     ------
     InputError
-        If `mei` is not of this twin, `other` is the same twin, lacks a neuron or has another
-        image size, or `natural` are not images of this size.
+        If `mei` is not of this twin, `other` is the same twin, a judge lacks a neuron or has
+        another image size or frame rate, or `natural` are not images, or clips, of this size.
 
     References
     ----------
@@ -131,7 +137,7 @@ def cross_examine(
     Bashiri et al. (2025), laminr.
 
     """
-    _check_parties(mei, twin, other, natural)
+    _check_parties(mei, twin, other, natural, architecture)
     job = job or Job()
     spec = twin.spec
     found = np.flatnonzero(np.isfinite(mei.activation.values))
@@ -141,25 +147,27 @@ def cross_examine(
     images = mei[str(mei.attrs["experiment"])].values[found]
     up = 1 if mei.attrs["experiment"] == "mei" else -1
     mask = np.array([find_mask(image) for image in images]).reshape(len(found), *spec.shape[1:])
+    at_once = stimuli_at_once(twin, images.shape[2], batch_size)
 
     # 1. the best natural image, through the mask of each MEI
-    z = torch.as_tensor(natural, dtype=torch.float32)
-    z = (z - spec.mean) / spec.std
-    n_natural = len(z)
+    n_natural = len(natural)
 
-    def windowed(part: slice) -> Tensor:
-        neuron, image = np.divmod(np.arange(part.start, part.stop), n_natural)
-        return _to_grey(_window(z[image], torch.as_tensor(mask[neuron])), norm[neuron], twin)
+    def windowed(neuron: np.ndarray, image: np.ndarray) -> Tensor:
+        z = (torch.as_tensor(natural[image], dtype=torch.float32) - spec.mean) / spec.std
+        return _to_grey(_window(z, torch.as_tensor(mask[neuron])), norm[neuron], twin)
+
+    def each(part: slice) -> Tensor:
+        return windowed(*np.divmod(np.arange(part.start, part.stop), n_natural))
 
     rates = paired_rates(
-        twin, np.repeat(position, n_natural), windowed, batch_size, job.part(0, 0.6, "natural")
+        twin, np.repeat(position, n_natural), each, at_once, job.part(0, 0.6, "natural")
     ).reshape(-1, n_natural)
     natural_index = (up * rates).argmax(1)
-    best_natural = _to_grey(_window(z[natural_index], torch.as_tensor(mask)), norm, twin)
+    best_natural = windowed(np.arange(len(found)), natural_index)
 
     # 2. the best Gabor
     best_gabor = _best_gabor(
-        twin, up, position, images, mask, norm, n_step, batch_size, job.part(0.6, 0.95, "Gabor")
+        twin, up, position, images, mask, norm, n_step, at_once, job.part(0.6, 0.95, "Gabor")
     )
 
     # 3. everything shown to all twins
@@ -174,7 +182,7 @@ def cross_examine(
         for asked, suffix, neurons in judges:
             if name or suffix:  # the MEI's own activation is known
                 activation[f"activation{name}{suffix}"] = paired_rates(
-                    asked, neurons, stimulus.__getitem__, batch_size, last
+                    asked, neurons, stimulus.__getitem__, at_once, last
                 )
     scalars = activation | {"natural_index": natural_index.astype(np.float32)}
     if familiarity is not None:
@@ -196,20 +204,22 @@ def cross_examine(
             **({} if architecture is None else {"architecture": architecture.identity}),
         },
         size="px" if degrees_per_pixel is None else "deg",
+        spec=spec,
     )
 
 
 def _check_parties(
-    mei: xr.Dataset, twin: ConditionedTwin, other: ConditionedTwin, natural: np.ndarray
+    mei: xr.Dataset,
+    twin: ConditionedTwin,
+    other: ConditionedTwin,
+    natural: np.ndarray,
+    architecture: ConditionedTwin | None,
 ) -> None:
     if mei.attrs.get("experiment") not in ("mei", "lei"):
         msg = (
             f"`mei` is a result of {mei.attrs.get('experiment')!r}; expected one of "
             "`synthesize_mei` or `synthesize_lei`."
         )
-        raise InputError(msg)
-    if twin.spec.is_video:
-        msg = "Videos have no controls yet; cross-examine images, or score the videos on `other`."
         raise InputError(msg)
     if mei.attrs["twin"] != twin.identity:
         msg = (
@@ -230,13 +240,27 @@ def _check_parties(
             "be scored on an independently trained twin."
         )
         raise InputError(msg)
-    if other.spec.shape != twin.spec.shape:
-        msg = f"`other` sees images of shape {other.spec.shape}, `twin` of {twin.spec.shape}."
-        raise InputError(msg)
+    for name, judge in {"other": other, "architecture": architecture or other}.items():
+        if (judge.spec.shape, judge.spec.frame_rate) != (twin.spec.shape, twin.spec.frame_rate):
+            msg = f"`{name}` sees {_seen(judge)}, `twin` {_seen(twin)}."
+            raise InputError(msg)
     twin.spec.check(natural)
     if not len(natural):
         msg = "`natural` holds no image; expected at least one."
         raise InputError(msg)
+    if twin.spec.is_video and natural.shape[2] != mei.sizes["frame"]:
+        msg = (
+            f"`natural` are clips of {natural.shape[2]} frames, but the MEIs have "
+            f"{mei.sizes['frame']}; cut them with `cut_clips`."
+        )
+        raise InputError(msg)
+
+
+def _seen(twin: ConditionedTwin) -> str:
+    spec = twin.spec
+    if spec.is_video:
+        return f"videos of shape {spec.shape} at {spec.frame_rate:g} Hz"
+    return f"images of shape {spec.shape}"
 
 
 def _to_grey(z: Tensor, norm: Tensor, twin: ConditionedTwin) -> Tensor:
@@ -244,10 +268,11 @@ def _to_grey(z: Tensor, norm: Tensor, twin: ConditionedTwin) -> Tensor:
 
 
 def _window(z: Tensor, mask: Tensor) -> Tensor:
-    """Images (n, channel, y, x) through masks (n, y, x), their mean under the mask removed."""
-    weight = mask[:, None]
-    total = weight.sum((1, 2, 3), keepdim=True) * z.shape[1]
-    return weight * (z - (weight * z).sum((1, 2, 3), keepdim=True) / total)
+    """Stimuli (n, channel[, frame], y, x) through masks (n, y, x), without a mean under them."""
+    weight = mask.view(len(mask), *[1] * (z.ndim - 3), *mask.shape[1:]).expand_as(z)
+    every = tuple(range(1, z.ndim))
+    mean = (weight * z).sum(every, keepdim=True) / weight.sum(every, keepdim=True)
+    return weight * (z - mean)
 
 
 def _best_gabor(
@@ -261,19 +286,20 @@ def _best_gabor(
     batch_size: int,
     job: Job,
 ) -> Tensor:
-    """Gabors (neuron, channel, y, x) in grey levels that excite most, or least if `up` is -1."""
+    """Gabors, shaped as `images`, in grey levels that excite most, or least if `up` is -1."""
     spec = twin.spec
     if not len(position):
-        return torch.empty(0, *spec.shape)
+        return torch.empty(images.shape)
     row, column = np.indices(mask.shape[1:])
     mass = mask.sum((1, 2))
     center = np.stack([(mask * column).sum((1, 2)), (mask * row).sum((1, 2))], 1) / mass[:, None]
-    grid = gabor_grid(images, center)  # (neuron, gabor, parameter)
+    grid = gabor_grid(images, center, spec.frame_rate)  # (neuron, gabor, parameter)
+    n_frame = images.shape[2] if spec.is_video else None
     n_gabor = grid.shape[1]
     flat = grid.flatten(0, 1)
 
     def drawn(parameters: Tensor, norm: Tensor) -> Tensor:
-        return _to_grey(draw_gabors(parameters, spec.height, spec.width), norm, twin)
+        return _to_grey(draw_gabors(parameters, spec.height, spec.width, n_frame), norm, twin)
 
     norms = norm.repeat_interleave(n_gabor)
 
@@ -286,7 +312,7 @@ def _best_gabor(
     ).reshape(-1, n_gabor)
     start = grid[torch.arange(len(grid)), torch.as_tensor((up * rates).argmax(1))]
 
-    move = gabor_mover(spec.channel, spec.height, spec.width, twin.device)
+    move = gabor_mover(spec.channel, spec.height, spec.width, twin.device, drifting=spec.is_video)
     refined = start.clone()
     refining = job.part(0.5, 1.0, "refinement")
     for first in range(0, len(start), batch_size):
@@ -296,12 +322,15 @@ def _best_gabor(
         def measure(
             parameters: Tensor, row: Tensor, chosen: np.ndarray = chosen, own: Tensor = own
         ) -> Tensor:
-            return up * twin.paired(chosen[row.cpu().numpy()])(drawn(parameters, own[row]))
+            rate = twin.paired(chosen[row.cpu().numpy()])(drawn(parameters, own[row]))
+            return up * settle(rate, spec)
 
         def report(done: int, _: Tensor, first: int = first, size: int = len(chosen)) -> None:
             refining.report((first + size * done / n_step) / len(start), f"step {done}")
 
-        point, _ = ascend(start[part].to(twin.device), measure, move, n_step=n_step, report=report)
+        begin = start[part].to(twin.device)
+        with cancellable(job):
+            point, _ = ascend(begin, measure, move, n_step=n_step, report=report)
         refined[part] = point.cpu()
     return drawn(refined, norm)
 
@@ -313,6 +342,7 @@ def _label_controls(
     images: dict[str, np.ndarray],
     settings: dict[str, Any],
     size: str,
+    spec: StimulusSpec,
 ) -> xr.Dataset:
     """`mei` with the controls, NaN for the neurons that are not among `found`."""
     made = str(mei.attrs["experiment"]).upper()
@@ -340,12 +370,15 @@ def _label_controls(
     for name, values in (scalars | images).items():
         whole = np.full((mei.sizes["neuron"], *values.shape[1:]), np.nan, np.float32)
         whole[found] = values
-        dims = ("neuron", *("channel", "y", "x")[4 - values.ndim :])
-        units = "rate" if name.startswith("activation") else "grey level"
-        units = "1" if name in ("natural_index", "mask", "unfamiliar") else units
-        units = size if name == "mask_size" else units
-        units = "standard deviation" if name.startswith("distance") else units
-        variables[name] = (dims, whole, {"long_name": long_names[name], "units": units})
+        if name in ("natural", "gabor"):
+            dims, attrs = stimulus_dims(spec), picture_attrs(spec, long_names[name])
+        else:
+            dims = ("y", "x") if name == "mask" else ()
+            units = "rate" if name.startswith("activation") else "1"
+            units = size if name == "mask_size" else units
+            units = "standard deviation" if name.startswith("distance") else units
+            attrs = {"long_name": long_names[name], "units": units}
+        variables[name] = (("neuron", *dims), whole, attrs)
     result = mei.assign(variables)
     result.attrs = dict(mei.attrs)
     result.attrs["settings"] = json.dumps(

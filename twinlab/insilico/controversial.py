@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
 from twinlab.insilico.constraints import match_norm
+from twinlab.insilico.formats import picture_attrs
 from twinlab.insilico.responses import (
     Neurons,
     check_positive,
@@ -360,7 +361,7 @@ def _label(
         "image": (
             (*pair, "extreme", "channel", "y", "x"),
             image,
-            {"long_name": "controversial stimulus", "units": "grey level"},
+            picture_attrs(spec, "controversial stimulus"),
         ),
         "activation": ((*pair, "extreme"), response[0], {"long_name": "response"} | rate),
         "activation_other": (

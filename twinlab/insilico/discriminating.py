@@ -11,6 +11,14 @@ from scipy.cluster.vq import kmeans2
 from sklearn.metrics import adjusted_rand_score
 
 from twinlab.insilico.constraints import fix_norm, keep_range
+from twinlab.insilico.formats import (
+    picture_attrs,
+    stimuli_at_once,
+    stimulus_coordinates,
+    stimulus_dims,
+    stimulus_shape,
+    total_norm,
+)
 from twinlab.insilico.objectives import excite_population, separate_groups
 from twinlab.insilico.priors import blur_gradient
 from twinlab.insilico.responses import (
@@ -20,12 +28,11 @@ from twinlab.insilico.responses import (
     neuron_labels,
     provenance,
     rates_of_batches,
-    spatial_coordinates,
 )
 from twinlab.insilico.synthesis import optimize_stimuli
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = ["cluster_by_stimuli"]
 
@@ -49,7 +56,9 @@ def cluster_by_stimuli(
     n_step: int = 60,
     n_round: int = 5,
     temperature: float = 0.3,
+    n_frame: int = 30,
     seed: int = 0,
+    batch_size: int = 128,
     job: Job | None = None,
 ) -> xr.Dataset:
     """Group neurons by the stimuli that excite one group and no other.
@@ -67,7 +76,8 @@ def cluster_by_stimuli(
     Parameters
     ----------
     twin : ConditionedTwin
-        Of images.
+        Of images, or of videos: then stimuli are videos, and mean rates over the second half of
+        their frames count.
     neurons : sequence of int, optional
         Positions of the neurons; all where absent.
     max_clusters : int
@@ -80,6 +90,8 @@ def cluster_by_stimuli(
         Most rounds of grouping and making stimuli.
     temperature : float
         See `separate_groups`.
+    n_frame, batch_size
+        As of `synthesize_mei`.
     seed : int
     job : Job, optional
 
@@ -87,7 +99,7 @@ def cluster_by_stimuli(
     -------
     xarray.Dataset
         `cluster` (neuron), from 0, and -1 for neurons that noise does not move (`valid` 0);
-        `stimulus` (cluster_number, channel, y, x) in grey levels; `response` (neuron,
+        `stimulus` (cluster_number, channel[, frame], y, x) in grey levels; `response` (neuron,
         cluster_number), divided by each neuron's largest response to noise; `stability`
         (n_cluster), the adjusted Rand index between what stimuli of the two halves say of all,
         and `gap` (n_cluster), NaN where the halves do not agree.
@@ -95,27 +107,29 @@ def cluster_by_stimuli(
     Raises
     ------
     InputError
-        If a setting is out of range, the twin sees videos, or `neurons` are not the twin's.
+        If a setting is out of range or `neurons` are not the twin's.
 
     References
     ----------
     Burg et al. (2024), ICLR.
 
     """
-    if twin.spec.is_video:
-        msg = "Discriminating stimuli are made for twins of images, but this one sees videos."
-        raise InputError(msg)
     settings = {
         "max_clusters": max_clusters, "norm": norm, "n_start": n_start, "n_step": n_step,
         "n_round": n_round, "temperature": temperature,
     }  # fmt: skip
-    check_positive(**settings)
+    check_positive(**settings, n_frame=n_frame, batch_size=batch_size)
     job = job or Job()
     positions = chosen_positions(len(twin), neurons)
     asked = twin.neurons(positions)
     spec = twin.spec
-    probe = _noise(asked, N_PROBE, check_seed(seed), norm)
-    rates = rates_of_batches(asked, np.split(probe, 8), N_PROBE, job.part(0.0, 0.1, "noise"))
+    shape, total = stimulus_shape(spec, n_frame), total_norm(spec, norm, n_frame)
+    at_once = stimuli_at_once(twin, n_frame, batch_size)
+    probe = _noise(spec, (N_PROBE, *shape), check_seed(seed), total)
+    rates = rates_of_batches(
+        asked, np.split(probe, range(at_once, N_PROBE, at_once)), N_PROBE,
+        job.part(0.0, 0.1, "noise"),
+    )  # fmt: skip
     known = np.isfinite(rates).all(0)
     rates = np.where(known, rates, 0.0)
     unit = rates.max(0)
@@ -130,8 +144,8 @@ def cluster_by_stimuli(
     order = np.random.default_rng(seed).permutation(np.flatnonzero(valid))
     even[order[::2]] = True
     how: dict[str, Any] = {
-        name: value for name, value in settings.items() if name != "max_clusters"
-    }
+        name: settings[name] for name in ("n_start", "n_step", "n_round", "temperature")
+    } | {"shape": shape, "norm": total, "batch_size": at_once}
     best, later = None, job.part(0.1, 1.0)
     for number in range(1, len(stability) + 1):
         stage = later.part((number - 1) / len(stability), number / len(stability))
@@ -156,9 +170,9 @@ def cluster_by_stimuli(
     result = neuron_labels(twin, positions).assign(
         cluster=("neuron", group, {"long_name": "cluster; -1 for none"} | one),
         stimulus=(
-            ("cluster_number", "channel", "y", "x"),
+            ("cluster_number", *stimulus_dims(spec)),
             stimuli,
-            {"long_name": "most discriminative stimulus", "units": "grey level"},
+            picture_attrs(spec, "most discriminative stimulus"),
         ),
         response=(
             ("neuron", "cluster_number"),
@@ -183,7 +197,7 @@ def cluster_by_stimuli(
             np.arange(1, len(stability) + 1),
             {"long_name": "number of clusters"} | one,
         ),
-        **spatial_coordinates(spec.height, spec.width),
+        **stimulus_coordinates(spec, n_frame),
     )  # fmt: skip
     return make_result(
         result,
@@ -191,7 +205,7 @@ def cluster_by_stimuli(
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
         seed=seed,
-        settings={**settings, **provenance(twin)},
+        settings=settings | ({"n_frame": n_frame} if spec.is_video else {}) | provenance(twin),
         source=SOURCE,
     )
 
@@ -204,14 +218,14 @@ def _gap(response: np.ndarray) -> float:
     return float(np.percentile(1 - ordered[:, 1] / ordered[:, 0].clip(1e-12), 10))
 
 
-def _noise(twin: ConditionedTwin, n: int, seed: int, norm: float) -> np.ndarray:
-    """Smooth noise images of this norm, in grey levels."""
+def _noise(spec: StimulusSpec, shape: tuple[int, ...], seed: int, norm: float) -> np.ndarray:
+    """Smooth noise images of this norm (or videos, smooth within frames), in grey levels."""
     generator = np.random.default_rng(seed)
-    white = generator.standard_normal((n, *twin.spec.shape)).astype(np.float32)
+    white = generator.standard_normal(shape).astype(np.float32)
     z = blur_gradient(1.0)(torch.as_tensor(white))
-    row = torch.arange(n)
-    z = keep_range(twin.spec)(fix_norm(norm)(z, row), row)
-    grey: np.ndarray = (z * twin.spec.std + twin.spec.mean).numpy()
+    row = torch.arange(len(z))
+    z = keep_range(spec)(fix_norm(norm)(z, row), row)
+    grey: np.ndarray = (z * spec.std + spec.mean).numpy()
     return grey
 
 
@@ -223,7 +237,9 @@ def _search(
     n_cluster: int,
     *,
     seed: int,
+    shape: tuple[int, ...],
     norm: float,
+    batch_size: int,
     n_start: int,
     n_step: int,
     n_round: int,
@@ -237,13 +253,13 @@ def _search(
         group[member] = 0
     else:
         group[member] = kmeans2(profile[member], n_cluster, seed=seed, minit="++")[1]
-    stimuli = np.full((n_cluster, *spec.shape), spec.mean, np.float32)
+    stimuli = np.full((n_cluster, *shape), spec.mean, np.float32)
     response = np.zeros((len(member), n_cluster))
     held = (fix_norm(norm), keep_range(spec))
     for turn in range(n_round):
         known = np.unique(group[group >= 0])
         own = np.repeat(known, n_start)
-        start = np.random.default_rng([seed, turn]).standard_normal((len(own), *spec.shape))
+        start = np.random.default_rng([seed, turn]).standard_normal((len(own), *shape))
         if len(known) > 1:
             objective = separate_groups(twin, group, own, unit=unit, temperature=temperature)
         else:  # nobody to be told from
@@ -251,10 +267,11 @@ def _search(
             objective = excite_population(twin, np.repeat(weight[None], len(own), 0))
         ended = optimize_stimuli(
             objective, start, spec, constraints=held, prior=blur_gradient(1.0), n_step=n_step,
-            device=twin.device, job=job.part(turn / n_round, (turn + 1) / n_round),
+            batch_size=batch_size, device=twin.device,
+            job=job.part(turn / n_round, (turn + 1) / n_round),
         )  # fmt: skip
         best = ended.value.reshape(len(known), n_start).argmax(1)
-        chosen = ended.stimuli.reshape(len(known), n_start, *spec.shape)
+        chosen = ended.stimuli.reshape(len(known), n_start, *shape)
         stimuli[known] = chosen[np.arange(len(known)), best]
         rates = rates_of_batches(twin, [stimuli], n_cluster).T
         response = rates / np.where(unit > 0, unit, 1)[:, None]

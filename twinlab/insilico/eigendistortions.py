@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, lsmr
 from torch import Tensor
 
+from twinlab.insilico.formats import picture_attrs
 from twinlab.insilico.responses import (
     Neurons,
     check_positive,
@@ -147,7 +148,7 @@ def measure_eigendistortions(
         "image": (
             ("channel", "y", "x"),
             np.asarray(image, np.float32),
-            {"long_name": "image that is distorted", "units": "grey level"},
+            picture_attrs(spec, "image that is distorted"),
         ),
         "response": ("neuron", response, {"long_name": "response to the image"} | rate),
         "valid": (

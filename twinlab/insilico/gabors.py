@@ -1,8 +1,12 @@
-"""Gabors with parameters that a gradient can move: the best for a neuron, and fits to fields."""
+"""Gabors with parameters that a gradient can move: the best for a neuron, and fits to fields.
+
+Of videos they drift under an envelope that stays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import torch
@@ -19,11 +23,17 @@ __all__ = ["draw_gabors", "fit_gabor", "gabor_grid", "gabor_mover"]
 ORIENTATIONS = np.deg2rad(np.arange(0, 180, 15))
 SPATIAL_FREQUENCIES = np.geomspace(0.05, 0.25, 5)  # cycles/px
 PHASES = np.arange(4) * np.pi / 2
+# Of those that drift: either way across the bars; over time they go through phases by themselves.
+HEADINGS = np.deg2rad(np.arange(0, 360, 30))
+DRIFTING_FREQUENCIES = np.geomspace(0.05, 0.25, 4)
+TEMPORAL_FREQUENCIES = np.array([0.0, 2.0, 4.0, 8.0])  # Hz, as far as frames are fast enough
+FEW_PHASES = PHASES[:2]
 CYCLES = 0.45  # standard deviation of the envelope, in periods of the carrier
 
 # Columns of a Gabor's parameters, and how far a bold step moves each. Channel weights follow.
 GABOR = ("x", "y", "orientation", "log_frequency", "phase", "log_size", "log_elongation")
 GABOR_STEP = (0.5, 0.5, 0.1, 0.1, 0.3, 0.1, 0.1)
+DRIFT_STEP = 0.01  # of one more column of those that drift, cycles per frame
 CHANNEL_STEP = 0.1
 CHUNK = 128  # fields fitted at once
 
@@ -39,10 +49,12 @@ FITTED = {
 }
 
 
-def draw_gabors(parameters: Tensor, height: int, width: int) -> Tensor:
+def draw_gabors(parameters: Tensor, height: int, width: int, n_frame: int | None = None) -> Tensor:
     """Gabors (n, channel, y, x) of parameters (n, 7 + channel), differentiable in them.
 
-    The columns are those of `GABOR` (radians, pixels), then one weight a channel.
+    The columns are those of `GABOR` (radians, pixels), then one weight a channel. With `n_frame`
+    Gabors (n, channel, frame, y, x) that drift, of parameters (n, 8 + channel): before the
+    weights come the cycles per frame by which the phase moves on, towards orientation + 90 deg.
     """
     x, y, orientation, frequency, phase, size, elongation = (
         column.view(-1, 1, 1) for column in parameters[:, : len(GABOR)].T
@@ -52,32 +64,42 @@ def draw_gabors(parameters: Tensor, height: int, width: int) -> Tensor:
     across = dx * torch.sin(orientation) + dy * torch.cos(orientation)
     along = (dx * torch.cos(orientation) - dy * torch.sin(orientation)) / elongation.exp()
     envelope = torch.exp(-(across**2 + along**2) / (2 * (2 * size).exp()))
-    wave = envelope * torch.cos(2 * torch.pi * frequency.exp() * across + phase)
-    return wave[:, None] * parameters[:, len(GABOR) :, None, None]
+    angle = 2 * torch.pi * frequency.exp() * across + phase
+    if n_frame is None:
+        wave = envelope * torch.cos(angle)
+        return wave[:, None] * parameters[:, len(GABOR) :, None, None]
+    frame = torch.arange(n_frame, device=parameters.device)
+    moved = 2 * torch.pi * parameters[:, len(GABOR), None] * frame
+    wave = envelope[:, None] * torch.cos(angle[:, None] + moved[:, :, None, None])
+    return wave[:, None] * parameters[:, len(GABOR) + 1 :, None, None, None]
 
 
-def gabor_grid(images: np.ndarray, center: np.ndarray) -> Tensor:
+def gabor_grid(stimuli: np.ndarray, center: np.ndarray, frame_rate: float | None = None) -> Tensor:
     """Parameters (neuron, gabor, parameter) of the Gabors tried first.
 
     Parameters
     ----------
-    images : ndarray of shape (neuron, channel, y, x)
+    stimuli : ndarray of shape (neuron, channel[, frame], y, x)
         What they shall resemble; says how channels are weighed.
     center : ndarray of shape (neuron, 2)
         Where, x and y in pixels.
+    frame_rate : float, optional
+        Of videos, in Hz: Gabors then drift, at no more than a quarter of it.
 
     """
-    largest = min(images.shape[2:]) / 4
+    largest = min(stimuli.shape[-2:]) / 4
+    axes = [ORIENTATIONS, SPATIAL_FREQUENCIES, PHASES]
+    if frame_rate is not None:
+        drift = np.unique(np.minimum(TEMPORAL_FREQUENCIES, frame_rate / 4)) / frame_rate
+        axes = [HEADINGS - np.pi / 2, DRIFTING_FREQUENCIES, FEW_PHASES, drift]
     shapes = np.array(
         [
-            (orientation, np.log(f), phase, np.log(np.clip(CYCLES / f, 1.0, largest)), 0.0)
-            for orientation in ORIENTATIONS
-            for f in SPATIAL_FREQUENCIES
-            for phase in PHASES
+            (turn, np.log(f), phase, np.log(np.clip(CYCLES / f, 1.0, largest)), 0.0, *moving)
+            for turn, f, phase, *moving in product(*axes)
         ]
     )
     # Channels weighed by the first singular vector of the pixels.
-    flat = images.reshape(*images.shape[:2], -1)
+    flat = stimuli.reshape(*stimuli.shape[:2], -1)
     weights = np.linalg.svd(flat - flat.mean(2, keepdims=True), full_matrices=False)[0][:, :, 0]
     each = [
         np.hstack([np.tile(place, (len(shapes), 1)), shapes, np.tile(weight, (len(shapes), 1))])
@@ -87,7 +109,12 @@ def gabor_grid(images: np.ndarray, center: np.ndarray) -> Tensor:
 
 
 def gabor_mover(
-    channel: int, height: int, width: int, device: torch.device | str
+    channel: int,
+    height: int,
+    width: int,
+    device: torch.device | str,
+    *,
+    drifting: bool = False,
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Steps of Gabors' parameters along a gradient, for `ascend`, within their limits."""
     limits: dict[str, tuple[float, float]] = {
@@ -97,9 +124,11 @@ def gabor_mover(
         "log_size": (np.log(0.7), np.log(max(height, width) / 2)),
         "log_elongation": (-np.log(4), np.log(4)),
     }
-    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR] + [(-10.0, 10.0)] * channel
+    rows = [limits.get(name, (-np.inf, np.inf)) for name in GABOR]
+    rows += [(-0.5, 0.5)] * drifting + [(-10.0, 10.0)] * channel
     low, high = torch.tensor(rows, dtype=torch.float32, device=device).T
-    bold = torch.tensor([*GABOR_STEP, *[CHANNEL_STEP] * channel], device=device)
+    steps = [*GABOR_STEP, *[DRIFT_STEP] * drifting, *[CHANNEL_STEP] * channel]
+    bold = torch.tensor(steps, device=device)
 
     def move(parameters: Tensor, gradient: Tensor, step: Tensor, row: Tensor) -> Tensor:
         del row

@@ -119,6 +119,8 @@ def show_grid(
             parameters[name] = np.repeat(each, n_pool)
         if "direction" in parameters:
             parameters["orientation"] = parameters.pop("direction") - 90
+        if "surround_direction" in parameters:  # counted from the centre's, as the orientation is
+            parameters["surround_orientation"] = parameters.pop("surround_direction")
         frequency = parameters.get("temporal_frequency", np.zeros(len(point) * n_pool))
         images = draw_gratings(spec, parameters, n_frame=n_onset + n_frame, device=twin.device)
         return images, frequency
@@ -217,7 +219,7 @@ def check_grid(
     twin: ConditionedTwin, parameters: Mapping[str, float | np.ndarray], duration_s: float
 ) -> None:
     """Raise `InputError` unless gratings with these values can be shown to this twin."""
-    known = [*DEFAULTS, "direction"]
+    known = [*DEFAULTS, "direction", "surround_direction"]
     for name, values in parameters.items():
         if name not in known:
             msg = f"A grating has no parameter {name!r}; it has {', '.join(known)}."
@@ -225,11 +227,16 @@ def check_grid(
         if not np.size(values):
             msg = f"`{name}` needs at least one value, but got none."
             raise InputError(msg)
-    moving = [name for name in ("direction", "temporal_frequency") if name in parameters]
+    moving = [
+        name
+        for name in ("direction", "temporal_frequency", "surround_direction")
+        if name in parameters
+    ]
     if moving and not twin.spec.is_video:
+        instead = "surround_orientation" if "surround" in moving[0] else "orientation"
         msg = (
             f"`{moving[0]}` needs a twin of videos, but this one sees images, which do not move; "
-            "ask for `orientation`, or fit a twin to a recording of videos."
+            f"ask for `{instead}`, or fit a twin to a recording of videos."
         )
         raise InputError(msg)
     if twin.spec.is_video and not 0 < duration_s <= 60:

@@ -11,6 +11,14 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.constraints import Constraint, fix_norm, keep_range
+from twinlab.insilico.formats import (
+    picture_attrs,
+    stimuli_at_once,
+    stimulus_coordinates,
+    stimulus_dims,
+    stimulus_shape,
+    total_norm,
+)
 from twinlab.insilico.objectives import (
     Objective,
     add_objectives,
@@ -24,8 +32,8 @@ from twinlab.insilico.responses import (
     check_positive,
     chosen_positions,
     neuron_labels,
+    paired_rates,
     provenance,
-    spatial_coordinates,
     start_noise,
 )
 from twinlab.insilico.synthesis import Ascended, optimize_stimuli
@@ -150,7 +158,7 @@ def synthesize_mei(
     )  # fmt: skip
     return _label(
         twin, positions, ended, n_start, "mei", "most exciting input", batch_size=batch_size,
-        plain=not (jitter or terms), seed=seed, settings=settings,
+        plain=not (jitter or terms), seed=seed, settings=settings, job=job,
     )  # fmt: skip
 
 
@@ -205,11 +213,11 @@ def synthesize_lei(
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
     result = _label(
         twin, positions, ended, n_start, "lei", "least exciting input", batch_size=batch_size,
-        plain=True, seed=seed, settings=settings,
+        plain=True, seed=seed, settings=settings, job=job,
     )  # fmt: skip
     shape = (len(positions), *ended.stimuli.shape[1:])
     grey = _rates(
-        twin, positions, np.broadcast_to(np.float32(twin.spec.mean), shape).copy(), batch_size
+        twin, positions, np.broadcast_to(np.float32(twin.spec.mean), shape).copy(), batch_size, job
     )
     least = result.activation.values
     lower = (least < grey * (1 - 1e-3)) & (least > SILENT * np.abs(grey))
@@ -259,11 +267,9 @@ def ascend_neurons(
         msg = "`decode` needs `start`, the latent points to begin from, (n_start, ...)."
         raise InputError(msg)
     positions = chosen_positions(len(twin), neurons)
-    frames = (n_frame,) if twin.spec.is_video else ()
-    shape = (twin.spec.channel, *frames, *twin.spec.shape[1:])
+    shape = stimulus_shape(twin.spec, n_frame)
     if constraints is None:
-        total = norm * float(np.sqrt(n_frame)) if frames else norm
-        constraints = (fix_norm(total), keep_range(twin.spec))
+        constraints = (fix_norm(total_norm(twin.spec, norm, n_frame)), keep_range(twin.spec))
     objective = make(twin, np.repeat(positions, n_start))
     if jitter:
         objective = tolerate_shifts(objective, jitter, twin.spec.mean)
@@ -278,13 +284,11 @@ def ascend_neurons(
     else:
         msg = f"`start` holds {len(start)} points, but `n_start` is {n_start}."
         raise InputError(msg)
-    # an ascent of videos keeps every frame's maps for its way back
-    at_once = max(1, batch_size // n_frame) if frames else batch_size
     ended = optimize_stimuli(
         objective, begin, twin.spec, constraints=constraints,
         prior=_prior(blur_sigma if decode is None else 0.0, fourier_exponent), decode=decode,
-        n_step=n_step, optimizer=optimizer, lr=lr, batch_size=at_once, device=twin.device,
-        job=job,
+        n_step=n_step, optimizer=optimizer, lr=lr, device=twin.device, job=job,
+        batch_size=stimuli_at_once(twin, n_frame, batch_size),
     )  # fmt: skip
     return positions, ended
 
@@ -298,18 +302,19 @@ def _prior(blur_sigma: float, fourier_exponent: float) -> Prior | None:
 
 
 def _rates(
-    twin: ConditionedTwin, positions: np.ndarray, stimuli: np.ndarray, batch_size: int
+    twin: ConditionedTwin,
+    positions: np.ndarray,
+    stimuli: np.ndarray,
+    batch_size: int,
+    job: Job | None,
 ) -> np.ndarray:
     """Rate of neuron i for stimulus i in grey levels; of a video, over its second half."""
-    size = max(1, batch_size // stimuli.shape[2]) if twin.spec.is_video else batch_size
-    exciting, shown = excite(twin, positions), torch.as_tensor(stimuli)
-    with torch.inference_mode():
-        rates = [
-            exciting(shown[row].to(twin.device), row.to(twin.device))
-            for row in torch.arange(len(positions)).split(size)
-        ]
-    found: np.ndarray = torch.cat(rates).cpu().numpy()
-    return found
+
+    def draw(part: slice) -> Tensor:
+        (job or Job()).check()
+        return torch.as_tensor(stimuli[part])
+
+    return paired_rates(twin, positions, draw, stimuli_at_once(twin, stimuli.shape[2], batch_size))
 
 
 def correlate_stimuli(stimuli: np.ndarray) -> np.ndarray:
@@ -345,6 +350,7 @@ def _label(
     plain: bool,
     seed: int,
     settings: dict[str, Any],
+    job: Job | None = None,
 ) -> xr.Dataset:
     """Dataset of the best start of each neuron."""
     spec = twin.spec
@@ -352,7 +358,7 @@ def _label(
     objective = ended.value.reshape(-1, n_start)
     moved = (ended.value > ended.start_value) | (ended.start_slope > 0)
     failed = ~(moved & np.isfinite(ended.value)).reshape(-1, n_start)
-    rates = _rates(twin, np.repeat(positions, n_start), ended.stimuli, batch_size)
+    rates = _rates(twin, np.repeat(positions, n_start), ended.stimuli, batch_size, job)
     value = rates.reshape(-1, n_start)
     each = np.arange(len(positions))
     best = np.where(failed, -np.inf, objective).argmax(1)
@@ -363,10 +369,9 @@ def _label(
     clipped = ((chosen <= spec.low + margin) | (chosen >= spec.high - margin)).mean(pixels)
     z = (chosen.astype(np.float64) - spec.mean) / spec.std
     unit, rate = {"units": "1"}, {"units": "rate"}
-    dims = ("neuron", "channel", *(["frame"] if spec.is_video else []), "y", "x")
     result = neuron_labels(twin, positions).assign(
         {
-            name: (dims, chosen, {"long_name": long_name, "units": "grey level"}),
+            name: (("neuron", *stimulus_dims(spec)), chosen, picture_attrs(spec, long_name)),
             "activation": (
                 "neuron",
                 value[each, best] * nothing,
@@ -415,7 +420,7 @@ def _label(
         start=("start", np.arange(n_start), {"long_name": "start"} | unit)
     )
     return make_result(
-        result.assign_coords(spatial_coordinates(spec.height, spec.width)),
+        result.assign_coords(stimulus_coordinates(spec, chosen.shape[2])),
         experiment=name,
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),

@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.eigendistortions import one_image, response_jacobian
+from twinlab.insilico.formats import picture_attrs
 from twinlab.insilico.responses import (
     Neurons,
     check_positive,
@@ -245,12 +246,12 @@ def _label(
         "metamer": (
             ("start", *pixels),
             grey.astype(np.float32),
-            {"long_name": "metamer", "units": "grey level"},
+            picture_attrs(spec, "metamer"),
         ),
         "target": (
             pixels,
             (aim * spec.std + spec.mean).astype(np.float32),
-            {"long_name": "target", "units": "grey level"},
+            picture_attrs(spec, "target"),
         ),
         "response": (
             ("neuron", "start"),

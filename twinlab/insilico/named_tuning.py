@@ -123,7 +123,8 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
                 n = n if n_point is None else n_point
                 _check_span(axis, span, n, begin, end)
             axes[axis] = other.values(n, begin, end)
-        _check_angles(main, axes[main], protocol.read_at)
+        if protocol.read_at and span.high is not None:  # a circle, from 0
+            _check_angles(main, axes[main], protocol.read_at, span.high)
         fixed = dict(protocol.fixed)
         if "contrast" not in axes:
             fixed["contrast"] = contrast
@@ -200,9 +201,10 @@ def _check_span(name: str, span: Span, n: int, low: float, high: float) -> None:
             raise InputError(msg)
 
 
-def _check_angles(name: str, values: np.ndarray, needed: tuple[float, ...]) -> None:
-    """Raise `InputError` unless the orientations that an index is read at are shown."""
-    if all(np.isclose((values - angle + 90) % 180, 90).any() for angle in needed):
+def _check_angles(name: str, values: np.ndarray, needed: tuple[float, ...], period: float) -> None:
+    """Raise `InputError` unless the angles that an index is read at are shown."""
+    half = period / 2
+    if all(np.isclose((values - angle + half) % period, half).any() for angle in needed):
         return
     msg = (
         f"`{name}` must hold {' and '.join(f'{angle:g}' for angle in needed)} deg, at which the "

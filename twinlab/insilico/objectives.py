@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlab.insilico.responses import settle
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
@@ -30,15 +31,6 @@ __all__ = [
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
-SETTLED = 0.5  # of a video: rates are averaged over the frames after this share of it
-
-
-def _rate(rate: Tensor) -> Tensor:
-    """Rates of stimuli, of videos the mean over their second half."""
-    if rate.ndim == 3:
-        return rate[..., int(SETTLED * rate.shape[-1]) :].mean(-1)
-    return rate
-
 
 def excite(twin: ConditionedTwin, positions: Sequence[int] | np.ndarray) -> Objective:
     """Rate of one neuron for each stimulus.
@@ -54,8 +46,7 @@ def excite(twin: ConditionedTwin, positions: Sequence[int] | np.ndarray) -> Obje
     positions = np.asarray(positions)
 
     def objective(stimuli: Tensor, row: Tensor) -> Tensor:
-        rate = twin.paired(positions[row.cpu().numpy()])(stimuli)
-        return rate if rate.ndim == 1 else _rate(rate[:, None])[:, 0]
+        return settle(twin.paired(positions[row.cpu().numpy()])(stimuli), twin.spec)
 
     return objective
 
@@ -86,7 +77,7 @@ def excite_population(twin: ConditionedTwin, weight: np.ndarray | Tensor) -> Obj
         raise InputError(msg)
     used = torch.nonzero((weights != 0).any(0))[:, 0]
     asked, weights = twin.neurons(used.cpu().numpy()), weights[:, used]
-    return lambda stimuli, row: (_rate(asked(stimuli)) * weights[row]).sum(1)
+    return lambda stimuli, row: (settle(asked(stimuli), twin.spec) * weights[row]).sum(1)
 
 
 def separate_groups(
@@ -137,7 +128,7 @@ def separate_groups(
     target = torch.as_tensor(np.searchsorted(known, own), device=twin.device)
 
     def objective(stimuli: Tensor, row: Tensor) -> Tensor:
-        share = torch.log_softmax(_rate(asked(stimuli)) @ mean / temperature, 1)
+        share = torch.log_softmax(settle(asked(stimuli), twin.spec) @ mean / temperature, 1)
         return share.gather(1, target[row][:, None])[:, 0]
 
     return objective

@@ -38,6 +38,7 @@ AXES = {
     "mask_contrast": ("mask contrast", "1"),
     "mask_phase": ("mask phase", "deg"),
     "surround_orientation": ("surround orientation", "deg"),
+    "surround_direction": ("surround direction", "deg"),
     "surround_contrast": ("surround contrast", "1"),
     "surround_radius": ("surround radius", "px"),
 }
@@ -46,6 +47,7 @@ NEEDS = {
     "mask_orientation": "mask_contrast",
     "mask_phase": "mask_contrast",
     "surround_orientation": "surround_contrast",
+    "surround_direction": "surround_contrast",
     "surround_radius": "surround_contrast",
 }
 MOST_AXES = 3
@@ -93,7 +95,8 @@ def measure_tuning(
         (cycles/px), `temporal_frequency` (Hz, videos), `phase` (deg), place `x` and `y` (px),
         aperture `radius` (px), `contrast`, `mask_orientation` (deg from the grating),
         `mask_contrast`, `mask_phase`, `surround_orientation` (deg from the centre),
-        `surround_contrast`, `surround_radius`.
+        `surround_direction` (deg from the centre's, videos), `surround_contrast`,
+        `surround_radius`.
     fixed : mapping of str to float, "own", or sequence of float of shape (n_neuron,)
         The others. "own" is known for `orientation`, `direction`, `spatial_frequency`, `x`,
         `y` and `radius`.
@@ -313,9 +316,11 @@ def _check_effects(
         )
         msg = f"`{twice}` is said twice; it can be in one of `axes`, `fixed` and `average`."
         raise InputError(msg)
-    if "orientation" in said and "direction" in said:
-        msg = "`orientation` and `direction` of a grating are the same thing; say one of them."
-        raise InputError(msg)
+    for which in ("", "surround_"):
+        both = [which + name for name in ("orientation", "direction")]
+        if set(both) <= set(said):
+            msg = f"`{both[0]}` and `{both[1]}` of a grating are the same thing; say one of them."
+            raise InputError(msg)
     if "phase" in spans and np.any(said.get("temporal_frequency", 0.0)):
         msg = (
             "`phase` cannot be an axis of gratings that drift, which go through all phases; fix "

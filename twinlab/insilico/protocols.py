@@ -68,7 +68,7 @@ class Protocol:
     at : dict of str to float
         Values of the other axes at which the curve is taken; its peak where absent.
     read_at : tuple of float
-        Orientations of the first axis at which indices are read.
+        Angles of the first axis at which indices are read.
     curve : str
         Line of `curves.CURVES` that is fitted; empty for none.
     indices : dict of str to (Index, str, str)
@@ -110,14 +110,14 @@ def _suppressed_by_last(x: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return cross_orientation_suppression(curve[..., 0], curve[..., -1])
 
 
-def _at_angle(x: np.ndarray, curve: np.ndarray, angle: float) -> np.ndarray:
-    return curve[..., np.abs((x - angle + 90) % 180 - 90).argmin()]
-
-
-def _orientation_contrast(x: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    alike, crossed = _at_angle(x, curve, 0.0), _at_angle(x, curve, 90.0)
-    total = alike + crossed
-    return (crossed - alike) / np.where(total > 0, total, np.nan)
+def _surround_contrast(x: np.ndarray, curve: np.ndarray, period: float) -> np.ndarray:
+    """Half a circle away from the centre against like it, over their sum."""
+    alike, unlike = (
+        curve[..., np.abs((x - angle + period / 2) % period - period / 2).argmin()]
+        for angle in (0.0, period / 2)
+    )
+    total = alike + unlike
+    return (unlike - alike) / np.where(total > 0, total, np.nan)
 
 
 ORIENTATION = {
@@ -308,12 +308,31 @@ PROTOCOLS: dict[str, Protocol] = {
         curve="",
         indices={
             "orientation_contrast_index": (
-                _orientation_contrast,
+                lambda x, c: _surround_contrast(x, c, 180.0),
                 "(orthogonal - parallel) / (orthogonal + parallel surround)",
                 "1",
             )
         },
         defaults=FEW_PHASES,
         source="Knierim & van Essen (1992), Journal of Neurophysiology 67: 961-980",
+    ),
+    "surround_direction": Protocol(
+        "Surround direction: a preferred grating that drifts, in an annulus by its direction.",
+        axes={
+            "surround_direction": Span("circle", 0.0, 360.0, 8),
+            "surround_contrast": Span("linear", 0.0, None, 2),
+        },
+        fixed=OWN_PLACE | {"radius": "own"},
+        at={"surround_contrast": 1.0},
+        read_at=(0.0, 180.0),
+        curve="",
+        indices={
+            "direction_contrast_index": (
+                lambda x, c: _surround_contrast(x, c, 360.0),
+                "(opposite - same) / (opposite + same direction of the surround)",
+                "1",
+            )
+        },
+        source="Jones, Grieve, Wang & Sillito (2001), Journal of Neurophysiology 86: 2011-2028",
     ),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from twinlab.insilico.formats import draw_leaves, picture_attrs
 from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.receptive_field import RIDGE_GRID, estimate_receptive_field
 from twinlab.insilico.responses import (
@@ -22,7 +23,6 @@ from twinlab.insilico.responses import (
 from twinlab.insilico.series import check_counts
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed, make_result
-from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
@@ -221,9 +221,7 @@ def measure_reconstruction(
     rng = np.random.default_rng(check_seed(seed))
     positions = chosen_positions(len(twin), neurons)
     spec = twin.spec
-    images = make_dead_leaves(
-        n_image, spec.height, spec.width, seed=seed, channel=spec.channel
-    ).values.astype(np.float32)
+    images = draw_leaves(spec, n_image, seed)
     own = twin.neurons(positions)
     batches = (images[start : start + batch_size] for start in range(0, n_image, batch_size))
     rates = rates_of_batches(own, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
@@ -357,7 +355,7 @@ def _invert(
     noise = np.sqrt(np.where(used, variance, np.inf))
     margin = 1e-3 * spec.std
     clipped = ((read <= spec.low + margin) | (read >= spec.high - margin)).mean((1, 2, 3))
-    result = _label(twin.labels, images, read, used, rng).assign(
+    result = _label(twin.labels, images, read, used, rng, twin.spec).assign(
         response_correlation=(
             "image",
             _correlate(answer / noise, response / noise),
@@ -428,6 +426,7 @@ def _label(
     read: np.ndarray,
     used: np.ndarray,
     rng: np.random.Generator,
+    spec: StimulusSpec | None = None,
 ) -> xr.Dataset:
     """Dataset of originals and reconstructions, with their correlations beside the null."""
     every = _cross_correlate(original, read)
@@ -437,8 +436,8 @@ def _label(
     mean, shuffled, p = _compare_with_shuffles(every, rng)
     pixels, one = ("image", "channel", "y", "x"), {"units": "1"}
     return labels.assign(
-        original=(pixels, original, {"long_name": "image shown", "units": "grey level"}),
-        reconstruction=(pixels, read, {"long_name": "reconstruction", "units": "grey level"}),
+        original=(pixels, original, picture_attrs(spec, "image shown")),
+        reconstruction=(pixels, read, picture_attrs(spec, "reconstruction")),
         correlation=("image", own, {"long_name": "correlation of pixels with the original"} | one),
         null_interval=(
             ("image", "bound"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from twinlab.jobs import Job
 from twinlab.schema import InputError, check_seed
-from twinlab.twins import ConditionedTwin
+from twinlab.twins import ConditionedTwin, StimulusSpec
 
 __all__ = [
+    "cancellable",
     "check_positive",
     "chosen_positions",
     "find_neurons",
@@ -23,12 +25,15 @@ __all__ = [
     "paired_rates",
     "provenance",
     "rates_of_batches",
+    "settle",
     "spatial_coordinates",
     "start_noise",
     "value_and_gradient",
 ]
 
 Neurons = Sequence[int] | np.ndarray | None
+
+SETTLED = 0.5  # of a video: rates are averaged over the frames after this share of it
 
 
 def chosen_positions(n_neuron: int, neurons: Neurons) -> np.ndarray:
@@ -93,15 +98,20 @@ def provenance(twin: ConditionedTwin) -> dict[str, Any]:
     return {"session": sessions, "context": twin.context}
 
 
+def settle(rate: Tensor, spec: StimulusSpec) -> Tensor:
+    """Rates of stimuli (...,), of videos (..., frame) the mean over their second half."""
+    return rate[..., int(SETTLED * rate.shape[-1]) :].mean(-1) if spec.is_video else rate
+
+
 def rates_of_batches(
     twin: ConditionedTwin, batches: Iterable[np.ndarray], n_image: int, job: Job | None = None
 ) -> np.ndarray:
-    """Rate of every neuron of `twin` for images that come in batches.
+    """Rate of every neuron of `twin` for images, or videos, that come in batches.
 
     Parameters
     ----------
     twin : ConditionedTwin
-    batches : iterable of ndarray of shape (batch, channel, y, x)
+    batches : iterable of ndarray of shape (batch, channel[, frame], y, x)
         Grey levels; drawn one batch at a time, so that a large grid is never held whole.
     n_image : int
         Number of images in all batches together.
@@ -110,6 +120,7 @@ def rates_of_batches(
     Returns
     -------
     ndarray of shape (n_image, n_neuron), float32
+        Of videos, over their second half.
 
     """
     job = job or Job()
@@ -119,7 +130,8 @@ def rates_of_batches(
         for batch in batches:
             job.report(done / n_image, f"image {done} of {n_image}")
             images = torch.as_tensor(batch, dtype=torch.float32, device=twin.device)
-            rates[done : done + len(batch)] = twin(images).float().cpu().numpy()
+            rate = settle(twin(images), twin.spec)
+            rates[done : done + len(batch)] = rate.float().cpu().numpy()
             done += len(batch)
     return rates
 
@@ -136,6 +148,7 @@ def paired_rates(
     Returns
     -------
     ndarray of shape (len(positions),), float32
+        Of videos, over their second half.
 
     """
     check_positive(batch_size=batch_size)
@@ -146,7 +159,8 @@ def paired_rates(
             job.report(start / len(positions), f"image {start} of {len(positions)}")
             part = slice(start, min(start + batch_size, len(positions)))
             images = draw(part).to(device=twin.device, dtype=torch.float32)
-            rates[part] = twin.paired(positions[part])(images).float().cpu().numpy()
+            rate = settle(twin.paired(positions[part])(images), twin.spec)
+            rates[part] = rate.float().cpu().numpy()
     return rates
 
 
@@ -177,6 +191,20 @@ def start_noise(
         for neuron, number in zip(known, start, strict=True)
     ]
     return torch.as_tensor(np.stack(noise), device=twin.device)
+
+
+def cancellable(job: Job) -> AbstractContextManager[Any]:
+    """Within it, whatever keeps a tensor for its way back looks at the job, and again there.
+
+    So a step that takes long, of a deep twin of videos, can be cancelled between the operations
+    that it is made of, on its way to the value and back to the gradient.
+    """
+
+    def look(tensor: Tensor) -> Tensor:
+        job.check()
+        return tensor.detach()  # the tensor itself would keep what made it alive for ever
+
+    return torch.autograd.graph.saved_tensors_hooks(look, look)
 
 
 def value_and_gradient(

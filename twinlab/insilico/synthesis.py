@@ -13,7 +13,7 @@ from twinlab.insilico.ascent import ascend, climb
 from twinlab.insilico.constraints import Constraint, constrain, norm_of
 from twinlab.insilico.objectives import Objective
 from twinlab.insilico.priors import Prior
-from twinlab.insilico.responses import value_and_gradient
+from twinlab.insilico.responses import cancellable, value_and_gradient
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import StimulusSpec
@@ -124,12 +124,13 @@ def optimize_stimuli(
     for first in range(0, len(points), batch_size):
         part = points[first : first + batch_size].to(device)
         stage = job.part(first / len(points), (first + len(part)) / len(points))
-        found.append(
-            _ascend_batch(
-                objective, part, first, shown, hold,
-                prior=prior, n_step=n_step, optimizer=optimizer, lr=lr, job=stage,
-            )
-        )  # fmt: skip
+        with cancellable(job):
+            found.append(
+                _ascend_batch(
+                    objective, part, first, shown, hold,
+                    prior=prior, n_step=n_step, optimizer=optimizer, lr=lr, job=stage,
+                )
+            )  # fmt: skip
     columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
     return Ascended(columns[0], columns[1], columns[2], columns[3])
 

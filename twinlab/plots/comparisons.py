@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from twinlab.plots.images import GREY_LEVELS, plot_gallery
+from twinlab.plots.images import plot_gallery, range_of
 from twinlab.plots.style import COLORS, name_of, styled
 
 __all__ = ["plot_controversial", "plot_eigendistortions", "plot_iso_response", "plot_metamer"]
@@ -18,7 +18,7 @@ IMAGES = ("image", "channel", "y", "x")
 def plot_controversial(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -30,8 +30,8 @@ def plot_controversial(
     ----------
     result : Dataset
         From `insilico.synthesize_controversial`, of one neuron.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and whether the twins are distinguishable where absent.
     width : int
@@ -45,6 +45,7 @@ def plot_controversial(
     if title is None:
         verdict = "distinguishable" if int(result.distinguishable) else "not distinguishable"
         title = ": ".join(filter(None, [name_of(result), verdict]))
+    limits = limits or range_of(result.image)
     pairs = result.image.transpose("moved", "extreme", "channel", "y", "x").values
     images = xr.DataArray(pairs.reshape(-1, *pairs.shape[2:]), dims=IMAGES)
     captions = [
@@ -59,7 +60,7 @@ def plot_controversial(
 def plot_metamer(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str = "",
     width: int = 640,
 ) -> hv.Overlay:
@@ -69,8 +70,8 @@ def plot_metamer(
     ----------
     result : Dataset
         From `insilico.synthesize_metamer`.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str
     width : int
         Of the frame, in pixels of the screen.
@@ -90,7 +91,7 @@ def plot_metamer(
         xr.DataArray(images, dims=IMAGES),
         captions,
         columns=2,
-        limits=limits,
+        limits=limits or range_of(result.target),
         title=title,
         width=width,
     )
@@ -99,7 +100,7 @@ def plot_metamer(
 def plot_eigendistortions(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str = "",
     width: int = 640,
 ) -> hv.Overlay:
@@ -110,8 +111,8 @@ def plot_eigendistortions(
     result : Dataset
         From `insilico.measure_eigendistortions`. The first of each end is drawn, its largest
         pixel a quarter of the range of grey levels.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str
     width : int
         Of the frame, in pixels of the screen.
@@ -121,6 +122,7 @@ def plot_eigendistortions(
     holoviews.Overlay
 
     """
+    limits = limits or range_of(result.image)
     middle, reach = sum(limits) / 2, limits[1] - limits[0]
     tiles, captions = [], []
     for end in ("top", "bottom"):

@@ -12,11 +12,33 @@ from contourpy import contour_generator
 
 from twinlab.plots.style import COLORS, name_of, styled
 
-__all__ = ["plot_gallery", "plot_image", "plot_mei", "plot_receptive_field", "plot_stimuli"]
+__all__ = [
+    "plot_gallery",
+    "plot_image",
+    "plot_mei",
+    "plot_receptive_field",
+    "plot_stimuli",
+    "range_of",
+]
 
-GREY_LEVELS = (0.0, 255.0)
+GREY_LEVELS = (0.0, 255.0)  # of stimuli that do not say otherwise, where all lie there
 GAP = 2  # pixels between channels drawn side by side
 N_CAPTION = 3  # parameters that have room below a stimulus
+
+
+def range_of(stimuli: xr.DataArray) -> tuple[float, float]:
+    """Grey levels drawn black and white: what results say can be shown to their twin.
+
+    Of stimuli that say nothing, 0 to 255 if all of them lie there, else their own range.
+    """
+    said = stimuli.attrs.get("display_range")
+    if said is not None:
+        return float(said[0]), float(said[1])
+    known = stimuli.values[np.isfinite(stimuli.values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else GREY_LEVELS
+    if GREY_LEVELS[0] <= low <= high <= GREY_LEVELS[1]:
+        return GREY_LEVELS
+    return low, high if high > low else low + 1
 
 
 def _beside(image: np.ndarray) -> np.ndarray:
@@ -55,7 +77,7 @@ def _picture(
 def plot_image(
     image: xr.DataArray,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str = "",
     width: int = 320,
 ) -> hv.Image:
@@ -64,9 +86,10 @@ def plot_image(
     Parameters
     ----------
     image : DataArray of dimensions (channel, y, x) or (y, x)
-    limits : (float, float)
-        Grey levels drawn black and white; the same for every image unless told otherwise,
-        so that contrasts can be compared.
+    limits : (float, float), optional
+        Grey levels drawn black and white; where absent, the range that can be shown to the twin
+        if the image says it, so that contrasts can be compared, else 0 to 255, or its own range
+        if it leaves that.
     title : str
     width : int
         Of the frame, in pixels of the screen.
@@ -78,8 +101,9 @@ def plot_image(
     """
     values = image.values if image.ndim == 3 else image.values[None]
     return _picture(
-        _beside(values), limits=limits, width=width, value="grey level", cmap="gray", title=title
-    )
+        _beside(values), limits=limits or range_of(image), width=width, value="grey level",
+        cmap="gray", title=title,
+    )  # fmt: skip
 
 
 def plot_receptive_field(
@@ -142,7 +166,7 @@ def _outlines(sensitivity: np.ndarray, n_channel: int) -> list[np.ndarray]:
 def plot_mei(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 320,
 ) -> hv.Image:
@@ -153,8 +177,8 @@ def plot_mei(
     result : Dataset
         With `mei` or `lei` (channel[, frame], y, x) and `activation`, of one neuron. Of a video
         four frames are drawn, the last among them.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and activation where absent.
     width : int
@@ -177,7 +201,7 @@ def plot_mei(
         shown = np.linspace(0, image.sizes["frame"] - 1, 5).round().astype(int)[1:]
         some = image.isel(frame=shown).transpose("frame", "channel", "y", "x")
         strip = np.concatenate([_beside(one) for one in some.values], axis=1)
-        image = xr.DataArray(strip, dims=("y", "x"))
+        image = xr.DataArray(strip, dims=("y", "x"), attrs=image.attrs)
     return plot_image(image, limits=limits, title=title, width=width)
 
 
@@ -186,7 +210,7 @@ def plot_gallery(
     captions: Sequence[str],
     *,
     columns: int = 4,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str = "",
     width: int = 480,
 ) -> hv.Overlay:
@@ -194,12 +218,14 @@ def plot_gallery(
 
     Parameters
     ----------
-    images : DataArray of dimensions (image, channel, y, x)
+    images : DataArray of dimensions (image, channel, y, x) or (video, channel, frame, y, x)
+        The first may have any name.
     captions : sequence of str, one an image
     columns : int
-        Images in a row.
-    limits : (float, float)
-        Grey levels drawn black and white.
+        Images in a row, or frames of a video, evenly spaced; a row is one video, and below its
+        frames from the second on is their time.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str
     width : int
         Of the frame, in pixels of the screen.
@@ -210,6 +236,10 @@ def plot_gallery(
         One picture and its captions.
 
     """
+    limits = limits or range_of(images)
+    if "frame" in images.dims:
+        columns = min(columns, images.sizes["frame"])
+        images, captions = _frames(images, captions, columns)
     tiles = [_beside(image) for image in images.values]
     height, breadth = tiles[0].shape
     # A caption is a fixed number of screen pixels high; in image pixels that depends on scale.
@@ -246,7 +276,7 @@ def plot_stimuli(
     *,
     n_shown: int = 12,
     columns: int = 4,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 640,
 ) -> hv.Overlay:
@@ -261,8 +291,8 @@ def plot_stimuli(
     columns : int
         Images in a row, or frames of a video, evenly spaced; a row is one video, and below its
         frames from the second on is their time.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The parameters' names and units where absent.
     width : int
@@ -290,17 +320,22 @@ def plot_stimuli(
         kind = str(stimulus.attrs.get("kind", ""))
         names = ", ".join(_with_units(labels[name]) for name in differing)
         title = ": ".join(filter(None, [kind, names]))
-    if dim == "video":
-        some = some.isel(frame=_spread(some.sizes["frame"], columns))
-        columns = some.sizes["frame"]
-        times = [f"{time:.2f} s" for time in some.time.values] if "time" in some.coords else []
-        times = times or [str(frame + 1) for frame in range(columns)]
-        captions = [words for caption in captions for words in (caption, *times[1:])]
-        frames = some.transpose("video", "frame", "channel", "y", "x").values
-        some = xr.DataArray(
-            frames.reshape(-1, *frames.shape[2:]), dims=("image", "channel", "y", "x")
-        )
     return plot_gallery(some, captions, columns=columns, limits=limits, title=title, width=width)
+
+
+def _frames(
+    videos: xr.DataArray, captions: Sequence[str], columns: int
+) -> tuple[xr.DataArray, list[str]]:
+    """Up to `columns` frames of each video, one after the other, and a caption for each."""
+    some = videos.isel(frame=_spread(videos.sizes["frame"], columns))
+    times = [f"{time:.2f} s" for time in some.time.values] if "time" in some.coords else []
+    times = times or [str(frame + 1) for frame in range(some.sizes["frame"])]
+    words = [word for caption in captions for word in (caption, *times[1:])]
+    frames = some.transpose(videos.dims[0], "frame", "channel", "y", "x").values
+    images = xr.DataArray(
+        frames.reshape(-1, *frames.shape[2:]), dims=("image", "channel", "y", "x")
+    )
+    return images, words
 
 
 def _spread(n: int, most: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Many stimuli that do the same, drawn: diverse inputs, rings, one stimulus for each kind."""
+"""Many stimuli that do the same, drawn: diverse inputs, rings, one stimulus for each kind.
+
+Of videos each is a row of six of its frames.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from twinlab.plots.images import GREY_LEVELS, plot_gallery
+from twinlab.plots.images import plot_gallery
 from twinlab.plots.style import name_of
 
 __all__ = ["plot_clusters", "plot_diverse", "plot_ring"]
 
 ON_RING = 8  # images drawn of a ring that has more
+COLUMNS, FRAMES = 4, 6  # images side by side, and frames of a video
 
 
 def plot_diverse(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -27,8 +31,8 @@ def plot_diverse(
     ----------
     result : Dataset
         From `insilico.synthesize_diverse`, of one neuron.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and its diversity where absent.
     width : int
@@ -44,13 +48,13 @@ def plot_diverse(
         title = ": ".join(filter(None, [name_of(result), says]))
     share = (result.activation / result.mei_activation).values
     captions = [f"{value:.0%}" if np.isfinite(value) else "" for value in share]
-    return plot_gallery(result.image, captions, limits=limits, title=title, width=width)
+    return _gallery(result.image, captions, limits, title, width)
 
 
 def plot_ring(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -60,8 +64,8 @@ def plot_ring(
     ----------
     result : Dataset
         From `insilico.synthesize_ring`, of one neuron.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and the lowest response on the ring where absent.
     width : int
@@ -83,14 +87,13 @@ def plot_ring(
         f"{angle:.0f}°, {value:.0%}" if np.isfinite(value) else ""
         for angle, value in zip(shown.angle.values, share, strict=True)
     ]
-    images = shown.ring.rename(angle="image")
-    return plot_gallery(images, captions, limits=limits, title=title, width=width)
+    return _gallery(shown.ring, captions, limits, title, width)
 
 
 def plot_clusters(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -100,8 +103,8 @@ def plot_clusters(
     ----------
     result : Dataset
         From `insilico.cluster_by_stimuli`.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The number of kinds where absent.
     width : int
@@ -117,5 +120,16 @@ def plot_clusters(
         title = f"{n_kind} kind{'s' if n_kind > 1 else ''} of neurons"
     count = [int((result.cluster == kind).sum()) for kind in result.cluster_number.values]
     captions = [f"{number} neurons" for number in count]
-    images = result.stimulus.rename(cluster_number="image")
-    return plot_gallery(images, captions, limits=limits, title=title, width=width)
+    return _gallery(result.stimulus, captions, limits, title, width)
+
+
+def _gallery(
+    images: xr.DataArray,
+    captions: list[str],
+    limits: tuple[float, float] | None,
+    title: str,
+    width: int,
+) -> hv.Overlay:
+    """Images in rows of four, or each video a row of frames."""
+    columns = FRAMES if "frame" in images.dims else COLUMNS
+    return plot_gallery(images, captions, columns=columns, limits=limits, title=title, width=width)

@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from twinlab.plots.images import GREY_LEVELS, plot_gallery
+from twinlab.plots.images import plot_gallery, range_of
 from twinlab.plots.style import COLORS, axis_of, bounds_of, name_of, styled
 
 __all__ = ["plot_fisher_information", "plot_neurometric", "plot_reconstruction"]
@@ -147,7 +147,7 @@ def plot_fisher_information(
 def plot_reconstruction(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 720,
 ) -> hv.Overlay:
@@ -157,8 +157,8 @@ def plot_reconstruction(
     ----------
     result : Dataset
         From `insilico.reconstruct_linear`, `reconstruct_from_twin` or `measure_reconstruction`.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The mean correlation and that of shuffled images where absent.
     width : int
@@ -188,7 +188,12 @@ def plot_reconstruction(
         captions += [_against_null(shown.isel(image=k)) if k < n_image else "" for k in row]
     images = xr.DataArray(np.stack(tiles), dims=("image", "channel", "y", "x"))
     gallery = plot_gallery(
-        images, captions, columns=COLUMNS, limits=limits, title=title, width=width
+        images,
+        captions,
+        columns=COLUMNS,
+        limits=limits or range_of(result.original),
+        title=title,
+        width=width,
     )
     # In print an overlay has a size of its own, and captions need the whole width.
     wide = width / 100

@@ -28,6 +28,7 @@ INDICES = {
     "contrast_tuning": "c50",
     "cross_orientation_tuning": "cross_orientation_suppression",
     "surround_tuning": "orientation_contrast_index",
+    "surround_direction_tuning": "direction_contrast_index",
 }
 SHORT = {
     "osi": "OSI",
@@ -36,6 +37,7 @@ SHORT = {
     "suppression_index": "suppression",
     "cross_orientation_suppression": "suppression",
     "orientation_contrast_index": "contrast index",
+    "direction_contrast_index": "contrast index",
 }
 RATIO = 3.0  # of successive steps, first to last, above which an axis is drawn by logarithm
 

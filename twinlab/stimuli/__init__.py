@@ -24,7 +24,10 @@ from twinlab.stimuli.pictures import load_images
 from twinlab.stimuli.plaids import make_drifting_plaids, make_plaids
 from twinlab.stimuli.sparse import make_sparse_noise
 from twinlab.stimuli.spectra import make_random_phase, make_textures
-from twinlab.stimuli.surrounds import make_center_surrounds
+from twinlab.stimuli.surrounds import (
+    make_center_surrounds,
+    make_drifting_center_surrounds,
+)
 
 __all__ = [
     # by name
@@ -32,6 +35,7 @@ __all__ = [
     # periodic
     "gabor_patches",
     "make_center_surrounds",
+    "make_drifting_center_surrounds",
     "make_drifting_gratings",
     "make_drifting_plaids",
     "make_gabors",
@@ -62,6 +66,7 @@ SETS: dict[str, Callable[..., xr.DataArray]] = {
     "center_surrounds": make_center_surrounds,
     "dead_leaves": make_dead_leaves,
     "dead_leaves_video": make_dead_leaves_video,
+    "drifting_center_surrounds": make_drifting_center_surrounds,
     "drifting_gratings": make_drifting_gratings,
     "drifting_plaids": make_drifting_plaids,
     "gabors": make_gabors,

@@ -43,6 +43,8 @@ PARAMETERS = {
     "mask_contrast": ("Michelson contrast of the mask", "1"),
     "surround_orientation": ("orientation of the surround's bars", "deg"),
     "surround_spatial_frequency": ("spatial frequency of the surround", "cycles/px"),
+    "surround_direction": ("direction of the surround's motion", "deg"),
+    "surround_temporal_frequency": ("temporal frequency of the surround", "Hz"),
     "surround_phase": ("phase of the surround", "deg"),
     "surround_contrast": ("Michelson contrast of the surround", "1"),
     "center_x": ("horizontal centre", "px"),

@@ -1,4 +1,4 @@
-"""Centre-surround gratings: a disc and an annulus around it, each with a grating of its own."""
+"""Centre-surround gratings, at rest or drifting: a disc and an annulus, a grating in each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from twinlab.stimuli.parameters import (
     label,
     mark_aliased,
     pixels,
+    video_times,
 )
 
-__all__ = ["make_center_surrounds"]
+__all__ = ["make_center_surrounds", "make_drifting_center_surrounds"]
 
 
 def make_center_surrounds(
@@ -97,20 +98,9 @@ def make_center_surrounds(
         surround_radius=surround_radius,
         **window(x, y, center, radius, edge, degrees_per_pixel),
     )
-    inner, outer = parameters["radius"] + parameters["gap"], parameters["surround_radius"]
-    if (inner > outer).any():
-        first = int((inner > outer).argmax())
-        msg = (
-            "`surround_radius` must be at least `radius` + `gap`, but got "
-            f"{outer[first]:g} and {parameters['radius'][first]:g} + {parameters['gap'][first]:g}."
-        )
-        raise InputError(msg)
     drawn = in_pixels(parameters, degrees_per_pixel)
-    disc = aperture(x, y, drawn)
-    hole = aperture(x, y, drawn, drawn["radius"] + drawn["gap"])
-    annulus = (1 - hole) * aperture(x, y, drawn, drawn["surround_radius"])
     waves, aliased = [], []
-    for which, place in (("", disc), ("surround_", annulus)):
+    for which, place in zip(("", "surround_"), _places(x, y, parameters, drawn), strict=True):
         turn, frequency = drawn[which + "orientation"], drawn[which + "spatial_frequency"]
         grating = carrier(x, y, turn, frequency, drawn[which + "phase"])
         waves.append(drawn[which + "contrast"][:, None, None] * place * grating)
@@ -121,3 +111,126 @@ def make_center_surrounds(
         degrees_per_pixel=degrees_per_pixel,
     )
     return mark_aliased(stimulus, aliased[0] | aliased[1])
+
+
+def make_drifting_center_surrounds(
+    direction: Values,
+    surround_direction: Values,
+    spatial_frequency: Values,
+    surround_spatial_frequency: Values | None = None,
+    *,
+    temporal_frequency_hz: Values,
+    surround_temporal_frequency_hz: Values | None = None,
+    radius: Values,
+    n_frame: int,
+    frame_rate_hz: float,
+    height: int,
+    width: int,
+    gap: Values = 0.0,
+    surround_radius: Values = np.inf,
+    channel: int = 1,
+    mean: float = 127.5,
+    contrast: Values = 1.0,
+    surround_contrast: Values | None = None,
+    phase: Values = 0.0,
+    surround_phase: Values | None = None,
+    center: tuple[Values, Values] | None = None,
+    edge: Values | None = None,
+    degrees_per_pixel: float | None = None,
+) -> xr.DataArray:
+    """Gratings that drift in a disc and in an annulus around it, each its own way.
+
+    The two may differ in direction, spatial and temporal frequency (and so in speed, which is
+    the temporal over the spatial frequency), phase and contrast; the disc and the annulus stay.
+
+    Parameters
+    ----------
+    direction, surround_direction : float or array of shape (n_video,)
+        In which each of the two moves, as in `make_drifting_gratings`.
+    spatial_frequency : float or array of shape (n_video,)
+        As in `make_gratings`.
+    temporal_frequency_hz : float or array of shape (n_video,)
+        Cycles per second that pass a point of the centre.
+    surround_spatial_frequency, surround_temporal_frequency_hz : optional
+        Those of the centre where absent, as are `surround_phase` and `surround_contrast`.
+    n_frame : int
+    frame_rate_hz : float
+    radius, gap, surround_radius, height, width, contrast, surround_contrast
+        As in `make_center_surrounds`.
+    channel, mean, center, edge, degrees_per_pixel
+        As in `make_gratings`; all three edges are alike.
+    phase, surround_phase : float or array of shape (n_video,)
+        At the first pixel of the first frame, in degrees.
+
+    Returns
+    -------
+    xarray.DataArray
+        `stimulus` (video, channel, frame, y, x), float32 grey levels, with `aliased` as in
+        `make_drifting_gratings`, of either grating.
+
+    Raises
+    ------
+    InputError
+        As `make_drifting_gratings`, or if the surround ends before it begins.
+
+    References
+    ----------
+    Jones, Grieve, Wang & Sillito (2001), Journal of Neurophysiology 86: 2011-2028.
+
+    """
+    time = video_times(n_frame, frame_rate_hz)
+    x, y = pixels(height, width, channel)
+
+    def around(own: Values | None, centre: Values) -> Values:
+        return centre if own is None else own
+
+    parameters = broadcast(
+        direction=direction,
+        surround_direction=surround_direction,
+        spatial_frequency=spatial_frequency,
+        surround_spatial_frequency=around(surround_spatial_frequency, spatial_frequency),
+        temporal_frequency=temporal_frequency_hz,
+        surround_temporal_frequency=around(surround_temporal_frequency_hz, temporal_frequency_hz),
+        phase=phase,
+        surround_phase=around(surround_phase, phase),
+        contrast=contrast,
+        surround_contrast=around(surround_contrast, contrast),
+        gap=gap,
+        surround_radius=surround_radius,
+        **window(x, y, center, radius, edge, degrees_per_pixel),
+    )
+    drawn = in_pixels(parameters, degrees_per_pixel)
+    waves, aliased = [], []
+    for which, place in zip(("", "surround_"), _places(x, y, parameters, drawn), strict=True):
+        turn = drawn[which + "direction"] - 90
+        frequency, temporal = (
+            drawn[f"{which}{axis}_frequency"] for axis in ("spatial", "temporal")
+        )
+        moved = temporal[:, None] * time
+        grating = carrier(x, y, turn, frequency, drawn[which + "phase"], moved)
+        waves.append((drawn[which + "contrast"][:, None, None] * place)[:, None] * grating)
+        aliased.append(aliased_gratings(turn, frequency, temporal, frame_rate_hz))
+    stimulus = label(
+        alike(shade(waves[0] + waves[1], mean), channel),
+        parameters,
+        degrees_per_pixel=degrees_per_pixel,
+        frame_rate_hz=frame_rate_hz,
+    )
+    return mark_aliased(stimulus, aliased[0] | aliased[1])
+
+
+def _places(
+    x: np.ndarray, y: np.ndarray, parameters: dict[str, np.ndarray], drawn: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Disc and annulus (n, height, width) of parameters as given, and as drawn in pixels."""
+    inner, outer = parameters["radius"] + parameters["gap"], parameters["surround_radius"]
+    if (inner > outer).any():
+        first = int((inner > outer).argmax())
+        msg = (
+            "`surround_radius` must be at least `radius` + `gap`, but got "
+            f"{outer[first]:g} and {parameters['radius'][first]:g} + {parameters['gap'][first]:g}."
+        )
+        raise InputError(msg)
+    hole = aperture(x, y, drawn, drawn["radius"] + drawn["gap"])
+    annulus = (1 - hole) * aperture(x, y, drawn, drawn["surround_radius"])
+    return aperture(x, y, drawn), annulus
