@@ -488,18 +488,31 @@ def fetch_recording(
 
 
 @recordings_app.command("check")
-def check_recording(path: Annotated[Path, typer.Argument(help="A zip, folder or store.")]) -> None:
-    """Report everything that is wrong with a recording, all at once."""
+def check_recording(
+    path: Annotated[str, typer.Argument(help=RECORDING)],
+    session: Annotated[str, typer.Option(help="Which session, of several.")] = "",
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Report everything that is wrong with a recording or would mislead, all at once.
+
+    Exit status: 0 if nothing was found or notes only, 1 if there are warnings (it can be used,
+    but something misleads), 2 if there are errors (it cannot be used as it is).
+    """
     from twinlab import recordings
+    from twinlab.cli.checking import findings_json, findings_table, status_of
     from twinlab.cli.progress import watched_job
 
     with watched_job("check") as job:
-        faults = recordings.check_recording(path, job=job)
-    for fault in faults:
-        typer.echo(fault)
-    if faults:
-        _fail(f"{path}: {len(faults)} found.", 2)
-    typer.echo(f"{path}: nothing wrong.")
+        made = _simulated_cortex(path)
+        source = path if made is None else made.record(job=job.part(0.0, 0.5))
+        findings = recordings.check_recording(source, session or None, job=job)
+    if json_:
+        typer.echo(findings_json(path, findings))
+    elif findings:
+        typer.echo(findings_table(findings))
+    else:
+        typer.echo(f"{path}: nothing wrong.")
+    raise typer.Exit(status_of(findings))
 
 
 @recordings_app.command("convert")
