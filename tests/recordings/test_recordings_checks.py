@@ -384,6 +384,17 @@ def test_negative_responses_are_allowed_where_units_allow_them(recording):
     assert not found_by("sign", rounding)
 
 
+def test_arousal_is_no_drift(recording):
+    aroused = recording.behavior.sel(behavior_channel="running_speed").values
+    rising = np.sort(aroused) + np.linspace(0, 3, len(aroused))  # runs more and more
+    behavior = recording.behavior.copy(data=recording.behavior.values)
+    behavior.loc[{"behavior_channel": "running_speed"}] = rising
+    driven = changed(recording, "response", lambda v: v * (rising / rising.mean())[:, None])
+    assert not found_by("drift", driven.assign(behavior=behavior))
+    (found,) = found_by("drift", driven.drop_vars("behavior"))
+    assert "behaviour" not in str(found)
+
+
 # ---- near duplicates: hits and false alarms ----
 
 COPIES = {

@@ -225,12 +225,13 @@ def check_drift(case: Case) -> Iterator[Finding]:
     steady = response - explained + response.mean()
     first, *_, last = np.array_split(steady, 5)
     change = last.mean() - first.mean()
+    beyond = ", beyond what behaviour explains" if "behavior" in recording else ""
     # neighbouring trials are alike: the spread of means over runs of trials counts
     error = np.sqrt(_run_variance(first) + _run_variance(last))
     if abs(change) > max(LARGEST_DRIFT * abs(response.mean()), 4 * error):
         yield Finding(
             f"the mean response goes from {first.mean():.3g} in the first fifth of the session "
-            f"to {last.mean():.3g} in the last, beyond what behaviour explains",
+            f"to {last.mean():.3g} in the last{beyond}",
             "response", "warning",
             "check that each split covers the whole session; consider time as an input",
         )  # fmt: skip
