@@ -251,7 +251,7 @@ def test_recordings_are_listed_shown_checked_and_converted(bench, tmp_path):
     assert "lurz2020" in call("recordings", "list")[1]
     assert "10.1101" in call("recordings", "show", "lurz2020")[1]
     said = call("recordings", "show", bench / "recording.zarr")[1]
-    assert "neurons   10" in said
+    assert "neurons     10" in said
     assert "300 train" in said
     assert "nothing wrong" in call("recordings", "check", bench / "recording.zarr")[1]
     target = tmp_path / "copy.zarr"

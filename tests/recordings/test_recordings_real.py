@@ -11,8 +11,12 @@ SCAN = "lurz2020-mouse-v1/static20457-5-9-preproc0.zip"
 SAMPLE = "lurz2020-mouse-v1/layout_sample/static20457-5-9-preproc0.zip"
 
 
+def faults_of(source):
+    return [str(it) for it in recordings.check_recording(source) if it.severity != "note"]
+
+
 def test_the_layout_sample_is_whole(shared_data):
-    assert recordings.check_recording(shared_data / SAMPLE) == []
+    assert faults_of(shared_data / SAMPLE) == []
     sample = recordings.open_recording(shared_data / SAMPLE)
     assert dict(sample.sizes) == {
         "image": 54,

@@ -24,12 +24,16 @@ def assert_same(one, other):
     }
 
 
+def faults_of(source):
+    return [str(it) for it in recordings.check_recording(source) if it.severity != "note"]
+
+
 def test_a_stored_recording_reads_back_identical(opened, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = recordings.save_recording(opened, tmp_path / "new" / "it.zarr")
         assert_same(opened, recordings.open_recording(path))
-    assert recordings.check_recording(path) == []
+    assert recordings.check_recording(path) == recordings.check_recording(opened)
 
 
 def test_further_variables_and_zero_pixels_are_kept(opened, tmp_path):
@@ -111,7 +115,7 @@ def edit_attributes(path, **changes):
 
 
 def refusal(path):
-    (fault,) = recordings.check_recording(path)
+    (fault,) = faults_of(path)
     with pytest.raises(InputError) as caught:
         recordings.open_recording(path)
     assert str(caught.value) == fault

@@ -488,18 +488,46 @@ def fetch_recording(
 
 
 @recordings_app.command("check")
-def check_recording(path: Annotated[Path, typer.Argument(help="A zip, folder or store.")]) -> None:
-    """Report everything that is wrong with a recording, all at once."""
+def check_recording(
+    path: Annotated[str, typer.Argument(help=RECORDING)],
+    session: Annotated[str, typer.Option(help="Which session, of several.")] = "",
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Report everything that is wrong with a recording or would mislead, all at once.
+
+    Exit status: 0 if nothing was found or notes only, 1 if there are warnings (it can be used,
+    but something misleads), 2 if there are errors (it cannot be used as it is).
+    """
     from twinlab import recordings
+    from twinlab.cli.checking import findings_json, findings_table, status_of
     from twinlab.cli.progress import watched_job
 
     with watched_job("check") as job:
-        faults = recordings.check_recording(path, job=job)
-    for fault in faults:
-        typer.echo(fault)
-    if faults:
-        _fail(f"{path}: {len(faults)} found.", 2)
-    typer.echo(f"{path}: nothing wrong.")
+        made = _simulated_cortex(path)
+        source = path if made is None else made.record(job=job.part(0.0, 0.5))
+        findings = recordings.check_recording(source, session or None, job=job)
+    if json_:
+        typer.echo(findings_json(path, findings))
+    elif findings:
+        typer.echo(findings_table(findings))
+    else:
+        typer.echo(f"{path}: nothing wrong.")
+    raise typer.Exit(status_of(findings))
+
+
+@recordings_app.command("card")
+def make_card(
+    source: Annotated[str, typer.Argument(help=RECORDING)],
+    out: Annotated[Path, typer.Option(help="Page to write (.html).")] = Path("card.html"),
+    session: Annotated[str, typer.Option(help="Which session, of several.")] = "",
+) -> None:
+    """Write a recording's card: one page that says what it is, how good, and what to mind."""
+    from twinlab.cli.card import make_card
+    from twinlab.cli.progress import watched_job
+
+    with watched_job("card") as job:
+        path = make_card(source, out, session=session or None, job=job)
+    typer.echo(f"The card is in {path}.")
 
 
 @recordings_app.command("convert")
@@ -517,12 +545,14 @@ def convert_recording(
     typer.echo(f"The recording is in {target}.")
 
 
-def open_source(name: str, job: Job | None = None) -> xr.Dataset:
+def open_source(name: str, session: str | None = None, job: Job | None = None) -> xr.Dataset:
     """Open a recording by path or name; `simulated` and `simulated-video` (`:SEED`) make one."""
     from twinlab import recordings
 
     cortex = _simulated_cortex(name)
-    return recordings.open_recording(name, job=job) if cortex is None else cortex.record(job=job)
+    if cortex is not None:
+        return cortex.record(job=job)
+    return recordings.open_recording(name, session=session, job=job)
 
 
 def open_twin(name: str) -> Twin:
@@ -561,31 +591,29 @@ def score_lines(scores: xr.Dataset) -> list[str]:
     return lines
 
 
-def recording_lines(recording: xr.Dataset) -> list[str]:
-    """What is in a recording, in a few lines."""
-    sizes = recording.sizes
-    trials = {
-        split: int((recording.split.values == split).sum())
-        for split in dict.fromkeys(recording.split.values.tolist())
-    }
-    context = [name for name in ("behavior", "pupil_center") if name in recording]
-    kind = "video" if "video" in sizes else "image"
-    axes = ("channel", "frame", "y", "x") if kind == "video" else ("channel", "y", "x")
-    shape = " x ".join(str(sizes[name]) for name in axes)
-    lines = [
-        f"recording {recording.attrs.get('recording_id', '')}  "
+def recording_lines(recording: xr.Dataset, job: Job | None = None) -> list[str]:
+    """What is in a recording and how reliable it is, in a few lines."""
+    from twinlab.cli.card import recording_facts
+    from twinlab.evaluation import score_reliability
+
+    facts = {
+        "recording": f"{recording.attrs.get('recording_id', '')}  "
         f"(fingerprint {recording.attrs.get('fingerprint', '')})",
-        f"neurons   {sizes['neuron']}",
-        f"{kind}s    {sizes[kind]} of {shape} pixels, {recording.stimulus.dtype}",
-        "trials    " + ", ".join(f"{count} {split}" for split, count in trials.items()),
-        f"responses {recording.response.attrs.get('units', '')}",
-        f"context   {', '.join(context) or 'none'}",
-    ]  # fmt: skip
-    return lines + [
-        f"{key:<9} {recording.attrs[key]}"
-        for key in ("species", "source", "license", "withheld")
-        if recording.attrs.get(key)
-    ]
+        **recording_facts(recording),
+    }
+    reliability = score_reliability(recording, job=job)
+    for name, label in (
+        ("explainable_variance", "explainable"),
+        ("oracle_correlation", "oracle"),
+        ("cc_max", "cc_max"),
+    ):
+        n_defined = int(reliability[f"n_defined_{name}"])
+        mean = f"{float(reliability[f'mean_{name}']):.3f} (mean of {n_defined} neurons)"
+        facts[label] = mean if n_defined else "unknown: no repeats"
+    facts |= {
+        key: str(recording.attrs[key]) for key in ("source", "license") if recording.attrs.get(key)
+    }
+    return [f"{name:<11} {value}" for name, value in facts.items()]
 
 
 def at_setting(result: xr.Dataset, asked: dict[str, str]) -> tuple[xr.Dataset, str]:

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import tempfile
 from html import escape
 from pathlib import Path
 
-import holoviews as hv
-import matplotlib.image
 import numpy as np
 import xarray as xr
 
 from twinlab import __version__, plots
-from twinlab.files import write_whole
+from twinlab.cli.pages import number, pixels, section, table, write_page
 
 __all__ = ["write_report"]
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #f6f7f9; margin: 0; }
-main { max-width: 1060px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 0 0 4px; }
-section { background: #fff; border: 1px solid #e3e6ea; border-radius: 8px; padding: 20px 24px;
-          margin-top: 20px; }
-p { margin: 4px 0 12px; max-width: 78ch; } .quiet { color: #5b6470; font-size: 14px; }
-img { max-width: 100%; display: block; margin: 8px 0; }
-table { border-collapse: collapse; font-size: 14px; margin: 8px 0 12px; }
-th, td { text-align: right; padding: 4px 14px 4px 0; border-bottom: 1px solid #eceff2; }
-th:first-child, td:first-child { text-align: left; }
-pre { background: #f1f3f6; padding: 10px 14px; border-radius: 6px; overflow-x: auto;
-      font-size: 14px; }
-.gallery { display: grid; grid-template-columns: repeat(4, 1fr); gap: 14px; }
-.gallery img { width: 100%; image-rendering: pixelated; margin: 0 0 4px; }
-figure { margin: 0; } figcaption { font-size: 13px; color: #5b6470; }
-"""
 SCORES = {
     "single_trial_correlation": "oracle_correlation",
     "correlation_to_average": "cc_max",
@@ -81,7 +59,7 @@ def write_report(
     ]
     trials = {s: int((recording.split.values == s).sum()) for s in ("train", "validation", "test")}
     sections = [
-        _section(
+        section(
             "What was recorded",
             f"{recording.sizes['neuron']} simulated neurons of mouse-like visual cortex saw "
             f"{recording.sizes['image']} dead-leaves images in {trials['train']} training, "
@@ -92,7 +70,7 @@ def write_report(
                 found, "preferred_orientation", title="preferred orientation in cortex"
             ),
         ),
-        _section(
+        section(
             "Did the fit work?",
             "Two twins were fitted from different seeds. Below, against the two models a twin "
             "must beat: the mean response, which has no correlation, and one filter with one "
@@ -100,7 +78,7 @@ def write_report(
             _baselines(baselines),
             plots.plot_history(history),
         ),
-        _section(
+        section(
             "Can it be trusted?",
             "Scores on test images that no fit has seen, averaged over neurons with 95 % "
             "intervals (bootstrap over images), each beside the best that noise allows. The "
@@ -109,27 +87,27 @@ def write_report(
             _scores(scores),
             plots.plot_scores(scores),
         ),
-        _section(
+        section(
             "Does it find what was planted?",
             "Only a simulated cortex can say. Nothing below uses noisy responses: predictions are "
             "compared with the noise-free ones, preferred orientations and most exciting inputs "
             "with the true filters.",
             plots.plot_truth(found),
         ),
-        _section(
+        section(
             "Tuning",
             "Responses to full-field gratings: the mean over phases, at each neuron's preferred "
             "spatial frequency.",
             plots.PLOTS["tuning"](tuning.isel(neuron=examples)),
         ),
-        _section(
+        section(
             "Most exciting inputs",
             "For eight neurons, the image that excites the first twin most, at a fixed norm "
             "(above), and the neuron's true filter (below). The last four are not simple cells: "
             "their best image may have another phase than the filter shown.",
             _gallery(mei, recording, found, examples),
         ),
-        _section(
+        section(
             "Cross-examination",
             "Each image was made on the first twin. It is shown here beside the best natural "
             "image and the best Gabor of the same norm, on the twin that made it and on the one "
@@ -138,43 +116,16 @@ def write_report(
         ),
     ]
     words = "\n".join(escape(line.strip()) for line in findings)
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>twinlab demo</title>
-<style>{STYLE}</style></head>
-<body><main>
-<h1>twinlab demo</h1>
-<p class="quiet">recording {escape(recording.attrs["recording_id"])} (fingerprint
-{escape(recording.attrs["fingerprint"])}), twin {escape(prediction.attrs["twin"])}, twinlab
-{__version__}</p>
-<section><h2>In short</h2><pre>{words}</pre>
-<p>Explore it live:</p><pre>{escape(how)}</pre></section>
-{"".join(sections)}
-</main></body></html>
-"""
-    with write_whole(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return path
-
-
-def _section(title: str, words: str, *contents: hv.Dimensioned | str) -> str:
-    inside = "".join(
-        content if isinstance(content, str) else _picture(content, title) for content in contents
+    return write_page(
+        path,
+        "twinlab demo",
+        f"recording {recording.attrs['recording_id']} (fingerprint "
+        f"{recording.attrs['fingerprint']}), twin {prediction.attrs['twin']}, twinlab "
+        f"{__version__}",
+        f"<section><h2>In short</h2><pre>{words}</pre><p>Explore it live:</p>"
+        f"<pre>{escape(how)}</pre></section>\n",
+        *sections,
     )
-    return f"<section><h2>{escape(title)}</h2><p>{escape(words)}</p>{inside}</section>\n"
-
-
-def _picture(element: hv.Dimensioned, title: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        image = plots.save_figure(element, Path(folder) / "figure.png").read_bytes()
-    data = base64.b64encode(image).decode()
-    return f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
-
-
-def _table(rows: list[list[str]]) -> str:
-    head, *body = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    ]
-    return f"<table>{head.replace('td>', 'th>')}{''.join(body)}</table>"  # fmt: skip
 
 
 def _baselines(baselines: xr.Dataset) -> str:
@@ -184,11 +135,11 @@ def _baselines(baselines: xr.Dataset) -> str:
         rows.append(
             [
                 name.replace("_", "-"),
-                _number(float(one.validation_loss)),
-                _number(float(one.validation_correlation)),
+                number(float(one.validation_loss)),
+                number(float(one.validation_correlation)),
             ]
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _scores(scores: xr.Dataset) -> str:
@@ -198,18 +149,14 @@ def _scores(scores: xr.Dataset) -> str:
         rows.append(
             [
                 scores[name].attrs["long_name"],
-                _number(float(scores[f"mean_{name}"])),
-                f"{_number(low)} to {_number(high)}",
+                number(float(scores[f"mean_{name}"])),
+                f"{number(low)} to {number(high)}",
                 str(int(scores[f"n_defined_{name}"])),
                 scores[ceiling].attrs["long_name"] if ceiling else "",
-                _number(float(scores[f"mean_{ceiling}"])) if ceiling else "",
+                number(float(scores[f"mean_{ceiling}"])) if ceiling else "",
             ]
         )
-    return _table(rows)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "undefined"
+    return table(rows)
 
 
 def _gallery(
@@ -222,14 +169,6 @@ def _gallery(
         words = f"{kind}, r = {similarity:.2f}" if kind == "simple" else kind
         planted = recording.true_filter.values[neuron].mean(axis=0)
         planted = 127.5 + 127.5 * planted / np.abs(planted).max()
-        pair = _pixels(mei.mei.values[neuron].mean(axis=0)) + _pixels(planted)
+        pair = pixels(mei.mei.values[neuron].mean(axis=0)) + pixels(planted)
         tiles.append(f"<figure>{pair}<figcaption>{escape(words)}</figcaption></figure>")
     return f'<div class="gallery">{"".join(tiles)}</div>'
-
-
-def _pixels(image: np.ndarray) -> str:
-    """One grey image, pixel by pixel; the page enlarges it without blurring."""
-    buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, image, cmap="gray", vmin=0, vmax=255, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" src="data:image/png;base64,{data}">'

@@ -17,12 +17,14 @@ from twinlab.evaluation.measures import (
     single_trial_correlation,
 )
 from twinlab.evaluation.positions import locate_receptive_fields
+from twinlab.evaluation.reliability import score_reliability
 from twinlab.evaluation.scores import score_prediction, score_truth
 
 __all__ = [
     # labelled
     "score_calibration",
     "score_prediction",
+    "score_reliability",
     "score_truth",
     "unroll_frames",
     # of arrays: agreement with a prediction

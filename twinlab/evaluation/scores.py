@@ -181,7 +181,7 @@ def score_prediction(
     return make_result(
         xr.Dataset(
             _variables(blocks, confidence, min_explainable_variance, kind),
-            _neuron_coords(recording) | {"bound": ["lower", "upper"]},
+            neuron_coords(recording) | {"bound": ["lower", "upper"]},
         ),
         experiment="score",
         twin=str(prediction.attrs.get("twin", "")),
@@ -255,7 +255,7 @@ def score_truth(
     correlation = correlation_to_average(true, predicted, image)
     return xr.DataArray(
         correlation,
-        _neuron_coords(true_rate),
+        neuron_coords(true_rate),
         "neuron",
         "truth_correlation",
         {
@@ -539,7 +539,7 @@ def _image_positions(
     return image
 
 
-def _neuron_coords(labelled: xr.Dataset | xr.DataArray) -> dict[str, xr.Variable]:
+def neuron_coords(labelled: xr.Dataset | xr.DataArray) -> dict[str, xr.Variable]:
     return {
         str(name): coord.variable
         for name, coord in labelled.coords.items()

@@ -40,6 +40,14 @@ from twinlab.plots.readouts import (
     plot_neurometric,
     plot_reconstruction,
 )
+from twinlab.plots.recording import (
+    plot_behavior,
+    plot_histogram,
+    plot_pupil,
+    plot_raster,
+    plot_repeats,
+    plot_session,
+)
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
@@ -88,6 +96,13 @@ __all__ = [
     "plot_fisher_information",
     "plot_neurometric",
     "plot_reconstruction",
+    # what was recorded
+    "plot_behavior",
+    "plot_histogram",
+    "plot_pupil",
+    "plot_raster",
+    "plot_repeats",
+    "plot_session",
     # the simulated cortex
     "plot_truth",
     # whole results

@@ -5,6 +5,7 @@ store becomes the `xarray.Dataset` that `twinlab.schema` describes. What the sou
 withholds is missing (NaN), not zero; what is wrong with a file is said all at once.
 """
 
+from twinlab.recordings.checks import Finding, check_recording, survey_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
 from twinlab.recordings.manifests import (
     Manifest,
@@ -12,15 +13,18 @@ from twinlab.recordings.manifests import (
     describe_recording,
     list_recordings,
 )
-from twinlab.recordings.opening import check_recording, convert_recording, open_recording
+from twinlab.recordings.opening import convert_recording, open_recording
 from twinlab.recordings.store import save_recording
 
 __all__ = [
     # open and store
-    "check_recording",
     "convert_recording",
     "open_recording",
     "save_recording",
+    # what is in it, and what is wrong with it
+    "Finding",
+    "check_recording",
+    "survey_recording",
     # public recordings: their manifests, and fetching them
     "FetchSettings",
     "Manifest",

@@ -13,10 +13,10 @@ from twinlab.recordings.fetched import fetched_file
 from twinlab.recordings.layouts import LAYOUTS
 from twinlab.recordings.manifests import list_recordings, terms_of_session
 from twinlab.recordings.reading import Reading
-from twinlab.recordings.store import is_store, open_store, save_recording, store_faults
+from twinlab.recordings.store import is_store, open_store, save_recording
 from twinlab.schema import InputError, make_recording
 
-__all__ = ["check_recording", "convert_recording", "open_recording"]
+__all__ = ["convert_recording", "locate_source", "open_recording", "read_layout"]
 
 SESSIONS_IN_ERROR = 10
 FAULTS_IN_ERROR = 3  # more belong in a list, which `check_recording` gives
@@ -60,7 +60,7 @@ def open_recording(
     >>> recording.response.sel(neuron=recording.layer == "L2/3")  # doctest: +SKIP
 
     """
-    path = _locate(source, session)
+    path = locate_source(source, session)
     if is_store(path):
         recording = open_store(path)
         _choose_session(path, sorted(set(recording.session.values.tolist())), session)
@@ -109,31 +109,6 @@ def _choose_session(path: Path, known: list[str], session: str | None) -> str:
     return session
 
 
-def check_recording(path: str | PathLike[str], job: Job | None = None) -> list[str]:
-    """Everything that is wrong with a recording on disk, one line a fault; empty if nothing.
-
-    Parameters
-    ----------
-    path : path
-        Folder, zip or Zarr store. Nothing is extracted and nothing is written.
-    job : Job, optional
-
-    Returns
-    -------
-    list of str
-        What keeps it from being opened first, then what would mislead.
-
-    """
-    path = Path(path).expanduser()
-    if is_store(path):
-        return store_faults(path)
-    try:
-        reading = read_layout(path, None, job or Job())
-    except InputError as error:
-        return [str(error)]
-    return reading.faults.lines() + reading.cautions.lines()
-
-
 def convert_recording(
     source: str | PathLike[str], target: str | PathLike[str], job: Job | None = None
 ) -> Path:
@@ -164,8 +139,15 @@ def convert_recording(
     return save_recording(recording, target)
 
 
-def _locate(source: str | PathLike[str], session: str | None) -> Path:
-    """Path of the source: its own, or where a public recording of that name was put."""
+def locate_source(source: str | PathLike[str], session: str | None) -> Path:
+    """Path of the source: its own, or where a public recording of that name was put.
+
+    Raises
+    ------
+    InputError
+        If there is no such path, and no fetched recording of that name.
+
+    """
     path = Path(source).expanduser()
     if path.exists():
         return path

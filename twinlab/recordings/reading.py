@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from twinlab.jobs import Job
 
-__all__ = ["Layout", "Notes", "Reading"]
+__all__ = ["Layout", "Notes", "Reading", "listed"]
 
 SHOWN = 8  # names listed in one line before "and N more"
 
@@ -24,7 +24,7 @@ class Notes(dict[tuple[str, str], list[str]]):
     def lines(self) -> list[str]:
         """One line a fault."""
         return [
-            f"{place}{': ' if which else ''}{_listed(which)}: {fault}"
+            f"{place}{': ' if which else ''}{listed(which)}: {fault}"
             for (place, fault), which in self.items()
         ]
 
@@ -72,7 +72,7 @@ class Layout(NamedTuple):
     read: Callable[[Path, str, Job], Reading]
 
 
-def _listed(which: list[str]) -> str:
+def listed(which: list[str]) -> str:
     """Names, the first few of many."""
     more = f" and {len(which) - SHOWN} more" if len(which) > SHOWN else ""
     return ", ".join(which[:SHOWN]) + more
