@@ -1,5 +1,7 @@
 """Reconstruction against closed forms: ridge, Wiener filter, mean of a Gaussian posterior."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.optimize import minimize
 
 from twinlab import insilico, schema, twins
 from twinlab.schema import InputError
-from twinlab.simulation import SimulatedCortex
+from twinlab.simulation import KINDS, SimulatedCortex
 
 HEIGHT, WIDTH, N_NEURON = 6, 8, 30
 WIDE = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=-1e6, high=1e6)
@@ -21,13 +23,17 @@ def filters():
 
 
 def make_linear(filters, spec=WIDE):
+    return linear_twin(filters, spec).condition()
+
+
+def linear_twin(filters, spec=WIDE):
     weight = torch.as_tensor(filters)
 
     def answer(images):
         z = ((images.double() - spec.mean) / spec.std).flatten(1)
         return 50 + z @ weight.T
 
-    return twins.wrap_callable(answer, spec, len(filters)).condition()
+    return twins.wrap_callable(answer, spec, len(filters), name="callable")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +182,84 @@ def test_range_and_norm_together_leave_the_best_image(filters):
     assert 1 < (np.abs(best.x) > 0.4999).sum() < 40
     assert np.linalg.norm(z) == pytest.approx(norm, rel=1e-4)
     np.testing.assert_allclose(z, best.x, atol=2e-4)
+
+
+MEMBERS = (1, 2, 4, 8)
+
+
+def test_ensembles_of_linear_twins_help_monotonically(planted, filters):
+    """Members know the filters with errors of their own, as large as the filters."""
+    rng = np.random.default_rng(5)
+    wrong = filters + rng.standard_normal((8, *filters.shape)) / np.sqrt(HEIGHT * WIDTH)
+    members = [linear_twin(one) for one in wrong]
+    response = planted.response.values[20_000:].reshape(20, 4, -1).mean(1) - 50
+    variance = planted.response.values[20_000:].reshape(20, 4, -1).var(1, ddof=1).mean(0) / 4
+    found = {}
+    for n in MEMBERS:
+        ensemble = twins.EnsembleTwin(members[:n]).condition()
+        result = insilico.reconstruct_from_twin(ensemble, planted, prior="white", n_step=500)
+        found[n] = float(result.mean_correlation)
+        # The posterior mean under the mean of the members' filters.
+        weight = wrong[:n].mean(0)
+        inverse = np.linalg.inv(weight @ weight.T + np.diag(variance))
+        z = (result.reconstruction.values.reshape(20, -1) - 110) / 20
+        assert np.abs(z - response @ inverse @ weight).max() < 0.02
+    truth = insilico.reconstruct_from_twin(make_linear(filters), planted, prior="white")
+    assert np.diff([*found.values(), float(truth.mean_correlation)]).min() > 0.03
+
+
+def perturb(cortex_twin, seed):
+    """The simulated cortex with noise added to each filter, of 0.7 times its norm."""
+    member = copy.deepcopy(cortex_twin)
+    generator = torch.Generator().manual_seed(seed)
+    for kind in KINDS:
+        filters = getattr(member, f"filters_{kind}")
+        noise = torch.randn(filters.shape, generator=generator)
+        length = filters.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        filters += 0.7 * length * noise
+    return member
+
+
+def test_ensembles_read_more_of_what_others_saw_the_more_members_they_have():
+    truth = SimulatedCortex(seed=0, n_neuron=100, height=24, width=24).as_twin()
+    members = [perturb(truth, seed) for seed in range(8)]
+    asked = {"n_image": 12, "n_repeat": 50, "n_step": 60, "responder": truth.condition()}
+    found = [
+        float(insilico.measure_reconstruction(twin.condition(), **asked).mean_correlation)
+        for twin in (*(twins.EnsembleTwin(members[:n]) for n in MEMBERS), truth)
+    ]
+    assert np.diff(found[:-1]).min() > 0.01
+    assert found[-2] < found[-1]  # the truth itself reads most
+    own = asked | {"responder": None}
+    itself = insilico.measure_reconstruction(truth.condition(), **own)
+    assert float(itself.mean_correlation) == found[-1]
+    # A member that reads its own responses does not notice what it has wrong.
+    flattered = insilico.measure_reconstruction(members[0].condition(), **own)
+    assert flattered.mean_correlation > found[0] + 0.04
+
+
+def test_who_responds_is_the_same_population(filters):
+    twin = make_linear(filters)
+    half = twins.StimulusSpec(1, HEIGHT, WIDTH // 2, 110.0, 20.0)
+    with pytest.raises(InputError, match="`responder` lacks 1 of the 30"):
+        insilico.measure_reconstruction(twin, responder=make_linear(filters[1:]))
+    with pytest.raises(InputError, match="`responder` sees images of"):
+        insilico.measure_reconstruction(twin, responder=make_linear(filters[:, ::2], half))
+
+
+def test_trials_shuffled_against_their_images_are_read_as_nothing(planted, filters):
+    test = planted.isel(trial=slice(20_000, None))
+    shown = test.stimulus_index.values
+    rng = np.random.default_rng(0)
+    wrong = test.copy(deep=True)
+    wrong.response[:] = test.response.values[rng.permutation(len(shown))]
+    twin = make_linear(filters)
+    right, null = (insilico.reconstruct_from_twin(twin, one, prior="white") for one in (test, wrong))
+    assert right.mean_correlation > 0.6
+    assert abs(float(null.mean_correlation)) < 0.05
+    low, high = null.mean_null_interval.values
+    assert low < float(null.mean_correlation) < high
+    assert float(null.p_value) > 0.05
 
 
 @pytest.fixture(scope="module")
