@@ -11,6 +11,7 @@ import xarray as xr
 from twinlab.insilico.agreement import compare_fields
 from twinlab.insilico.attribution import measure_integrated_gradients, measure_occlusion
 from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
+from twinlab.insilico.circular import compare_angle_distributions, kuiper_test
 from twinlab.insilico.constraints import (
     fix_contrast,
     fix_norm,
@@ -173,9 +174,11 @@ __all__ = [
     # fits, intervals, distributions
     "CURVES",
     "bootstrap_tuning",
+    "compare_angle_distributions",
     "compare_tuning_distributions",
     "evaluate_curve",
     "fit_curve",
+    "kuiper_test",
     # optimal stimuli
     "cluster_by_stimuli",
     "cross_examine",

@@ -345,7 +345,9 @@ def _same_neurons(twin: ConditionedTwin, responder: ConditionedTwin) -> Conditio
     """The neurons of `twin`, as `responder` has them."""
     _check_images(responder.spec)
     if responder.spec.shape != twin.spec.shape:
-        msg = f"`responder` sees images of {responder.spec.shape}, but `twin` of {twin.spec.shape}."
+        msg = (
+            f"`responder` sees images of {responder.spec.shape}, but `twin` of {twin.spec.shape}."
+        )
         raise InputError(msg)
     return responder.neurons(find_neurons(twin.labels, responder.labels, "`responder`"))
 

@@ -43,6 +43,7 @@ from twinlab.plots.readouts import (
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
+    plot_angle_comparison,
     plot_tuning_comparison,
     plot_tuning_curve,
     plot_tuning_distribution,
@@ -60,6 +61,7 @@ __all__ = [
     "plot_receptive_field",
     "plot_stimuli",
     # curves
+    "plot_angle_comparison",
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",

@@ -33,6 +33,7 @@ from twinlab.plots.readouts import (
 from twinlab.plots.style import styled
 from twinlab.plots.tuning import (
     INDICES,
+    plot_angle_comparison,
     plot_tuning_comparison,
     plot_tuning_curve,
     plot_tuning_distribution,
@@ -189,6 +190,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "position_tuning": _parametric,
     **dict.fromkeys(INDICES, _parametric),
     "tuning_comparison": plot_tuning_comparison,
+    "angle_comparison": plot_angle_comparison,
     "neurometric": _neurometrics,
     "fisher_information": _information,
     "reconstruction": plot_reconstruction,
