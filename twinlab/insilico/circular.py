@@ -25,9 +25,9 @@ def kuiper_test(
     seed: int = 0,
     job: Job | None = None,
 ) -> tuple[float, float]:
-    r"""Kuiper's two-sample test: are two sets of angles drawn from one distribution?
+    r"""Test whether two sets of angles were drawn from one distribution, by Kuiper's statistic.
 
-    The statistic is :math:`V = \max_\theta (F_1 - F_2) - \min_\theta (F_1 - F_2)` of the cumulative
+    That is :math:`V = \max_\theta (F_1 - F_2) - \min_\theta (F_1 - F_2)` of the cumulative
     distributions. Unlike the Kolmogorov-Smirnov statistic it does not depend on where on the
     circle one begins to accumulate, and is as sensitive everywhere on it.
 

@@ -213,8 +213,8 @@ def measure_reconstruction(
     Raises
     ------
     InputError
-        If a setting is out of range, the twin sees videos, rates are negative, or `responder` lacks
-        a neuron or sees images of another size.
+        If a setting is out of range, the twin sees videos, rates are negative, or `responder`
+        lacks a neuron or sees images of another size.
 
     References
     ----------

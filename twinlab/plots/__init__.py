@@ -25,6 +25,7 @@ from twinlab.plots.images import (
     plot_mei,
     plot_receptive_field,
     plot_stimuli,
+    plot_suppressor,
 )
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
@@ -60,6 +61,7 @@ __all__ = [
     "plot_mei",
     "plot_receptive_field",
     "plot_stimuli",
+    "plot_suppressor",
     # curves
     "plot_angle_comparison",
     "plot_calibration",
