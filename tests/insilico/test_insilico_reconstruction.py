@@ -143,6 +143,22 @@ def test_gradient_reconstruction_of_a_linear_twin_is_the_posterior_mean(filters,
     assert np.abs((found.reshape(5, -1) - 110) / 20 - expected).max() < 4e-6
 
 
+def test_many_neurons_with_little_noise_tell_the_image():
+    rng = np.random.default_rng(0)
+    many = rng.standard_normal((200, HEIGHT * WIDTH)) / np.sqrt(HEIGHT * WIDTH)
+    z = rng.standard_normal((20, HEIGHT * WIDTH))
+    drive = z @ many.T + 0.15 * rng.standard_normal((20, 200))
+    found, _ = insilico.invert_responses(
+        make_linear(many), 50 + drive, np.full(200, 0.15**2),
+        prior="white", n_step=3000, tolerance=1e-7,
+    )  # fmt: skip
+    read = (found.reshape(20, -1) - 110) / 20
+    precision = many.T @ many + 0.15**2 * np.eye(HEIGHT * WIDTH)
+    np.testing.assert_allclose(read, np.linalg.solve(precision, many.T @ drive.T).T, atol=2e-6)
+    match = [np.corrcoef(one, other)[0, 1] for one, other in zip(read, z, strict=True)]
+    assert np.mean(match) == pytest.approx(0.997, abs=2e-3)
+
+
 def test_range_and_norm_are_kept_to(filters):
     spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=90.0, high=140.0)
     twin = make_linear(5 * filters, spec)

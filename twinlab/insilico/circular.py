@@ -17,8 +17,8 @@ CHUNK = 100  # permutations done at once
 
 
 def kuiper_test(
-    first: np.ndarray,
-    second: np.ndarray,
+    first: np.ndarray | xr.DataArray,
+    second: np.ndarray | xr.DataArray,
     *,
     period: float = 360.0,
     n_permutation: int = 1000,
@@ -33,7 +33,7 @@ def kuiper_test(
 
     Parameters
     ----------
-    first, second : ndarray of shape (n,)
+    first, second : array of shape (n,)
         In degrees; whole periods do not matter. NaN is left out.
     period : float
         360 for directions, 180 for orientations.
@@ -161,7 +161,7 @@ def compare_angle_distributions(
             "kuiper_p": ((), p_value, _words("p value of Kuiper's test, by permutation") | one),
             "wasserstein": (
                 (),
-                _circular_distance(*angles, period),
+                _circular_distance(angles[0], angles[1], period),
                 _words("Wasserstein distance on the circle") | degrees,
             ),
             "mean_angle": (
@@ -216,6 +216,6 @@ def _circular_distance(first: np.ndarray, second: np.ndarray, period: float) -> 
     difference = step[order].cumsum()
     length = np.diff(pooled[order], append=pooled.min() + period)
     rising = np.argsort(difference)
-    middle = np.searchsorted(length[rising].cumsum(), period / 2)
+    middle = int(np.searchsorted(length[rising].cumsum(), period / 2))
     offset = difference[rising][min(middle, len(rising) - 1)]
     return float((length * np.abs(difference - offset)).sum())

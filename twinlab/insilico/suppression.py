@@ -37,12 +37,12 @@ def synthesize_suppressor(
 ) -> xr.Dataset:
     """Least exciting input of each neuron beside its most exciting one: what suppresses it.
 
-    A neuron whose filters only suppress answers them as it answers grey, so that they show
-    in no least exciting input (`synthesize_lei`) but only where something else excites. The
-    suppressor is added to a base, the neuron's MEI at a lower contrast, and made to lower the
-    response to it. It is added to the base's negative as well, and the mean of the two responses is
-    lowered: what merely takes the base away from the one adds to the other. A linear neuron, which
-    nothing but its inverted filter can lower, answers only one of the two.
+    Filters that only suppress change nothing in a neuron that is silent anyway: they show in no
+    least exciting input (`synthesize_lei`), only where something else excites. The suppressor is
+    added to a base, the neuron's MEI at a lower contrast, and made to lower the response to it. It
+    is added to the base's negative as well, and the mean of the two responses is lowered: what
+    merely takes the base away from the one adds to the other. The suppressor of a linear neuron,
+    which answers only one of the two, is its inverted filter.
 
     Parameters
     ----------

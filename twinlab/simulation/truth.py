@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.schema import InputError
-from twinlab.simulation.anatomy import PLACES, place_gabors
+from twinlab.simulation.anatomy import place_gabors
 
 __all__ = ["compare_mei", "compare_suppressor", "compare_tuning", "suppressive_filters"]
 
@@ -157,7 +157,7 @@ def compare_suppressor(suppressor: xr.Dataset, recording: xr.Dataset) -> xr.Data
 def _all_filters(cells: xr.Dataset, kind: str) -> np.ndarray:
     """Filters of cells of one kind, (neuron, filter, channel, y, x), the exciting pair first."""
     shape = cells.true_filter.shape
-    gabors = place_gabors(cells, kind, *shape[2:], quadrature=False)
+    gabors = place_gabors(cells, kind, shape[2], shape[3], quadrature=False)
     # The true filter is a Gabor times the weights of the channels, whose norm is 1.
     weight = np.linalg.norm(cells.true_filter.values, axis=(2, 3))
     coloured: np.ndarray = gabors[:, :, None] * weight[:, None, :, None]
