@@ -1,4 +1,4 @@
-"""A deep twin rises to the ceiling with its data, and does not beat a linear one on linear data."""
+"""A deep twin rises to the noise ceiling; on linear data it gains nothing over a linear twin."""
 
 import numpy as np
 import pytest

@@ -6,7 +6,12 @@ import torch
 
 from twinlab import insilico
 from twinlab.schema import InputError
-from twinlab.simulation import SimulatedCortex, compare_suppressor, suppressive_filters
+from twinlab.simulation import (
+    SimulatedCortex,
+    SimulatedVideoCortex,
+    compare_suppressor,
+    suppressive_filters,
+)
 from twinlab.stimuli import gabor_patches
 from twinlab.twins import StimulusSpec, wrap_callable
 
@@ -122,6 +127,16 @@ def test_suppressors_of_true_neurons_are_their_true_suppressive_filters():
     called = np.where(kind == "complex", "normalized", kind)
     null = compare_suppressor(result, recording.assign_coords(true_type=("neuron", called)))
     assert null.values[kind[chosen] == "complex"].max() < 0.2
+
+
+def test_cells_that_see_videos_have_suppressors_of_their_kind():
+    twin = SimulatedVideoCortex(seed=0, n_neuron=6, height=16, width=16).as_twin().condition()
+    result = insilico.synthesize_suppressor(twin, n_step=10, n_start=1, n_frame=12, batch_size=16)
+    assert result.suppressor.shape == (6, 1, 12, 16, 16)
+    assert np.abs(result.norm / (7 * np.sqrt(12)) - 1).max() < 0.1  # but for pixels that were cut
+    kind = result.true_type.values
+    assert np.abs(result.suppression[kind == "complex"]).max() < 0.01
+    assert result.suppression[kind != "complex"].min() > 0.5
 
 
 @pytest.mark.parametrize("channel", [1, 2])
