@@ -10,6 +10,12 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.constraints import Constraint, fix_norm, keep_range_beside
+from twinlab.insilico.formats import (
+    picture_attrs,
+    stimuli_at_once,
+    stimulus_shape,
+    total_norm,
+)
 from twinlab.insilico.mei import ascend_neurons, label_ascended, synthesize_mei
 from twinlab.insilico.objectives import Objective, suppress_beside
 from twinlab.insilico.responses import Neurons, check_positive, chosen_positions
@@ -84,13 +90,12 @@ def synthesize_suppressor(
     job = job or Job()
     spec = twin.spec
     positions = chosen_positions(len(twin), neurons)
-    root = float(np.sqrt(n_frame)) if spec.is_video else 1.0
     ascent: dict[str, Any] = {
         "n_step": n_step, "blur_sigma": blur_sigma, "n_frame": n_frame, "seed": seed,
         "batch_size": batch_size,
     }  # fmt: skip
     if base is None:
-        shown = (fix_norm(base_norm * root), _keep_both_signs(spec))
+        shown = (fix_norm(total_norm(spec, base_norm, n_frame)), _keep_both_signs(spec))
         most = synthesize_mei(
             twin, positions, constraints=shown, **ascent, job=job.part(0.0, 0.4, "base")
         )
@@ -102,7 +107,10 @@ def synthesize_suppressor(
     def beside(twin: ConditionedTwin, asked: np.ndarray) -> Objective:
         return suppress_beside(twin, asked, rows)
 
-    kept = (fix_norm(norm * root), keep_range_beside(spec, (rows - spec.mean) / spec.std))
+    kept = (
+        fix_norm(total_norm(spec, norm, n_frame)),
+        keep_range_beside(spec, (rows - spec.mean) / spec.std),
+    )
     _, ended = ascend_neurons(
         twin, positions, beside, norm=norm, n_start=n_start, constraints=kept, **ascent,
         job=job.part(0.4, 1.0, "suppressor"),
@@ -121,13 +129,13 @@ def synthesize_suppressor(
     beside_it = np.where(
         failed, np.nan, -np.where(result.failed, -np.inf, result.objective).max(1)
     )
-    dims, rate, grey = result.suppressor.dims, {"units": "rate"}, {"units": "grey level"}
+    dims, rate = result.suppressor.dims, {"units": "rate"}
     return result.assign(
-        base=(dims, below, {"long_name": "base"} | grey),
+        base=(dims, below, picture_attrs(spec, "base")),
         combined=(
             dims,
             below + result.suppressor.values - np.float32(spec.mean),
-            {"long_name": "suppressor over the base"} | grey,
+            picture_attrs(spec, "suppressor over the base"),
         ),
         base_activation=(
             "neuron",
@@ -157,8 +165,7 @@ def _checked(base: np.ndarray, twin: ConditionedTwin, n_neuron: int, n_frame: in
     """Bases of the neurons, or `InputError` if they or their negatives cannot be shown."""
     base = np.asarray(base, np.float32)
     twin.spec.check(base)
-    frames = (n_frame,) if twin.spec.is_video else ()
-    shape = (n_neuron, twin.spec.channel, *frames, *twin.spec.shape[1:])
+    shape = (n_neuron, *stimulus_shape(twin.spec, n_frame))
     if base.shape != shape:
         msg = f"`base` must have the shape {shape}, one for each neuron, but has {base.shape}."
         raise InputError(msg)
@@ -179,7 +186,7 @@ def _mean_rates(
     """Mean rate to each base and its negative."""
     measured, shown = suppress_beside(twin, positions, base), np.full_like(base, twin.spec.mean)
     grey = torch.as_tensor(shown, device=twin.device)
-    size = max(1, batch_size // base.shape[2]) if twin.spec.is_video else batch_size
+    size = stimuli_at_once(twin, base.shape[2], batch_size)
     rates: list[Tensor] = []
     with torch.inference_mode():
         for row in torch.arange(len(positions)).split(size):

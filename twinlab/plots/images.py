@@ -209,7 +209,7 @@ def plot_mei(
 def plot_suppressor(
     result: xr.Dataset,
     *,
-    limits: tuple[float, float] = GREY_LEVELS,
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     width: int = 480,
 ) -> hv.Overlay:
@@ -219,8 +219,8 @@ def plot_suppressor(
     ----------
     result : Dataset
         From `insilico.synthesize_suppressor`, of one neuron. Of a video the last frame is drawn.
-    limits : (float, float)
-        Grey levels drawn black and white.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
         The neuron's name and its suppression where absent.
     width : int
