@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import io
+import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from twinlab import cli, recordings, schema, simulation, twins
@@ -172,6 +174,31 @@ def test_a_run_is_known_by_what_judges_are_and_not_by_where_they_lie(experiment)
         for seed in (1, 2)
     ]
     assert judges == [cli.open_twin(f"simulated:{seed}").identity for seed in (1, 2)]
+
+
+def test_a_run_is_known_by_what_was_familiar_and_by_the_twin_that_lies_there_now(bench, fitted):
+    """Refitted at the same path, to the same images or to others, it is another run's."""
+    folder, known = bench / "again", "familiarity.safetensors"
+    shutil.copytree(fitted[0], folder)
+    twin, _, before = open_experiment("mei", str(folder), "cpu")
+    images = np.random.default_rng(0).uniform(0, 255, (30, *twin.spec.shape)).astype(np.float32)
+    shown = twins.fit_familiarity(twins.load_twin(folder), images[:20], images[20:])
+    twins.save_familiarity(shown, folder)
+    same, _, after = open_experiment("mei", str(folder), "cpu")
+    assert same.identity == twin.identity
+    assert {name for name in before if after[name] != before[name]} == {"familiarity"}
+
+    other = twins.load_twin(folder)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight *= 1.01
+    shutil.rmtree(folder)
+    twins.save_twin(other, folder)
+    shutil.copy(fitted[0] / known, folder / known)
+    refitted, _, judges = open_experiment("mei", str(folder), "cpu")
+    assert refitted.identity != twin.identity
+    assert judges["judge"] != before["judge"]
+    assert judges["familiarity"] == before["familiarity"]
 
 
 def test_a_run_is_known_by_the_image_that_was_shown():

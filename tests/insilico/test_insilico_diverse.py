@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twinlab import insilico
+from twinlab.insilico.mei import correlate_stimuli
 from twinlab.schema import InputError
 
 
@@ -22,8 +23,8 @@ def phases(images, filters):
 
 
 def test_diverse_inputs_of_an_energy_neuron_spread_over_all_phases(quiet, closed_form):
-    found = insilico.synthesize_diverse(quiet, [1], n_image=8, fraction=0.95, n_step=300)
-    assert (found.activation >= 0.94 * found.mei_activation).all()
+    found = insilico.synthesize_diverse(quiet, [1], n_image=8, fraction=0.955, n_step=300)
+    assert (found.activation >= 0.95 * found.mei_activation).all()
     phase, _ = phases(found.image.values[0], closed_form.truth["filters"][1])
     # Rayleigh: the mean vector of 8 evenly spread phases is short
     assert np.abs(np.exp(1j * phase).mean()) < 0.35
@@ -33,7 +34,7 @@ def test_diverse_inputs_of_an_energy_neuron_spread_over_all_phases(quiet, closed
 def test_a_linear_neuron_has_one_image_only(quiet):
     found = insilico.synthesize_diverse(quiet, [0], n_image=4, fraction=0.99)
     assert (found.reached == 1).all()
-    assert 1 - found.diversity[0] > 0.95  # mean correlation between images
+    assert correlate_stimuli(found.image.values)[0].min() > 0.95
 
 
 def test_the_ring_of_an_energy_neuron_is_its_circle_of_phases(quiet, closed_form):

@@ -99,6 +99,19 @@ def test_mei_excites_at_least_as_much_as_its_controls(examined):
     assert float((alive.activation_gabor / alive.activation).min()) > 0.98
 
 
+def test_mei_beats_the_best_of_5000_natural_crops_of_equal_norm(mei, closed_form, rival):
+    large, generator = make_dead_leaves(100, 60, 72, seed=9).values, np.random.default_rng(0)
+    corners = zip(generator.integers(0, 41, 5000), generator.integers(0, 49, 5000), strict=True)
+    crops = [large[i % 100, :, y : y + 20, x : x + 24] for i, (y, x) in enumerate(corners)]
+    found = insilico.cross_examine(
+        mei.isel(neuron=[0, 1, 4]), closed_form.condition(), rival.condition(), np.stack(crops)
+    )
+    for twin in ("", "_other"):
+        share = found[f"activation_natural{twin}"] / found[f"activation{twin}"]
+        assert float(share.max()) < 0.9
+        assert float(share.min()) > 0.5  # the best of so many is not bad
+
+
 def test_the_other_twin_is_asked_about_the_same_images(examined):
     # The rival computes the same function, so it must agree on every image.
     for control in ("", "_natural", "_gabor"):

@@ -43,6 +43,13 @@ def test_gradient_of_a_linear_nonlinear_neuron_is_its_filter(closed_form):
     assert float(scale) == pytest.approx(0.5 / 55, rel=0.02)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_gradient_of_a_linear_nonlinear_neuron_is_its_filter_at_every_image(closed_form, seed):
+    field = insilico.measure_receptive_field(closed_form.condition(), [0], n_image=2, seed=seed)
+    truth = closed_form.truth["filters"][0, 0]
+    assert correlation(field.receptive_field[0], truth) > 1 - 1e-9
+
+
 def test_gradient_of_an_energy_neuron_averages_out_but_its_place_does_not(closed_form):
     field = insilico.measure_receptive_field(closed_form.condition(), n_image=16)
     assert np.abs(field.receptive_field[1]).max() < 1e-3 * field.sensitivity[1].max()

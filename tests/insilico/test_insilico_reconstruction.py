@@ -1,5 +1,7 @@
 """Reconstruction against closed forms: ridge, Wiener filter, mean of a Gaussian posterior."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.optimize import minimize
 
 from twinlab import insilico, schema, twins
 from twinlab.schema import InputError
-from twinlab.simulation import SimulatedCortex
+from twinlab.simulation import KINDS, SimulatedCortex
 
 HEIGHT, WIDTH, N_NEURON = 6, 8, 30
 WIDE = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=-1e6, high=1e6)
@@ -21,13 +23,17 @@ def filters():
 
 
 def make_linear(filters, spec=WIDE):
+    return linear_twin(filters, spec).condition()
+
+
+def linear_twin(filters, spec=WIDE):
     weight = torch.as_tensor(filters)
 
     def answer(images):
         z = ((images.double() - spec.mean) / spec.std).flatten(1)
         return 50 + z @ weight.T
 
-    return twins.wrap_callable(answer, spec, len(filters)).condition()
+    return twins.wrap_callable(answer, spec, len(filters), name="callable")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +143,22 @@ def test_gradient_reconstruction_of_a_linear_twin_is_the_posterior_mean(filters,
     assert np.abs((found.reshape(5, -1) - 110) / 20 - expected).max() < 4e-6
 
 
+def test_many_neurons_with_little_noise_tell_the_image():
+    rng = np.random.default_rng(0)
+    many = rng.standard_normal((200, HEIGHT * WIDTH)) / np.sqrt(HEIGHT * WIDTH)
+    z = rng.standard_normal((20, HEIGHT * WIDTH))
+    drive = z @ many.T + 0.15 * rng.standard_normal((20, 200))
+    found, _ = insilico.invert_responses(
+        make_linear(many), 50 + drive, np.full(200, 0.15**2),
+        prior="white", n_step=3000, tolerance=1e-7,
+    )  # fmt: skip
+    read = (found.reshape(20, -1) - 110) / 20
+    precision = many.T @ many + 0.15**2 * np.eye(HEIGHT * WIDTH)
+    np.testing.assert_allclose(read, np.linalg.solve(precision, many.T @ drive.T).T, atol=2e-6)
+    match = [np.corrcoef(one, other)[0, 1] for one, other in zip(read, z, strict=True)]
+    assert np.mean(match) == pytest.approx(0.997, abs=2e-3)
+
+
 def test_range_and_norm_are_kept_to(filters):
     spec = twins.StimulusSpec(1, HEIGHT, WIDTH, 110.0, 20.0, low=90.0, high=140.0)
     twin = make_linear(5 * filters, spec)
@@ -176,6 +198,85 @@ def test_range_and_norm_together_leave_the_best_image(filters):
     assert 1 < (np.abs(best.x) > 0.4999).sum() < 40
     assert np.linalg.norm(z) == pytest.approx(norm, rel=1e-4)
     np.testing.assert_allclose(z, best.x, atol=2e-4)
+
+
+MEMBERS = (1, 2, 4, 8)
+
+
+def test_ensembles_of_linear_twins_help_monotonically(planted, filters):
+    """Members know the filters with errors of their own, as large as the filters."""
+    rng = np.random.default_rng(5)
+    wrong = filters + rng.standard_normal((8, *filters.shape)) / np.sqrt(HEIGHT * WIDTH)
+    members = [linear_twin(one) for one in wrong]
+    response = planted.response.values[20_000:].reshape(20, 4, -1).mean(1) - 50
+    variance = planted.response.values[20_000:].reshape(20, 4, -1).var(1, ddof=1).mean(0) / 4
+    found = {}
+    for n in MEMBERS:
+        ensemble = twins.EnsembleTwin(members[:n]).condition()
+        result = insilico.reconstruct_from_twin(ensemble, planted, prior="white", n_step=500)
+        found[n] = float(result.mean_correlation)
+        # The posterior mean under the mean of the members' filters.
+        weight = wrong[:n].mean(0)
+        inverse = np.linalg.inv(weight @ weight.T + np.diag(variance))
+        z = (result.reconstruction.values.reshape(20, -1) - 110) / 20
+        assert np.abs(z - response @ inverse @ weight).max() < 0.02
+    truth = insilico.reconstruct_from_twin(make_linear(filters), planted, prior="white")
+    assert np.diff([*found.values(), float(truth.mean_correlation)]).min() > 0.03
+
+
+def perturb(cortex_twin, seed):
+    """The simulated cortex with noise added to each filter, of 0.7 times its norm."""
+    member = copy.deepcopy(cortex_twin)
+    generator = torch.Generator().manual_seed(seed)
+    for kind in KINDS:
+        filters = getattr(member, f"filters_{kind}")
+        noise = torch.randn(filters.shape, generator=generator)
+        length = filters.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        filters += 0.7 * length * noise
+    return member
+
+
+def test_ensembles_read_more_of_what_others_saw_the_more_members_they_have():
+    truth = SimulatedCortex(seed=0, n_neuron=100, height=24, width=24).as_twin()
+    members = [perturb(truth, seed) for seed in range(8)]
+    asked = {"n_image": 12, "n_repeat": 50, "n_step": 60, "responder": truth.condition()}
+    found = [
+        float(insilico.measure_reconstruction(twin.condition(), **asked).mean_correlation)
+        for twin in (*(twins.EnsembleTwin(members[:n]) for n in MEMBERS), truth)
+    ]
+    assert np.diff(found[:-1]).min() > 0.01
+    assert found[-2] < found[-1]  # the truth itself reads most
+    own = asked | {"responder": None}
+    itself = insilico.measure_reconstruction(truth.condition(), **own)
+    assert float(itself.mean_correlation) == found[-1]
+    # A member that reads its own responses does not notice what it has wrong.
+    flattered = insilico.measure_reconstruction(members[0].condition(), **own)
+    assert flattered.mean_correlation > found[0] + 0.04
+
+
+def test_who_responds_is_the_same_population(filters):
+    twin = make_linear(filters)
+    half = twins.StimulusSpec(1, HEIGHT, WIDTH // 2, 110.0, 20.0)
+    with pytest.raises(InputError, match="`responder` lacks 1 of the 30"):
+        insilico.measure_reconstruction(twin, responder=make_linear(filters[1:]))
+    with pytest.raises(InputError, match="`responder` sees images of"):
+        insilico.measure_reconstruction(twin, responder=make_linear(filters[:, ::2], half))
+
+
+def test_trials_shuffled_against_their_images_are_read_as_nothing(planted, filters):
+    twin, test = make_linear(filters), planted.isel(trial=slice(20_000, None))
+    right = insilico.reconstruct_from_twin(twin, test, prior="white")
+    assert right.mean_correlation > 0.6
+    trials = test.response.values.reshape(20, 4, -1)
+    found = []
+    for far in range(4):
+        # Each image is given four trials, each of another image that is not its own.
+        shuffled = [np.roll(trials[:, repeat], 1 + repeat + 4 * far, 0) for repeat in range(4)]
+        wrong = test.copy(deep=True)
+        wrong.response[:] = np.stack(shuffled, 1).reshape(80, -1)
+        found.append(insilico.reconstruct_from_twin(twin, wrong, prior="white"))
+    assert abs(np.mean([one.mean_correlation for one in found])) < 0.05
+    assert min(one.p_value for one in found) > 0.05
 
 
 @pytest.fixture(scope="module")

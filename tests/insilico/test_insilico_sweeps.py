@@ -21,9 +21,9 @@ SETTINGS = {"shift": 1.0}
 GRID = {"gain": [1.0, 2.0], "power": [1, 3]}
 
 
-def make_twin():
+def make_twin(mean=110.0):
     """Ten neurons that answer with the mean grey level."""
-    spec = twins.StimulusSpec(1, 4, 5, 110.0, 55.0)
+    spec = twins.StimulusSpec(1, 4, 5, mean, 55.0)
     neurons = xr.Dataset(
         coords={
             "neuron_id": ("neuron", np.arange(N_NEURON) + 100),
@@ -131,7 +131,7 @@ def test_cancelled_and_resumed_it_ends_with_the_same_file(quiet, tmp_path, stop_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.nc", "whole.nc"]
 
 
-def test_parts_of_another_experiment_or_version_are_refused(quiet, tmp_path, monkeypatch):
+def test_parts_of_another_experiment_twin_or_version_are_refused(quiet, tmp_path, monkeypatch):
     watched = Job()
 
     def stopping(twin, neurons, *, job, **settings):
@@ -143,6 +143,8 @@ def test_parts_of_another_experiment_or_version_are_refused(quiet, tmp_path, mon
         sweep(quiet, target, stopping, job=watched)
     with pytest.raises(InputError, match="parts of another run"):
         sweep(quiet, target)
+    with pytest.raises(InputError, match="parts of another run"):
+        sweep(make_twin(mean=111.0), target, stopping)  # refitted, and at the same path
     monkeypatch.setattr("twinlab.insilico.sweeps.version", lambda name: "0.0.0")
     with pytest.raises(InputError, match="parts of another run"):
         sweep(quiet, target, stopping)

@@ -26,6 +26,7 @@ def results():
     few = {"norm": 3.0, "n_step": 20}
     return {
         "lei": insilico.synthesize_lei(twin, **few),
+        "suppressor": insilico.synthesize_suppressor(twin, **few),
         "diverse": insilico.synthesize_diverse(twin, n_image=3, **few),
         "ring": insilico.synthesize_ring(twin, n_point=4, **few),
         "clusters": insilico.cluster_by_stimuli(twin, max_clusters=1, n_round=1, **few),
@@ -71,7 +72,7 @@ def titles(figure):
 
 
 @pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
-@pytest.mark.parametrize("name", ["lei", "diverse", "ring", "clusters"])
+@pytest.mark.parametrize("name", ["lei", "suppressor", "diverse", "ring", "clusters"])
 def test_every_figure_is_drawn_by_both_backends(results, name, backend):
     hv.extension(backend)
     hv.renderer(backend).get_plot(plots.plot_result(results[name]))
@@ -80,6 +81,7 @@ def test_every_figure_is_drawn_by_both_backends(results, name, backend):
 def test_what_is_not_there_is_said(results):
     assert "not unique" in titles(plots.plot_result(results["lei"]))
     assert "nothing led further" in titles(plots.plot_result(results["lei"]))
+    assert "nothing led further" in titles(plots.plot_result(results["suppressor"]))
     assert "no MEI" in titles(plots.plot_diverse(results["diverse"].isel(neuron=2)))
     assert "no MEI" in titles(plots.plot_ring(results["ring"].isel(neuron=2)))
 

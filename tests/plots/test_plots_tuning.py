@@ -97,6 +97,20 @@ def test_distributions_are_compared_as_cumulative_curves():
     assert title.startswith(f"KS {float(result.ks_statistic[0]):.2f}, Wasserstein")
 
 
+def test_distributions_of_angles_are_drawn_once_around():
+    generator = np.random.default_rng(0)
+    first, second = generator.uniform(0, 180, 300), generator.normal(90, 20, 200)
+    result = insilico.compare_angle_distributions(first, second, period=180.0, n_permutation=99)
+    drawn = plots.plot_result(result)
+    silico, vivo = parts(drawn, hv.Curve)
+    assert (silico.label, vivo.label) == ("in silico", "in vivo")
+    assert silico.dimension_values(0)[[0, -1]].tolist() == [0, 180]
+    shares = vivo.dimension_values(1)
+    assert shares[0] == shares[-1]
+    np.testing.assert_allclose(shares[:-1], result.share.sel(source="in vivo"))
+    assert options(parts(drawn, hv.Overlay)[0])["title"].endswith("p 0.01")
+
+
 @pytest.mark.parametrize("name", ["size_tuning", "cross_orientation_tuning", "position_tuning"])
 def test_whole_results_are_drawn_by_both_backends(twin, name, tmp_path):
     result = insilico.EXPERIMENTS[name](twin, [0, 1])

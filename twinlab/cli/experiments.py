@@ -180,12 +180,12 @@ def open_experiment(
     ) -> xr.Dataset:
         return function(model, shown, neurons, **settings)
 
-    return model, looked, {"shown": _digest(shown)}
+    return model, looked, {"shown": _digest(shown.tobytes())}
 
 
-def _digest(images: np.ndarray) -> str:
-    """Content hash of images."""
-    return hashlib.sha256(images.tobytes()).hexdigest()[:16]
+def _digest(content: bytes) -> str:
+    """Content hash: of images, or of a file that is read beside a twin."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _open_two(twin: str, other: str) -> tuple[twins.Twin, twins.Twin, twins.Twin | None]:
@@ -252,10 +252,10 @@ def _open_judged(
     if judge is None:
         return own, function, {}
     folder = Path(twin)
-    third, familiar = None, None
+    third, familiar, known = None, None, folder / "familiarity.safetensors"
     if (folder / "linear_nonlinear").is_dir():
         third = twins.load_twin(folder / "linear_nonlinear").condition().to(device)
-    if (folder / "familiarity.safetensors").is_file() and not video:
+    if known.is_file() and not video:
         familiar = twins.load_familiarity(folder, whole)
     judging = judge.condition().to(device)
     natural = _open_natural(made_on.spec, recording)
@@ -269,7 +269,9 @@ def _open_judged(
             architecture=third, familiarity=familiar, job=job.part(0.5, 1.0),
         )  # fmt: skip
 
-    judges = {"judge": judging.identity, "natural": _digest(natural)}
+    judges = {"judge": judging.identity, "natural": _digest(natural.tobytes())}
     if third is not None:
         judges["architecture"] = third.identity
+    if familiar is not None:
+        judges["familiarity"] = _digest(known.read_bytes())
     return own, judged, judges

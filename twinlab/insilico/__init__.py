@@ -11,12 +11,14 @@ import xarray as xr
 from twinlab.insilico.agreement import compare_fields
 from twinlab.insilico.attribution import measure_integrated_gradients, measure_occlusion
 from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
+from twinlab.insilico.circular import compare_angle_distributions, kuiper_test
 from twinlab.insilico.constraints import (
     fix_contrast,
     fix_norm,
     fix_spectrum,
     keep_inside,
     keep_range,
+    keep_range_beside,
     limit_norm,
 )
 from twinlab.insilico.controls import cross_examine, cut_clips
@@ -48,6 +50,7 @@ from twinlab.insilico.objectives import (
     look_natural,
     separate_groups,
     suppress,
+    suppress_beside,
     tolerate_shifts,
 )
 from twinlab.insilico.parametric import measure_tuning
@@ -81,6 +84,7 @@ from twinlab.insilico.selectivity import (
     preferred_angle,
     suppression_index,
 )
+from twinlab.insilico.suppression import synthesize_suppressor
 from twinlab.insilico.sweeps import RELIABLE, reliable_neurons, run_sweep
 from twinlab.insilico.synthesis import optimize_stimuli
 from twinlab.insilico.tuning import measure_orientation_tuning
@@ -97,6 +101,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "tuning": measure_orientation_tuning,
     "mei": synthesize_mei,
     "lei": synthesize_lei,
+    "suppressor": synthesize_suppressor,
     "diverse": synthesize_diverse,
     "ring": synthesize_ring,
     "clusters": cluster_by_stimuli,
@@ -173,9 +178,11 @@ __all__ = [
     # fits, intervals, distributions
     "CURVES",
     "bootstrap_tuning",
+    "compare_angle_distributions",
     "compare_tuning_distributions",
     "evaluate_curve",
     "fit_curve",
+    "kuiper_test",
     # optimal stimuli
     "cluster_by_stimuli",
     "cross_examine",
@@ -186,6 +193,7 @@ __all__ = [
     "synthesize_lei",
     "synthesize_mei",
     "synthesize_ring",
+    "synthesize_suppressor",
     # what they are made for, what they may look like, which way they go
     "add_objectives",
     "excite",
@@ -193,12 +201,14 @@ __all__ = [
     "look_natural",
     "separate_groups",
     "suppress",
+    "suppress_beside",
     "tolerate_shifts",
     "fix_contrast",
     "fix_norm",
     "fix_spectrum",
     "keep_inside",
     "keep_range",
+    "keep_range_beside",
     "limit_norm",
     "blur_gradient",
     "weigh_frequencies",

@@ -25,6 +25,7 @@ __all__ = [
     "fix_spectrum",
     "keep_inside",
     "keep_range",
+    "keep_range_beside",
     "limit_norm",
     "match_norm",
 ]
@@ -85,6 +86,22 @@ def keep_range(spec: StimulusSpec) -> Constraint:
     """Pixels cut to what can be shown."""
     low, high = (spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std
     return lambda z, row: z.clamp(low, high)
+
+
+def keep_range_beside(spec: StimulusSpec, base: np.ndarray | Tensor) -> Constraint:
+    """Pixels cut to what can be shown over a base and over its negative.
+
+    The base, one for each stimulus (n, channel[, frame], y, x), is in z units and within the
+    range itself, as its negative is.
+    """
+    low, high = (spec.low - spec.mean) / spec.std, (spec.high - spec.mean) / spec.std
+    size = torch.as_tensor(base).abs()
+
+    def constraint(z: Tensor, row: Tensor) -> Tensor:
+        own = size[row].to(z)
+        return torch.minimum(torch.maximum(z, low + own), high - own)
+
+    return constraint
 
 
 def keep_inside(mask: np.ndarray) -> Constraint:

@@ -117,7 +117,7 @@ def compare_tuning_distributions(
         Indices such as `osi` and `dsi`.
     names : sequence of str
         Indices compared; all that both have along one dimension where absent. Angles have no
-        order and are refused.
+        order and are refused: see `compare_angle_distributions`.
     n_bootstrap : int
     confidence : float
     seed : int
@@ -155,7 +155,7 @@ def compare_tuning_distributions(
                 msg = f"`{name}` is missing {source}, which has {sorted(map(str, given))}."
                 raise InputError(msg)
             if getattr(given[name], "attrs", {}).get("units") == "deg":
-                msg = f"`{name}` is an angle, which has no order; compare indices such as `osi`."
+                msg = f"`{name}` is an angle, which has no order; use compare_angle_distributions."
                 raise InputError(msg)
             every = np.asarray(given[name], np.float64).ravel()
             finite = every[np.isfinite(every)]

@@ -41,7 +41,13 @@ from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
 from twinlab.twins import ConditionedTwin
 
-__all__ = ["ascend_neurons", "correlate_stimuli", "synthesize_lei", "synthesize_mei"]
+__all__ = [
+    "ascend_neurons",
+    "correlate_stimuli",
+    "label_ascended",
+    "synthesize_lei",
+    "synthesize_mei",
+]
 
 SOURCE = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
 # Mean correlation of the ends of different starts from which they are taken for one stimulus.
@@ -156,7 +162,7 @@ def synthesize_mei(
         constraints=constraints, terms=terms, decode=decode, start=start, seed=seed,
         batch_size=batch_size, job=job or Job(),
     )  # fmt: skip
-    return _label(
+    return label_ascended(
         twin, positions, ended, n_start, "mei", "most exciting input", batch_size=batch_size,
         plain=not (jitter or terms), seed=seed, settings=settings, job=job,
     )  # fmt: skip
@@ -211,7 +217,7 @@ def synthesize_lei(
     )  # fmt: skip
     settings = {"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma}
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
-    result = _label(
+    result = label_ascended(
         twin, positions, ended, n_start, "lei", "least exciting input", batch_size=batch_size,
         plain=True, seed=seed, settings=settings, job=job,
     )  # fmt: skip
@@ -338,7 +344,7 @@ def _agreement(stimuli: np.ndarray, failed: np.ndarray) -> np.ndarray:
     return total / np.where(known.any(1), known.sum(1), np.nan)
 
 
-def _label(
+def label_ascended(
     twin: ConditionedTwin,
     positions: np.ndarray,
     ended: Ascended,

@@ -26,6 +26,7 @@ __all__ = [
     "look_natural",
     "separate_groups",
     "suppress",
+    "suppress_beside",
     "tolerate_shifts",
 ]
 
@@ -55,6 +56,33 @@ def suppress(twin: ConditionedTwin, positions: Sequence[int] | np.ndarray) -> Ob
     """Minus the rate of one neuron for each stimulus."""
     exciting = excite(twin, positions)
     return lambda stimuli, row: -exciting(stimuli, row)
+
+
+def suppress_beside(
+    twin: ConditionedTwin, positions: Sequence[int] | np.ndarray, base: np.ndarray | Tensor
+) -> Objective:
+    """Minus the mean rate of one neuron to each stimulus laid over a base and over its negative.
+
+    What lowers the response only because it takes the base away again is of no use: it adds to
+    the base's negative as much, as a mask that drifts over a grating does half of the time.
+
+    Parameters
+    ----------
+    twin : ConditionedTwin
+    positions : sequence of int
+        The neuron of each stimulus.
+    base : array of shape (n_stimulus, channel[, frame], y, x)
+        In grey levels, for each stimulus.
+
+    """
+    exciting = excite(twin, positions)
+    contrast = torch.as_tensor(base, dtype=torch.float32, device=twin.device) - twin.spec.mean
+
+    def objective(stimuli: Tensor, row: Tensor) -> Tensor:
+        over, under = stimuli + contrast[row], stimuli - contrast[row]
+        return -(exciting(over, row) + exciting(under, row)) / 2
+
+    return objective
 
 
 def excite_population(twin: ConditionedTwin, weight: np.ndarray | Tensor) -> Objective:

@@ -166,6 +166,7 @@ def measure_reconstruction(
     *,
     n_image: int = 12,
     n_repeat: int = 10,
+    responder: ConditionedTwin | None = None,
     prior: str = "natural",
     norm: float | None = None,
     n_step: int = 300,
@@ -173,17 +174,26 @@ def measure_reconstruction(
     batch_size: int = 16,
     job: Job | None = None,
 ) -> xr.Dataset:
-    """How much of an image a twin's neurons tell: reconstruction from responses it predicts.
+    """How much of an image a population tells: reconstruction from responses that are predicted.
 
     Dead leaves, which have the statistics of natural images, are shown to the twin. Poisson counts
     are drawn around what it predicts, averaged over repeats, and the images reconstructed
     from them by `invert_responses`.
 
+    A twin that is inverted on its own responses knows the code without error: what is found is how
+    much those neurons tell, and more than can be read from an animal. Where others respond, the
+    simulated cortex or a twin fitted to other data, the twin's own errors count as well; an
+    ensemble, whose members err each in another way, then reads more the more members it has.
+
     Parameters
     ----------
     twin : ConditionedTwin
+        Which is inverted; an ensemble is by the mean of its members.
     neurons : sequence of int, optional
         Positions of the neurons; all where absent. They form the population.
+    responder : ConditionedTwin, optional
+        Whose neurons of the same names respond, to images of the same size; the twin's own where
+        absent.
     n_image : int
         At least 3.
     n_repeat : int
@@ -203,7 +213,8 @@ def measure_reconstruction(
     Raises
     ------
     InputError
-        If a setting is out of range, the twin sees videos, or predicts negative rates.
+        If a setting is out of range, the twin sees videos, rates are negative, or `responder`
+        lacks a neuron or sees images of another size.
 
     References
     ----------
@@ -223,8 +234,9 @@ def measure_reconstruction(
     spec = twin.spec
     images = draw_leaves(spec, n_image, seed)
     own = twin.neurons(positions)
+    asked = own if responder is None else _same_neurons(own, responder)
     batches = (images[start : start + batch_size] for start in range(0, n_image, batch_size))
-    rates = rates_of_batches(own, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
+    rates = rates_of_batches(asked, batches, n_image, job.part(0.0, 0.05)).astype(np.float64)
     check_counts(rates)
     response = rng.poisson(rates * n_repeat) / n_repeat
     variance = np.broadcast_to(rates.mean(0) / n_repeat, rates.shape)
@@ -239,7 +251,13 @@ def measure_reconstruction(
         twin=twin.identity,
         recording=str(twin.twin.origin.get("recording", "")),
         seed=seed,
-        settings={"n_image": n_image, "n_repeat": n_repeat, **settings, **provenance(twin)},
+        settings={
+            "n_image": n_image,
+            "n_repeat": n_repeat,
+            "responder": asked.identity,
+            **settings,
+            **provenance(twin),
+        },
         source="Cobos et al. (2022), bioRxiv 2022.12.09.519708",
     )
 
@@ -321,6 +339,17 @@ def reconstruct_from_twin(
         settings={"split": split, **settings, **provenance(twin)},
         source="Cobos et al. (2022), bioRxiv 2022.12.09.519708",
     )
+
+
+def _same_neurons(twin: ConditionedTwin, responder: ConditionedTwin) -> ConditionedTwin:
+    """The neurons of `twin`, as `responder` has them."""
+    _check_images(responder.spec)
+    if responder.spec.shape != twin.spec.shape:
+        msg = (
+            f"`responder` sees images of {responder.spec.shape}, but `twin` of {twin.spec.shape}."
+        )
+        raise InputError(msg)
+    return responder.neurons(find_neurons(twin.labels, responder.labels, "`responder`"))
 
 
 def _check_images(spec: StimulusSpec) -> None:

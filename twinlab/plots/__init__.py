@@ -25,6 +25,7 @@ from twinlab.plots.images import (
     plot_mei,
     plot_receptive_field,
     plot_stimuli,
+    plot_suppressor,
 )
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
@@ -51,6 +52,7 @@ from twinlab.plots.recording import (
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
+    plot_angle_comparison,
     plot_tuning_comparison,
     plot_tuning_curve,
     plot_tuning_distribution,
@@ -67,7 +69,9 @@ __all__ = [
     "plot_mei",
     "plot_receptive_field",
     "plot_stimuli",
+    "plot_suppressor",
     # curves
+    "plot_angle_comparison",
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",

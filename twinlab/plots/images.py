@@ -18,6 +18,7 @@ __all__ = [
     "plot_mei",
     "plot_receptive_field",
     "plot_stimuli",
+    "plot_suppressor",
     "range_of",
 ]
 
@@ -203,6 +204,44 @@ def plot_mei(
         strip = np.concatenate([_beside(one) for one in some.values], axis=1)
         image = xr.DataArray(strip, dims=("y", "x"), attrs=image.attrs)
     return plot_image(image, limits=limits, title=title, width=width)
+
+
+def plot_suppressor(
+    result: xr.Dataset,
+    *,
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+    width: int = 480,
+) -> hv.Overlay:
+    """Draw one neuron's base, its suppressor and both together, with the responses they drive.
+
+    Parameters
+    ----------
+    result : Dataset
+        From `insilico.synthesize_suppressor`, of one neuron. Of a video the last frame is drawn.
+    limits : (float, float), optional
+        Grey levels drawn black and white; as of `plot_image` where absent.
+    title : str, optional
+        The neuron's name and its suppression where absent.
+    width : int
+        Of the frame, in pixels of the screen.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    """
+    if title is None:
+        says = f"suppression {float(result.suppression):.2f}"
+        says = says if int(result.valid) else "nothing led further"
+        title = ": ".join(filter(None, [name_of(result), says]))
+    names = ("base", "suppressor", "combined")
+    images = xr.concat([result[name] for name in names], "image")
+    if "frame" in images.dims:
+        images = images.isel(frame=-1)
+    rates = (result[name] for name in ("base_activation", "activation", "suppressed_activation"))
+    captions = [f"{name} {float(rate):.2g}" for name, rate in zip(names, rates, strict=True)]
+    return plot_gallery(images, captions, columns=3, limits=limits, title=title, width=width)
 
 
 def plot_gallery(

@@ -21,7 +21,7 @@ from twinlab.plots.fields import (
     plot_field_comparison,
     plot_spectrum,
 )
-from twinlab.plots.images import plot_mei, plot_receptive_field
+from twinlab.plots.images import plot_mei, plot_receptive_field, plot_suppressor
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
@@ -33,6 +33,7 @@ from twinlab.plots.readouts import (
 from twinlab.plots.style import styled
 from twinlab.plots.tuning import (
     INDICES,
+    plot_angle_comparison,
     plot_tuning_comparison,
     plot_tuning_curve,
     plot_tuning_distribution,
@@ -119,6 +120,10 @@ def _diverse(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_diverse(one) for one in _each(result)]).cols(2)
 
 
+def _suppressors(result: xr.Dataset) -> hv.Layout:
+    return _rows([plot_suppressor(one) for one in _each(result)]).cols(2)
+
+
 def _rings(result: xr.Dataset) -> hv.Layout:
     return _rows([plot_ring(one) for one in _each(result)]).cols(2)
 
@@ -177,6 +182,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "tuning": _tunings,
     "mei": _meis,
     "lei": _meis,
+    "suppressor": _suppressors,
     "diverse": _diverse,
     "ring": _rings,
     "clusters": plot_clusters,
@@ -189,6 +195,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "position_tuning": _parametric,
     **dict.fromkeys(INDICES, _parametric),
     "tuning_comparison": plot_tuning_comparison,
+    "angle_comparison": plot_angle_comparison,
     "neurometric": _neurometrics,
     "fisher_information": _information,
     "reconstruction": plot_reconstruction,

@@ -10,6 +10,7 @@ from twinlab.plots.style import COLORS, axis_of, bounds_of, name_of, styled
 
 __all__ = [
     "INDICES",
+    "plot_angle_comparison",
     "plot_tuning_comparison",
     "plot_tuning_curve",
     "plot_tuning_distribution",
@@ -292,3 +293,49 @@ def plot_tuning_comparison(result: xr.Dataset, *, size: tuple[int, int] = (260, 
             )
         )
     return hv.Layout(panels).opts(shared_axes=False)
+
+
+def plot_angle_comparison(result: xr.Dataset, *, size: tuple[int, int] = (320, 200)) -> hv.Overlay:
+    """Draw how preferred angles are distributed, in silico and in vivo.
+
+    Parameters
+    ----------
+    result : Dataset
+        From `insilico.compare_angle_distributions`.
+    size : (int, int)
+        Width and height of the frame in pixels.
+
+    Returns
+    -------
+    holoviews.Overlay
+        Shares of the neurons around the circle, the first repeated at its end.
+
+    """
+    angle = result.angle.values
+    period = angle[-1] + angle[1]
+    curves = []
+    for source in result.source.values.tolist():
+        share = result.share.sel(source=source).values
+        curve = hv.Curve(
+            (np.append(angle, period), np.append(share, share[0])),
+            axis_of(result.angle),
+            axis_of(result.share),
+            label=source,
+        )
+        curves.append(
+            styled(
+                curve,
+                size=size,
+                color=COLORS["twin" if source == "in silico" else "measured"],
+                xticks=[(tick, f"{tick:.0f}") for tick in np.linspace(0, period, 5)],
+                bokeh={"line_width": 2},
+                matplotlib={"linewidth": 2},
+            )
+        )
+    return styled(
+        hv.Overlay(curves),
+        title=f"Kuiper's V {float(result.kuiper_statistic):.2f}, p {float(result.kuiper_p):.2g}",
+        ylim=(0, 1.1 * float(result.share.max())),
+        show_legend=True,
+        legend_position="bottom_right",
+    )

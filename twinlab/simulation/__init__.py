@@ -4,7 +4,12 @@ from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
 from twinlab.simulation.recorded import record_twin
-from twinlab.simulation.truth import compare_mei, compare_tuning
+from twinlab.simulation.truth import (
+    compare_mei,
+    compare_suppressor,
+    compare_tuning,
+    suppressive_filters,
+)
 from twinlab.simulation.video_cortex import SimulatedVideoCortex
 from twinlab.simulation.video_neurons import SimulatedVideoTwin
 
@@ -16,7 +21,9 @@ __all__ = [
     "record_twin",
     # found and planted
     "compare_mei",
+    "compare_suppressor",
     "compare_tuning",
+    "suppressive_filters",
     # its parts
     "KINDS",
     "NOISES",

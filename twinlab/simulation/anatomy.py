@@ -10,7 +10,7 @@ import xarray as xr
 
 from twinlab.stimuli import gabor_patches
 
-__all__ = ["draw_neurons", "make_filters"]
+__all__ = ["draw_neurons", "make_filters", "place_gabors"]
 
 FIELD_UM = (1000.0, 600.0)  # horizontal and vertical extent of the recorded piece of cortex
 DEPTH_UM = (150.0, 350.0)  # layer 2/3 of mouse visual cortex
@@ -167,17 +167,17 @@ def make_filters(
     filters = {}
     for kind in PLACES:
         cells = neurons.isel(neuron=neurons.true_type.values == kind)
-        gabors = _place_gabors(cells, kind, height, width, quadrature)
+        gabors = place_gabors(cells, kind, height, width, quadrature)
         weight = _weigh_channels(cells.true_colour_blind.values == 1, channel, generator)
         coloured = gabors[:, :, None] * weight[:, None, :, None]
         filters[kind] = coloured.reshape(*gabors.shape[:2], channel * height * width)
     return filters
 
 
-def _place_gabors(
+def place_gabors(
     cells: xr.Dataset, kind: str, height: int, width: int, quadrature: bool
 ) -> np.ndarray:
-    """Gabors of cells of one kind, (n_neuron, n_place * n_phase, n_pixel)."""
+    """Gabors of cells, at the places of a kind, (n_neuron, n_place * n_phase, n_pixel)."""
     right, down, turn = np.array(PLACES[kind]).T[:, :, None]  # (place, 1) each
     own = {name: cells[f"true_{name}"].values[:, None, None] for name in GABOR_PARAMETERS}
     size, pair = own["size"], np.array([0.0, 90.0])

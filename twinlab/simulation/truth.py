@@ -6,8 +6,11 @@ import numpy as np
 import xarray as xr
 
 from twinlab.schema import InputError
+from twinlab.simulation.anatomy import place_gabors
 
-__all__ = ["compare_mei", "compare_tuning"]
+__all__ = ["compare_mei", "compare_suppressor", "compare_tuning", "suppressive_filters"]
+
+SUPPRESSED = ("normalized", "surround")
 
 
 def compare_tuning(tuning: xr.Dataset) -> xr.DataArray:
@@ -54,12 +57,7 @@ def compare_mei(mei: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
 
     """
     _require(recording, "true_filter")
-    position = {name: i for i, name in enumerate(_names(recording))}
-    lacking = [name for name in _names(mei) if name not in position]
-    if lacking:
-        msg = f"The recording lacks {len(lacking)} of the MEIs' neurons, first {lacking[0]}."
-        raise InputError(msg)
-    chosen = [position[name] for name in _names(mei)]
+    chosen = _find(mei, recording, "MEIs")
     images = mei.mei.values.reshape(len(chosen), -1)
     filters = recording.true_filter.values[chosen].reshape(len(chosen), -1)
     images = images - images.mean(axis=1, keepdims=True)
@@ -73,6 +71,107 @@ def compare_mei(mei: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
             long_name="correlation of the most exciting input with the true filter", units="1"
         )
     )
+
+
+def suppressive_filters(recording: xr.Dataset, kind: str = "normalized") -> xr.DataArray:
+    """Filters whose energy divides the response of the neurons of one kind.
+
+    They follow from what a recording tells of each neuron: those of a normalized neuron are pairs
+    (even, odd) at its own place, turned by 45, 90 and 135 degrees; those of a surround neuron are
+    pairs of its own orientation in six places around. The divisor of a normalized neuron holds its
+    exciting pair as well, which is not among them.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+        Simulated, of images, with `true_filter`.
+    kind : {"normalized", "surround"}
+
+    Returns
+    -------
+    xarray.DataArray
+        `suppressive_filter` (neuron, filter, channel, y, x), the neurons those of this kind.
+
+    Raises
+    ------
+    InputError
+        If the recording is not simulated or the kind has none.
+
+    """
+    if kind not in SUPPRESSED:
+        msg = f"`kind` must be one of {list(SUPPRESSED)}, but is {kind!r}; others have none."
+        raise InputError(msg)
+    _require(recording, "true_filter")
+    cells = recording.isel(neuron=recording.true_type.values == kind)
+    return xr.DataArray(
+        _all_filters(cells, kind)[:, 2:].astype(np.float32),
+        dims=("neuron", "filter", "channel", "y", "x"),
+        coords={name: cells[name] for name in ("session", "neuron_id", "true_type")},
+        name="suppressive_filter",
+        attrs={"long_name": "true suppressive filter", "units": "1"},
+    )
+
+
+def compare_suppressor(suppressor: xr.Dataset, recording: xr.Dataset) -> xr.DataArray:
+    """Similarity of each suppressor to the neuron's true suppressive filters.
+
+    Parameters
+    ----------
+    suppressor : xarray.Dataset
+        Of `insilico.synthesize_suppressor`, with `suppressor` (neuron, channel, y, x).
+    recording : xarray.Dataset
+        Simulated, with `true_filter`.
+
+    Returns
+    -------
+    xarray.DataArray
+        `suppressor_correlation` (neuron): Pearson's r over pixels with the most similar sum of
+        the `suppressive_filters`, each without what it shares with the neuron's exciting pair,
+        which excites; 0 to 1. NaN for simple and complex neurons, which have none.
+
+    """
+    _require(recording, "true_filter")
+    found = recording[["true_filter"]].isel(neuron=_find(suppressor, recording, "suppressors"))
+    images = suppressor.suppressor.values.reshape(found.sizes["neuron"], -1).astype(np.float64)
+    images = images - images.mean(axis=1, keepdims=True)
+    correlation = np.full(len(images), np.nan)
+    for kind in SUPPRESSED:
+        place = np.flatnonzero(found.true_type.values == kind)
+        filters = _all_filters(found.isel(neuron=place), kind)
+        for row, own in zip(place, filters, strict=True):
+            pixels = own.reshape(len(own), -1).T
+            exciting = np.linalg.qr(pixels[:, :2])[0]
+            rest = pixels[:, 2:] - exciting @ (exciting.T @ pixels[:, 2:])
+            part = np.linalg.qr(rest)[0].T @ images[row]
+            size = np.linalg.norm(images[row])
+            correlation[row] = np.linalg.norm(part) / size if size > 0 else np.nan
+    return (
+        suppressor.activation.copy(data=correlation)
+        .rename("suppressor_correlation")
+        .assign_attrs(
+            long_name="correlation of the suppressor with the true suppressive filters", units="1"
+        )
+    )
+
+
+def _all_filters(cells: xr.Dataset, kind: str) -> np.ndarray:
+    """Filters of cells of one kind, (neuron, filter, channel, y, x), the exciting pair first."""
+    shape = cells.true_filter.shape
+    gabors = place_gabors(cells, kind, shape[2], shape[3], quadrature=False)
+    # The true filter is a Gabor times the weights of the channels, whose norm is 1.
+    weight = np.linalg.norm(cells.true_filter.values, axis=(2, 3))
+    coloured: np.ndarray = gabors[:, :, None] * weight[:, None, :, None]
+    return coloured.reshape(*gabors.shape[:2], *shape[1:])
+
+
+def _find(result: xr.Dataset, recording: xr.Dataset, what: str) -> list[int]:
+    """Positions in the recording of the neurons of a result."""
+    position = {name: i for i, name in enumerate(_names(recording))}
+    lacking = [name for name in _names(result) if name not in position]
+    if lacking:
+        msg = f"The recording lacks {len(lacking)} of the {what}' neurons, first {lacking[0]}."
+        raise InputError(msg)
+    return [position[name] for name in _names(result)]
 
 
 def _names(dataset: xr.Dataset) -> list[tuple[str, str]]:
