@@ -230,7 +230,7 @@ def _numbers(name: str, matrix: Matrix, order: str) -> np.ndarray:
     if kind not in TYPES:
         msg = f"values of an unknown type {kind}"
         raise DamagedError(msg)
-    values = np.frombuffer(content, np.dtype(TYPES[kind]).newbyteorder(order))
+    values = np.frombuffer(content, f"{order}{TYPES[kind]}")
     if values.size != math.prod(matrix.shape):
         msg = f"{values.size} values for a variable of shape {matrix.shape}"
         raise DamagedError(msg)
