@@ -13,7 +13,7 @@ import xarray as xr
 from twinlab.recordings.reading import Notes, Reading
 from twinlab.schema import SPLITS, InputError, check_seed, make_recording
 
-__all__ = ["from_arrays", "hold_out", "read_arrays"]
+__all__ = ["as_float32", "from_arrays", "hold_out", "read_arrays", "whole_numbers"]
 
 FRACTIONS = (0.8, 0.1, 0.1)
 
@@ -229,7 +229,7 @@ def read_arrays(
         trials[name] = _values(f"trial['{name}']", values, *lead).reshape(-1)[shown]
     parts: dict[str, Any] = {
         "stimulus": pixels,
-        "response": _as_float32(rows if shown.all() else rows[shown]),
+        "response": as_float32(rows if shown.all() else rows[shown]),
         "trial": trials,
         "neuron": _describe_neurons(neuron or {}, position_um, n_neuron, session),
         **attrs,
@@ -266,6 +266,22 @@ def hold_out(split: np.ndarray, *, share: float = 0.1, seed: int = 0) -> np.ndar
     return np.where(np.isin(np.arange(len(split)), drawn), "validation", split)
 
 
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Return values in single precision; what is beyond it becomes infinite, not a warning."""
+    with np.errstate(over="ignore"):  # the schema refuses infinite responses
+        return np.ascontiguousarray(values, np.float32)
+
+
+def whole_numbers(name: str, values: Any, low: int, high: int) -> np.ndarray:
+    """Return integers of any stored type; raise `InputError` if one is broken or out of range."""
+    numbers = _numbers(name, values)
+    # in range first: what is not finite has no remainder
+    if not ((numbers >= low) & (numbers <= high)).all() or (numbers % 1 != 0).any():
+        msg = f"`{name}` must be whole numbers from {low} to {high}."
+        raise InputError(msg)
+    return numbers.astype(np.int64)
+
+
 def _numbers(name: str, values: Any) -> np.ndarray:
     """Return an array of numbers, or say what it is instead."""
     try:
@@ -289,11 +305,6 @@ def _values(name: str, values: Any, *shape: int) -> np.ndarray:
     return array
 
 
-def _as_float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the schema refuses
-        return np.ascontiguousarray(values, np.float32)
-
-
 def _as_stimulus(stimulus: Any, frame_rate: float | None) -> np.ndarray:
     """Return (image, channel, y, x) or (video, channel, frame, y, x), one type of pixel."""
     pixels = _numbers("stimulus", stimulus)
@@ -313,7 +324,7 @@ def _as_stimulus(stimulus: Any, frame_rate: float | None) -> np.ndarray:
         msg = f"`stimulus` has shape {pixels.shape}; expected {expected}, none of them 0."
         raise InputError(msg)
     if pixels.dtype != np.uint8:
-        pixels = pixels.astype(np.uint8) if _are_grey_levels(pixels) else _as_float32(pixels)
+        pixels = pixels.astype(np.uint8) if _are_grey_levels(pixels) else as_float32(pixels)
     if pixels.dtype == np.float32 and not all(np.isfinite(one).all() for one in pixels):
         msg = "`stimulus` has NaN or infinite pixels; expected finite ones."
         raise InputError(msg)
@@ -366,13 +377,7 @@ def _as_index(stimulus_index: Any, lead: tuple[int, ...], n_image: int) -> np.nd
             raise InputError(msg)
         return np.arange(n_image)
     index = _values("stimulus_index", stimulus_index, *lead)
-    if index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= n_image:
-        msg = (
-            f"`stimulus_index` runs from {index.min()} to {index.max()} with type {index.dtype}; "
-            f"expected whole numbers from 0 to {n_image - 1}."
-        )
-        raise InputError(msg)
-    return index.astype(np.int64)
+    return whole_numbers("stimulus_index", index, 0, n_image - 1)
 
 
 def _merge(kinds: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
@@ -462,4 +467,4 @@ def _state(name: str, values: Any, lead: tuple[int, ...], columns: tuple[int, ..
         msg = f"`{name}` has shape {array.shape}; expected {(*lead, *columns)}"
         msg += ", one column for each of `behavior_channel`." if name == "behavior" else "."
         raise InputError(msg)
-    return _as_float32(array.reshape(-1, *columns))
+    return as_float32(array.reshape(-1, *columns))

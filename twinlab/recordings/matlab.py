@@ -20,8 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twinlab.recordings.array_files import GROWTH
-from twinlab.recordings.members import DamagedError
+from twinlab.recordings.archives import GROWTH, DamagedError
 from twinlab.schema import InputError
 
 __all__ = ["read_matlab"]

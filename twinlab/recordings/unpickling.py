@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from twinlab.recordings.members import DamagedError
+from twinlab.recordings.archives import DamagedError
 from twinlab.schema import InputError
 
 __all__ = ["load_pickle", "unpickle"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.array_files import named, read_npy
+from twinlab.recordings.archives import named
+from twinlab.recordings.array_files import read_npy
 from twinlab.recordings.arrays import hold_out, read_arrays
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.schema import InputError
@@ -47,7 +48,8 @@ def _regions(path: Path) -> dict[str, Path]:
     return {
         folder.resolve().name: folder
         for folder in (path, *sorted(path.glob("*/")))
-        if any(all((folder / f"{name}.npy").is_file() for name in part) for part in PARTS)
+        if folder.name.isprintable()
+        and any(all((folder / f"{name}.npy").is_file() for name in part) for part in PARTS)
     }
 
 
@@ -110,7 +112,7 @@ def _images(path: Path) -> np.ndarray:
     if stored.ndim != 2 or stored.shape[1] != SIZE[0] * SIZE[1] or stored.dtype.kind != "f":
         msg = f"{path}: {stored.dtype} of shape {stored.shape}, expected (images, 961) fractions."
         raise InputError(msg)
-    levels = stored * SCALE
+    levels = np.where(np.isfinite(stored), stored, -1).astype(np.float64) * SCALE
     grey = np.round(levels)
     if not ((grey >= 0) & (grey <= 255) & (np.abs(levels - grey) < 0.01)).all():
         msg = f"{path}: expected whole grey levels from 0 to 255 times 1e-6, as published."

@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.array_files import ZIP_ERRORS, check_member, named, open_archive
-from twinlab.recordings.arrays import hold_out, read_arrays
-from twinlab.recordings.members import DamagedError
+from twinlab.recordings.archives import (
+    ZIP_ERRORS,
+    DamagedError,
+    check_member,
+    named,
+    one_line,
+    open_archive,
+)
+from twinlab.recordings.arrays import as_float32, hold_out, read_arrays, whole_numbers
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.recordings.unpickling import load_pickle, unpickle
 from twinlab.schema import InputError
@@ -25,7 +31,7 @@ __all__ = ["LAYOUT"]
 SESSION = "cadena2019"  # the authors' own sessions are read together, as they fit them
 FILE = "cadena_ploscb_data.pkl"
 PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-LONGEST_WORD = 64
+LONGEST_WORD, LARGEST = 64, 2**53
 TRAINED_ON = 0.8  # of the images, the first ones: the rest are the authors' test
 
 
@@ -33,6 +39,8 @@ def _recognise(path: Path) -> bool:
     try:
         if path.is_dir():
             return _in_folder(path) is not None
+        if not path.is_file():
+            return False
         with path.open("rb") as stream:
             if stream.read(2) in PICKLES:
                 return True
@@ -76,7 +84,7 @@ def _load(path: Path) -> Any:
             with archive.open(member) as stream:
                 return unpickle(stream, member.file_size)  # type: ignore[arg-type]
         except ZIP_ERRORS as error:
-            msg = f"{FILE}: damaged in the zip ({error})"
+            msg = f"{FILE}: damaged in the zip ({one_line(error)})"
             raise DamagedError(msg) from error
 
 
@@ -94,7 +102,9 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             msg = f"{len(images)} `images` but `responses` to {n_image}."
             raise InputError(msg)
         job.report(0.3, "responses")
-        repetitions = _labels(content, "repetitions", n_neuron)
+        repetitions = whole_numbers(
+            "repetitions", _labels(content, "repetitions", n_neuron), 1, n_repeat
+        )
         response, n_copied = _blank_copies(response, repetitions)
         image = {"image_type": _labels(content, "image_types", n_image)}
         for name in ("image_ids", "image_numbers"):
@@ -159,8 +169,8 @@ def _labels(content: dict[Any, Any], name: str, length: int) -> np.ndarray:
         items = values.reshape(length).tolist()
         if all(isinstance(item, str) and len(item) <= LONGEST_WORD for item in items):
             return np.array(items)
-        if all(isinstance(item, int | float) and item % 1 == 0 for item in items):
-            return np.array(items, np.int64)
+        if values.dtype.kind in "iuf":
+            return whole_numbers(name, items, 0, LARGEST)
     msg = f"`{name}` is not an array of {length} whole numbers or short words."
     raise InputError(msg)
 
@@ -183,10 +193,7 @@ def _blank_copies(response: np.ndarray, repetitions: np.ndarray) -> tuple[np.nda
 
     """
     n_repeat = len(response)
-    if repetitions.dtype.kind != "i" or repetitions.min() < 1 or repetitions.max() > n_repeat:
-        msg = f"`repetitions` must be whole numbers from 1 to {n_repeat}, as `responses` has rows."
-        raise InputError(msg)
-    response = response.astype(np.float32)
+    response = as_float32(response).copy()
     half = n_repeat // 2
     first, second = response[:half], response[half : 2 * half]
     alike = (first == second) | (np.isnan(first) & np.isnan(second))

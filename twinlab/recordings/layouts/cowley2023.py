@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.array_files import named, open_archive, read_jpeg, read_npy, unpack
+from twinlab.recordings.archives import DamagedError, named, open_archive, unpack
+from twinlab.recordings.array_files import read_jpeg, read_npy
 from twinlab.recordings.arrays import read_arrays
-from twinlab.recordings.members import DamagedError
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.schema import InputError
 
 __all__ = ["LAYOUT"]
 
 SIZE = (112, 112)
-IMAGE = re.compile(r"image(\d{1,6})\.jpg")
-ARCHIVE = re.compile(r"images_(\d{6})\.zip")
+IMAGE = re.compile(r"image(\d{1,6})\.jpg", re.ASCII)
+ARCHIVE = re.compile(r"images_(\d{6})\.zip", re.ASCII)
 # What the authors use a session for; all others they train on.
 TESTED = ("190923", "201025", "210225", "210325", "211022")
 VALIDATED = ("210224",)

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.array_files import named, read_npz
-from twinlab.recordings.arrays import read_arrays
+from twinlab.recordings.archives import named
+from twinlab.recordings.array_files import read_npz
+from twinlab.recordings.arrays import read_arrays, whole_numbers
 from twinlab.recordings.matlab import read_matlab
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.schema import InputError
 
 __all__ = ["LAYOUT"]
 
-FILE = re.compile(r"(.+)_nat60k_(.+)\.npz")
+FILE = re.compile(r"(\w+)_nat60k_(\w+)\.npz", re.ASCII)
 IMAGES = "nat60k_text16.mat"
 ARRAYS = ("sp", "istim_sp", "ss_all", "istim_ss", "xpos", "ypos", "iplane")
 # Columns of the screens that the authors keep for each mouse, where its neurons look.
@@ -125,11 +126,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
 
 def _numbers(arrays: dict[str, np.ndarray], name: str, length: int, n_image: int) -> np.ndarray:
     """Numbers of images in the image file, from 0."""
-    values = _one_each(arrays, name, length)
-    if (values % 1 != 0).any() or (values < 0).any() or (values >= n_image).any():
-        msg = f"`{name}` must be whole numbers from 0 to {n_image - 1}, the images in {IMAGES}."
-        raise InputError(msg)
-    return values.astype(np.int64)
+    return whole_numbers(name, _one_each(arrays, name, length), 0, n_image - 1)
 
 
 def _one_each(arrays: dict[str, np.ndarray], name: str, length: int) -> np.ndarray:

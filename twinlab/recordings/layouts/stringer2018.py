@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.array_files import named
-from twinlab.recordings.arrays import read_arrays
+from twinlab.recordings.archives import named
+from twinlab.recordings.arrays import read_arrays, whole_numbers
 from twinlab.recordings.matlab import read_matlab
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.schema import InputError
 
 __all__ = ["LAYOUT"]
 
-FILE = re.compile(r"(natimg2800|natimg32|ori32)_(.+_\d{4}-\d\d-\d\d)\.mat")
+FILE = re.compile(r"(natimg2800|natimg32|ori32)_(\w+_\d{4}-\d\d-\d\d)\.mat", re.ASCII)
 IMAGES = "images_natimg2800_all.mat"
 PLACES = ("center_x", "center_y", "center_z")
 
@@ -69,14 +69,11 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         if missing:
             msg = f"lacks {', '.join(sorted(missing))} ({IMAGES} holds `imgs`)."
             raise InputError(msg)
-        response, number = arrays["stim.resp"], arrays["stim.istim"].ravel()
+        response = arrays["stim.resp"]
         n_image, grey = images["imgs"].shape[2], images["imgs"].shape[2] + 1
-        whole = number.size == len(response) and (number % 1 == 0).all()
-        if not whole or not ((number >= 1) & (number <= grey)).all():
-            msg = (
-                f"`stim.istim` must be one number from 1 to {grey} for each of {len(response)} "
-                "presentations."
-            )
+        number = whole_numbers("stim.istim", arrays["stim.istim"].ravel(), 1, grey)
+        if len(number) != len(response):
+            msg = f"`stim.istim` names {len(number)} presentations, `stim.resp` {len(response)}."
             raise InputError(msg)
         shown = number <= n_image  # the last number is the grey screen
         place = arrays.get("med", np.zeros((0, 0)))
@@ -86,7 +83,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         reading = read_arrays(
             images["imgs"].transpose(2, 0, 1),
             response[shown],
-            stimulus_index=number[shown].astype(np.int64) - 1,
+            stimulus_index=number[shown] - 1,
             image_id=np.arange(1, n_image + 1),
             trial={"presentation_order": np.flatnonzero(shown)},
             neuron={
