@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from careless import write_careless
 from layout_samples import SAMPLES
 from spoiling import read_files, spoil, write_files
 
@@ -49,33 +50,35 @@ def listen(event, arguments):
             seen.append(f"writes {path} ({mode})")
 
 
+class Late(BaseException):  # noqa: N818 - no reader may take it for an error of a file
+    """Opening took too long."""
+
+
 def late(*_):
-    msg = f"no end after {PATIENCE_S} s"
-    raise RuntimeError(msg)
+    raise Late
 
 
-def open_watched(path):
+def open_watched(path, patience_s=PATIENCE_S):
     """Outcome of opening one path: "opened", "refused", or what went wrong."""
     global listening
     seen.clear()
-    signal.alarm(PATIENCE_S)
+    signal.alarm(patience_s)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             listening = True
+            lines = recordings.check_recording(path)
             try:
-                lines = recordings.check_recording(path)
                 recordings.open_recording(path).load()
                 outcome = "opened"
             except InputError as error:
                 outcome = "refused"
                 lines = [*lines, str(error)]
-            finally:
-                listening = False
     except BaseException as error:  # whatever it is, it is a finding
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}; {seen[:1]}"
     finally:
         signal.alarm(0)
+        listening = False
     stray = [it for it in caught if not issubclass(it.category, UserWarning)]
     if stray:
         return f"warns {stray[0].category.__name__}: {stray[0].message} ({stray[0].filename})"
@@ -116,11 +119,12 @@ def run(layout, number, seed, folder):
     """Spoil the sample of one layout so many times; return the tally."""
     whole = folder / "whole"
     whole.mkdir(parents=True)
-    sample = SAMPLES[layout](whole)
+    sample = (SAMPLES | {"careless": write_careless})[layout](whole)
     originals = read_files(whole)
     inside = sample.path.relative_to(whole)
     os.chdir(folder)  # where a gadget would put its canary
     recordings.open_recording(sample.path)  # what libraries import at first use is not watched
+    patience_s = 1 if layout == "careless" else PATIENCE_S
     outcome = open_watched(sample.path)
     if outcome != "opened":
         return {"failures": [f"the whole sample: {outcome}"]}
@@ -137,7 +141,7 @@ def run(layout, number, seed, folder):
         write_files(target, files)
         path = target / ("packed.zip" if "packed.zip" in files else inside)
         ahead = listed(folder)
-        outcome = open_watched(path)
+        outcome = open_watched(path, patience_s)
         if outcome in tally and listed(folder) != ahead:
             outcome = "files were changed"
         if outcome in tally:

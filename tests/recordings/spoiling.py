@@ -340,7 +340,7 @@ def spoil_pickle(rng, files):
     elif rng.random() < 0.2:
         what = content[key] = ["text", None, [1, 2], {"a": 1}, (), b"a"][rng.integers(6)]
     else:
-        what, content[key] = spoil_values(rng, content[key])
+        what, content[key] = spoil_values(rng, np.asarray(content[key]))
     files[name] = pickle.dumps(content, rng.integers(2, 6))
     return f"{name}, {key}, {what}"
 

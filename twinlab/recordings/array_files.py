@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from twinlab.recordings.archives import (
     DamagedError,
@@ -74,6 +74,9 @@ def read_jpeg(content: bytes, shape: tuple[int, int]) -> np.ndarray:
                 return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except DamagedError:
         raise
+    except UnidentifiedImageError as error:
+        msg = "not a JPEG"
+        raise DamagedError(msg) from error
     except Exception as error:  # pillow's decoders raise nearly anything for a damaged file
         msg = f"not a whole JPEG ({one_line(error)})"
         raise DamagedError(msg) from error
