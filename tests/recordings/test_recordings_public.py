@@ -229,7 +229,7 @@ def test_columns_are_those_of_the_mouse(tmp_path):
     assert opened.sizes["x"] == 130
     first = images[:, :130, opened.image_id.values[0]]
     np.testing.assert_array_equal(opened.stimulus[opened.stimulus_index[0], 0], first)
-    assert set(opened.session.values) == {"L1_A5_2023_02_27"}
+    assert set(opened.session.values) == {"L1_A5_nat60k_2023_02_27"}
     (tmp_path / "L1_A5_nat60k_2023_02_27.npz").rename(tmp_path / "X_nat60k_1.npz")
     assert "mouse X is not among L1_A5, L1_A1" in refusal(tmp_path)
 
@@ -372,6 +372,19 @@ def test_a_region_may_lack_either_half(tmp_path):
     assert sorted(set(trained.split.values)) == ["train", "validation"]
     (region / "training_set.npy").unlink()
     assert "holds no recording in a known layout" in refusal(tmp_path)
+
+
+def test_regions_are_read_in_the_zip_they_are_published_in(tmp_path):
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    write_antolik2016(folder)
+    path = tmp_path / "supplement.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*.npy")):
+            archive.write(file, f"Data/{file.relative_to(folder)}")
+            archive.writestr(f"__MACOSX/Data/{file.relative_to(folder)}", "finder")
+    whole = recordings.open_recording(folder)
+    xr.testing.assert_identical(whole, recordings.open_recording(path))
 
 
 def test_each_region_is_a_session(tmp_path):

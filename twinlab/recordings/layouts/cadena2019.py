@@ -137,6 +137,8 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             recording_id=session,
             response_units="spike count",
             species="macaque",
+            source="10.1371/journal.pcbi.1006897",
+            license="CC BY-NC-ND 4.0; contact the authors before use in your own research",
             pooled="neurons of several sessions side by side; their trials are not simultaneous",
         )
     if n_copied:

@@ -21,7 +21,7 @@ from twinlab.schema import InputError
 
 __all__ = ["LAYOUT"]
 
-FILE = re.compile(r"(\w+)_nat60k_(\w+)\.npz", re.ASCII)
+FILE = re.compile(r"\w+_nat60k_\w+\.npz", re.ASCII)
 IMAGES = "nat60k_text16.mat"
 ARRAYS = ("sp", "istim_sp", "ss_all", "istim_ss", "xpos", "ypos", "iplane")
 # Columns of the screens that the authors keep for each mouse, where its neurons look.
@@ -39,15 +39,12 @@ def _list_sessions(path: Path) -> list[str]:
 
 
 def _sessions(path: Path) -> dict[str, Path]:
-    """Files of sessions, by mouse and date."""
+    """Files of sessions, called as these are."""
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
     except OSError:
         return {}
-    found = {file: FILE.fullmatch(file.name) for file in files}
-    return {
-        f"{parts[1]}_{parts[2]}": file for file, parts in found.items() if parts and file.is_file()
-    }
+    return {file.stem: file for file in files if FILE.fullmatch(file.name) and file.is_file()}
 
 
 def _read(path: Path, session: str, job: Job) -> Reading:
