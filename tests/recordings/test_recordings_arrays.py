@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from twinlab import recordings
-from twinlab.recordings.arrays import hold_out
+from twinlab.recordings.drawing import hold_out
 from twinlab.schema import InputError, validate_recording
 
 N_IMAGE, N_NEURON, N_REPEAT = 40, 3, 4
@@ -89,7 +89,12 @@ def test_a_group_is_never_parted(arrays):
 
 def test_equal_pixels_are_one_image_and_do_not_leak(arrays):
     arrays["stimulus"][30:] = arrays["stimulus"][:10]
-    made = recordings.from_arrays(**arrays, image_id=np.arange(100, 100 + N_IMAGE))
+    made = recordings.from_arrays(
+        **arrays,
+        image_id=np.arange(100, 100 + N_IMAGE),
+        image={"block": np.arange(N_IMAGE) // 30},
+    )
+    assert made.block.values.sum() == 10 * N_REPEAT  # each trial has that of its own image
     assert made.sizes["image"] == 30
     assert made.sizes["trial"] == N_IMAGE * N_REPEAT
     assert (made.image_id == 103).sum() == 2 * N_REPEAT
@@ -223,7 +228,7 @@ FAULTS = {
     "ids for other images": ({"image_id": [1, 2]}, r"`image_id` has shape \(2,\)"),
     "one id for two images": (
         {"image_id": np.zeros(40)},
-        "`image_id` names 40 images of different pixels 0.0",
+        "`image_id` names 40 images 0.0; expected a name of its own",
     ),
     "an unknown split": ({"split": ["dev"] * 40}, "`split` has 'dev'; expected train, validation"),
     "a split by trial": ({"split": ["train"] * 160}, r"`split` has shape \(160,\)"),

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from twinlab.recordings.drawing import FRACTIONS, draw_split
 from twinlab.recordings.reading import Notes, Reading
-from twinlab.schema import SPLITS, InputError, check_seed, make_recording
+from twinlab.schema import SPLITS, InputError, make_recording
 
-__all__ = ["as_float32", "from_arrays", "hold_out", "read_arrays", "whole_numbers"]
-
-FRACTIONS = (0.8, 0.1, 0.1)
+__all__ = ["as_float32", "from_arrays", "read_arrays", "whole_numbers"]
 
 
 def from_arrays(
@@ -188,7 +187,7 @@ def read_arrays(
     cautions = Notes()
     if split is None:
         kept, same = _merge(digests)
-        split_of = _draw_split(
+        split_of = draw_split(
             np.bincount(same[index[shown]], minlength=len(kept)),
             None if group is None else _values("group", group, n_image)[kept],
             fractions,
@@ -209,13 +208,14 @@ def read_arrays(
         attrs["duplicate_images"] = (
             f"{n_image - len(kept)} images have the pixels of another and count as its repeats"
         )
-    ids, index = ids[kept], same[index[shown]]
+    given_index = index[shown]
+    ids, index = ids[kept], same[given_index]
     repeated, count = np.unique(ids, return_counts=True)
     if (count > 1).any():
         which = repeated[count > 1][0]
         msg = (
-            f"`image_id` names {count.max()} images of different pixels {which}; expected one "
-            "name for each image."
+            f"`image_id` names {count.max()} images {which}; expected a name of its own for each "
+            "image of other pixels or another split."
         )
         raise InputError(msg)
 
@@ -224,7 +224,7 @@ def read_arrays(
         "image_id": ids[index],
         "split": split_of[index],
     }
-    trials |= {name: values[kept][index] for name, values in known.items()}
+    trials |= {name: values[given_index] for name, values in known.items()}
     for name, values in (trial or {}).items():
         trials[name] = _values(f"trial['{name}']", values, *lead).reshape(-1)[shown]
     parts: dict[str, Any] = {
@@ -244,26 +244,6 @@ def read_arrays(
     if frame_rate is not None:
         parts["frame_rate"] = float(frame_rate)
     return Reading(parts, cautions=cautions)
-
-
-def hold_out(split: np.ndarray, *, share: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Draw images for validation out of those for training, where authors name none.
-
-    Parameters
-    ----------
-    split : ndarray of shape (n_image,)
-    share : float
-        Of the training images.
-    seed : int
-
-    Returns
-    -------
-    ndarray of shape (n_image,)
-
-    """
-    train = np.flatnonzero(split == "train")
-    drawn = np.random.default_rng(seed).permutation(train)[: round(share * len(train))]
-    return np.where(np.isin(np.arange(len(split)), drawn), "validation", split)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
@@ -415,32 +395,6 @@ def _as_split(split: Any, n_image: int) -> np.ndarray:
         msg = f"`split` has {', '.join(map(repr, unknown[:5]))}; expected {', '.join(SPLITS)}."
         raise InputError(msg)
     return names.astype("<U10")
-
-
-def _draw_split(
-    n_shown: np.ndarray, group: np.ndarray | None, fractions: Sequence[float], seed: int
-) -> np.ndarray:
-    """Split of each image, drawn by group; the test from what was shown at least twice."""
-    shares = np.asarray(fractions, float)
-    if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
-        msg = (
-            f"`fractions` are {fractions}; expected three numbers from 0 that add up to 1, for "
-            "train, validation and test."
-        )
-        raise InputError(msg)
-    n_image = len(n_shown)
-    labels = np.arange(n_image) if group is None else np.unique(group, return_inverse=True)[1]
-    n_group = labels.max() + 1
-    repeated = np.zeros(n_group, bool)
-    np.logical_or.at(repeated, labels, n_shown > 1)
-    generator = np.random.default_rng(check_seed(seed))
-    order = generator.permutation(n_group)
-    order = order[np.argsort(~repeated[order], kind="stable")]
-    n_validation, n_test = (round(share * n_group) for share in shares[1:])
-    split = np.full(n_group, "train", "<U10")
-    split[order[:n_test]] = "test"
-    split[generator.permutation(order[n_test:])[:n_validation]] = "validation"
-    return split[labels]
 
 
 def _describe_neurons(

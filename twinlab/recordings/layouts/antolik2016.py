@@ -17,7 +17,8 @@ import numpy as np
 
 from twinlab.jobs import Job
 from twinlab.recordings.archives import DamagedError, named, open_archive, read_file, unpack
-from twinlab.recordings.arrays import hold_out, read_arrays
+from twinlab.recordings.arrays import read_arrays
+from twinlab.recordings.drawing import hold_out
 from twinlab.recordings.members import Members, read_array
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.schema import InputError

@@ -21,7 +21,8 @@ from twinlab.recordings.archives import (
     one_line,
     open_archive,
 )
-from twinlab.recordings.arrays import as_float32, hold_out, read_arrays, whole_numbers
+from twinlab.recordings.arrays import as_float32, read_arrays, whole_numbers
+from twinlab.recordings.drawing import hold_out
 from twinlab.recordings.reading import Layout, Reading
 from twinlab.recordings.unpickling import load_pickle, unpickle
 from twinlab.schema import InputError
