@@ -107,6 +107,16 @@ def test_a_bomb_is_refused_before_it_is_unpacked(path):
         read_matlab(path, ["med"])
 
 
+def test_a_wrong_value_in_packed_content_is_noticed(tmp_path):
+    path = tmp_path / "it.mat"
+    scipy.io.savemat(path, {"med": CONTENT["med"]}, do_compression=True)
+    content = path.read_bytes()
+    for place in range(200, len(content) - 4, 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(InputError, match="not a whole MATLAB file"):
+            read_matlab(path, ["med"])
+
+
 def scipy_variable(name, values):
     """What stands after the tag of one variable."""
     stream = io.BytesIO()

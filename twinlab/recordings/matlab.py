@@ -113,30 +113,33 @@ def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
             start = file.read(min(PEEK, length))
             peeked = start if kind == MATRIX else _inflate(start, PEEK)[8:]
             if kind in (MATRIX, COMPRESSED) and _name(peeked, order) in variables:
-                content = start + file.read(length - len(start))
+                file.seek(end - length)
+                content = memoryview(file.read(length))
                 if kind == COMPRESSED:
                     content = _inflate_variable(content, order)
-                _collect(_matrix(memoryview(content), order), wanted, order, found)
+                _collect(_matrix(content, order), wanted, order, found)
             file.seek(end)
     return found
 
 
-def _inflate(content: bytes, most: int) -> bytes:
+def _inflate(content: bytes | memoryview, most: int) -> bytes:
     return zlib.decompressobj().decompress(content, most)
 
 
-def _inflate_variable(content: bytes, order: str) -> bytes:
+def _inflate_variable(content: memoryview, order: str) -> memoryview:
     """Unpack one compressed matrix, no further than it declares and `GROWTH` allows."""
     kind, length = struct.unpack(f"{order}2I", _inflate(content, 8))
     factor, least = GROWTH
     if kind != MATRIX or length > max(factor * len(content), least):
         msg = f"a variable of {length} bytes in {len(content)}"
         raise DamagedError(msg)
-    unpacked = _inflate(content, 8 + length)
-    if len(unpacked) != 8 + length:
-        msg = f"a variable of {len(unpacked)} bytes, expected {8 + length}"
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(content, 8 + length)
+    more = stream.decompress(stream.unconsumed_tail, 1)  # reads the checksum, too
+    if len(unpacked) != 8 + length or more or not stream.eof:
+        msg = f"a variable of other than {8 + length} bytes, or cut short"
         raise DamagedError(msg)
-    return unpacked[8:]
+    return memoryview(unpacked)[8:]
 
 
 def _name(start: bytes, order: str) -> str:
