@@ -264,6 +264,17 @@ def test_minimodel_says_what_is_wrong(tmp_path, changes, line):
     assert line in refusal(tmp_path)
 
 
+def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path):
+    """A size declared too large would be asked for, and would let a bomb through."""
+    write_minimodel2024(tmp_path)
+    file = tmp_path / "FX20_nat60k_2023_09_29.npz"
+    content = bytearray(file.read_bytes())
+    place = content.find(b"PK\1\2")
+    content[place + 20 : place + 24] = (2**31).to_bytes(4, "little")
+    file.write_bytes(content)
+    assert f"declared to be {2**31} bytes of a zip of {len(content)}" in refusal(tmp_path)
+
+
 # ---------------------------------------------------------------------- Cowley 2023
 
 

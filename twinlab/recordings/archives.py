@@ -65,9 +65,13 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def check_member(member: zipfile.ZipInfo) -> None:
+def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """Raise `DamagedError` if a member cannot be unpacked within bounds."""
     factor, least = GROWTH
+    size = Path(str(archive.filename)).stat().st_size
+    if member.compress_size > size:  # a lie that would loosen what follows
+        msg = f"declared to be {member.compress_size} bytes of a zip of {size}"
+        raise DamagedError(msg)
     if member.compress_type not in METHODS:
         msg = "packed in another way than zip's usual deflate; pack it again"
         raise DamagedError(msg)
@@ -81,7 +85,7 @@ def check_member(member: zipfile.ZipInfo) -> None:
 
 def unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Return the content of a member, or raise `DamagedError`."""
-    check_member(member)
+    check_member(archive, member)
     try:
         return archive.read(member)
     except ZIP_ERRORS as error:

@@ -156,7 +156,8 @@ def _images(region: Members, name: str) -> np.ndarray:
     if stored.ndim != 2 or stored.shape[1] != SIZE[0] * SIZE[1] or stored.dtype.kind != "f":
         msg = f"{name}: {stored.dtype} of shape {stored.shape}, expected (images, 961) fractions."
         raise InputError(msg)
-    levels = np.where(np.isfinite(stored), stored, -1).astype(np.float64) * SCALE
+    inside = (stored >= 0) & (stored < 1)
+    levels = np.where(inside, stored, -1).astype(np.float64) * SCALE
     grey = np.round(levels)
     if not ((grey >= 0) & (grey <= 255) & (np.abs(levels - grey) < 0.01)).all():
         msg = f"{name}: expected whole grey levels from 0 to 255 times 1e-6, as published."

@@ -80,7 +80,7 @@ def _load(path: Path) -> Any:
         if member is None:
             msg = f"holds no {FILE}."
             raise InputError(msg)
-        check_member(member)
+        check_member(archive, member)
         try:
             with archive.open(member) as stream:
                 return unpickle(stream, member.file_size)  # type: ignore[arg-type]
