@@ -67,7 +67,7 @@ def open_watched(path, patience_s=PATIENCE_S):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             listening = True
-            lines = recordings.check_recording(path)
+            lines = [f"{it} {it.advice}" for it in recordings.check_recording(path)]
             try:
                 recordings.open_recording(path).load()
                 outcome = "opened"
