@@ -5,6 +5,7 @@ store becomes the `xarray.Dataset` that `twinlab.schema` describes. What the sou
 withholds is missing (NaN), not zero; what is wrong with a file is said all at once.
 """
 
+from twinlab.recordings.arrays import from_arrays
 from twinlab.recordings.checks import Finding, check_recording, survey_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
 from twinlab.recordings.manifests import (
@@ -19,6 +20,7 @@ from twinlab.recordings.store import save_recording
 __all__ = [
     # open and store
     "convert_recording",
+    "from_arrays",
     "open_recording",
     "save_recording",
     # what is in it, and what is wrong with it
