@@ -184,20 +184,21 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
 
     """
     size: tuple[int, ...] = ()
-    whole = True
+    whole = fit = True
     with open_hdf5(path) as file:
         for name in dict.fromkeys(clip.name for clip in clips):
             dataset = member(file, name)
             shape = _frame_shape(dataset, clips, faults)
-            if shape is None or (size and shape != size):
-                if shape is not None:
-                    faults.add(
-                        name, f"frames of shape {shape}, expected {size} as in {clips[0].name}"
-                    )
-                continue
-            size = shape
-        if faults or not size:
-            return da.zeros((0, 0, 0, 0, 0), dtype=np.uint8)
+            if shape is None:
+                fit = False
+            elif size and shape != size:
+                fit = False
+                fault = f"frames of shape {shape}, expected {size} as in {clips[0].name}"
+                faults.add(name, fault)
+            else:
+                size = shape
+        if not fit:
+            return da.zeros((0, 0, 1, 0, 0), dtype=np.uint8)
         for done, clip in enumerate(clips):
             job.report(done / len(clips))
             if member(file, clip.name).dtype != np.uint8:

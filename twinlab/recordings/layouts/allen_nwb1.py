@@ -84,11 +84,11 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         times = _required(file, f"{TRACES}/timestamps")
         shown, index = _trials(file, session, times)
         traces = member(file, f"{TRACES}/data")
-        if traces is None or traces.ndim != 2 or traces.shape[1] != len(times):
-            shape = None if traces is None else traces.shape
+        shape = traces.shape if isinstance(traces, h5py.Dataset) else None
+        if shape is None or len(shape) != 2 or shape[1] != len(times):
             msg = f"{TRACES}/data: shape {shape}, expected (cells, {len(times)})"
             raise DamagedError(msg)
-        neuron = _describe_neurons(file, traces.shape[0], notes)
+        neuron = _describe_neurons(file, shape[0], notes)
         state = _read_state(file, shown, notes)
         experiment = text(file, "general/session_id") or path.stem
     video = shown.onset.ndim == 2

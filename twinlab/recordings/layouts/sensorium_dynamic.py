@@ -295,12 +295,15 @@ def _read_files(
     path: Path, place: str, trials: Iterable[int], notes: Notes
 ) -> Iterable[tuple[int, np.ndarray]]:
     """Trials and their arrays, from the files opened anew; what cannot be read is noted."""
-    with open_members(path) as members:
-        for row, trial in enumerate(trials):
-            try:
-                yield row, read_array(members, f"{place}/{trial}.npy", {})
-            except (DamagedError, KeyError) as error:
-                notes.add(place, str(error), f"{trial}.npy")
+    try:
+        with open_members(path) as members:
+            for row, trial in enumerate(trials):
+                try:
+                    yield row, read_array(members, f"{place}/{trial}.npy", {})
+                except (DamagedError, KeyError) as error:
+                    notes.add(place, str(error), f"{trial}.npy")
+    except InputError as error:
+        notes.add(place, str(error))
 
 
 def _lazy_videos(path: Path, folder: str, videos: _Videos, notes: Notes) -> da.Array:
