@@ -239,14 +239,18 @@ def test_half_the_frame_rate_is_the_mean_of_pairs(videos):
     pixels = videos.stimulus.values.reshape(3, 1, 6, 2, 4, 5).mean(3)
     np.testing.assert_array_equal(half.stimulus, np.rint(pixels))
     assert half.stimulus.dtype == np.uint8
-    np.testing.assert_allclose(half.behavior.mean("frame"), videos.behavior.mean("frame"), atol=1e-6)
+    np.testing.assert_allclose(
+        half.behavior.mean("frame"), videos.behavior.mean("frame"), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("rate", [10.0, 20.0, 45.0, 60.0])
 def test_the_mean_over_time_is_kept_at_any_rate(videos, rate):
     other = recordings.resample_frames(videos, rate)
     assert other.sizes["frame"] == 12 * rate / RATE
-    np.testing.assert_allclose(other.response.mean("frame"), videos.response.mean("frame"), rtol=1e-5)
+    np.testing.assert_allclose(
+        other.response.mean("frame"), videos.response.mean("frame"), rtol=1e-5
+    )
 
 
 def test_a_higher_rate_holds_each_frame(videos):

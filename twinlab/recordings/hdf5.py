@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +16,23 @@ import h5py
 import numpy as np
 
 from twinlab.jobs import Job
+from twinlab.recordings import hdf5_probe
 from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.reading import Notes
 from twinlab.schema import InputError
 
-__all__ = ["Clip", "attribute", "lazy_clips", "member", "open_hdf5", "text", "values", "walk"]
+__all__ = [
+    "Clip",
+    "attribute",
+    "lazy_clips",
+    "member",
+    "open_hdf5",
+    "refuse_dangerous",
+    "text",
+    "values",
+    "walk",
+]
 
 LARGEST = 2**30  # bytes of an array that is read whole; larger ones are read by blocks
 DEEPEST = 16  # groups within groups, and links that lead to links
@@ -45,6 +59,30 @@ class Clip(NamedTuple):
     def n_frame(self) -> int:
         """Number of frames."""
         return 1 if self.rows is None else len(self.rows)
+
+
+def refuse_dangerous(path: Path) -> None:
+    """Refuse a file whose damage would end this process or stall it.
+
+    It is tried in a process of its own first, once for as long as it is not changed.
+
+    Raises
+    ------
+    InputError
+        If that process did not come through.
+
+    """
+    stat = path.stat()
+    if not _comes_through(path.resolve(), stat.st_size, stat.st_mtime_ns):
+        msg = f"{path}: damaged so that it cannot be read safely; fetch it again."
+        raise InputError(msg)
+
+
+@lru_cache
+def _comes_through(path: Path, size: int, changed: int) -> bool:
+    del size, changed  # another file may lie at the same path tomorrow
+    command = [sys.executable, "-I", hdf5_probe.__file__, str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

@@ -20,7 +20,15 @@ import h5py
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.hdf5 import Clip, lazy_clips, member, open_hdf5, text, values
+from twinlab.recordings.hdf5 import (
+    Clip,
+    lazy_clips,
+    member,
+    open_hdf5,
+    refuse_dangerous,
+    text,
+    values,
+)
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
@@ -46,12 +54,14 @@ def _recognise(path: Path) -> bool:
         return False
     try:
         with open_hdf5(path) as file:
-            return member(file, PIPELINE) is not None and not file.attrs.get("nwb_version")
+            # the version is text, which is read only from files that are known to be sound
+            return member(file, PIPELINE) is not None and "nwb_version" not in file.attrs
     except InputError:
         return False
 
 
 def _list_sessions(path: Path) -> list[str]:
+    refuse_dangerous(path)
     with open_hdf5(path) as file:
         templates = member(file, "stimulus/templates") or {}
         stimuli = [

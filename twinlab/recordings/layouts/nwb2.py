@@ -23,7 +23,16 @@ import h5py
 import numpy as np
 
 from twinlab.jobs import Job
-from twinlab.recordings.hdf5 import attribute, lazy_clips, member, open_hdf5, text, values, walk
+from twinlab.recordings.hdf5 import (
+    attribute,
+    lazy_clips,
+    member,
+    open_hdf5,
+    refuse_dangerous,
+    text,
+    values,
+    walk,
+)
 from twinlab.recordings.layouts.nwb2_stimuli import find_stimuli, read_stimulus, series_times
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
@@ -53,12 +62,14 @@ def _recognise(path: Path) -> bool:
         return False
     try:
         with open_hdf5(path) as file:
-            return str(attribute(file, "nwb_version") or "").startswith("2.")
+            # the version is text, which is read only from files that are known to be sound
+            return "nwb_version" in file.attrs
     except InputError:
         return False
 
 
 def _list_sessions(path: Path) -> list[str]:
+    refuse_dangerous(path)
     with open_hdf5(path) as file:
         stimuli, traces = find_stimuli(file), _find_traces(file)
         outside = [name for node in walk(file) for name in _external_files(node)]
