@@ -14,6 +14,7 @@ import yaml
 from pynwb.image import ImageSeries
 from timed_samples import (
     RATE,
+    TIMED_SAMPLES,
     add_traces,
     new_nwb,
     save,
@@ -256,3 +257,10 @@ def test_spikes_of_an_experanto_folder_are_counted(tmp_path):
     by_hand = [[np.sum((t >= o + 0.05) & (t < o + 0.55)) for t in trains] for o in onset]
     np.testing.assert_array_equal(opened.response, by_hand)
     assert opened.response.attrs["units"] == "spike count"
+
+
+@pytest.mark.parametrize("layout", TIMED_SAMPLES)
+def test_a_recording_of_one_session_opens_without_its_name(layout, tmp_path):
+    sample = TIMED_SAMPLES[layout](tmp_path)
+    opened = recordings.open_recording(sample.path).load()
+    np.testing.assert_allclose(opened.response, sample.truth["response"], rtol=2e-6, atol=2e-5)

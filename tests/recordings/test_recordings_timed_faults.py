@@ -145,7 +145,7 @@ def test_a_huge_declared_shape_takes_no_memory(tmp_path):
             TRACES.replace("__", "/") + "/timestamps", (2**40,), float, chunks=True
         )
     said = complaint("allen-nwb1", path, "natural_scenes")
-    assert "8,796,093,022,208 bytes, expected 1,073,741,824 at most" in said
+    assert "declares 8,796,093,022,208 bytes, but holds 0" in said
 
 
 NWB2_FAULTS = {
@@ -276,7 +276,7 @@ def test_a_fault_of_a_dynamic_recording_is_named(name, tmp_path):
 EXPERANTO_FAULTS = {
     "no times": (
         lambda root: (root / "screen/timestamps.npy").unlink(),
-        r"screen/timestamps\.npy: cannot be read \(there is no such file\)",
+        r"screen/timestamps\.npy: there is no such file",
     ),
     "times that go back": (
         lambda root: save(root / "screen/timestamps.npy", np.zeros(20)),
@@ -298,7 +298,7 @@ EXPERANTO_FAULTS = {
     ),
     "a file elsewhere": (
         lambda root: edit(root / "screen/meta/00000.yml", file_format="/../../x.npy"),
-        "00000: no usable file name",
+        "00000': no usable file name",
     ),
     "an encoded video": (
         lambda root: edit(root / "screen/meta/00000.yml", file_format=".mp4"),
@@ -318,7 +318,7 @@ EXPERANTO_FAULTS = {
     ),
     "a memory map cut short": (
         lambda root: (root / "responses/data.mem").write_bytes(b"12345678"),
-        r"data\.mem: cannot be read \(8 bytes, expected 960 of \(60, 2\) float64\)",
+        r"data\.mem: 8 bytes, expected 960 of numbers \(60, 2\) float64",
     ),
     "a huge memory map": (
         lambda root: edit(root / "responses/meta.yml", n_timestamps=2**50),
@@ -326,7 +326,7 @@ EXPERANTO_FAULTS = {
     ),
     "no rate": (
         lambda root: edit(root / "responses/meta.yml", sampling_rate=None),
-        "`sampling_rate` is None, expected a number",
+        "`sampling_rate` is '', expected a number",
     ),
     "ids that do not fit": (
         lambda root: save(root / "responses/meta/unit_ids.npy", np.arange(3)),
@@ -334,7 +334,7 @@ EXPERANTO_FAULTS = {
     ),
     "pickled pixels": (
         lambda root: save(root / "screen/data/00000.npy", np.array([{}], object)),
-        r"00000\.npy: cannot be read \(.*Python objects",
+        r"00000\.npy: an object array, which only unsafe unpickling could read",
     ),
 }
 

@@ -57,6 +57,7 @@ def write_sensorium_dynamic(folder: Path) -> Sample:
     save(root / "meta/trials/trial_idx.npy", np.arange(7)[::-1])
     save(root / "meta/neurons/unit_ids.npy", np.array([7, 3, 9, 4, 1], np.uint16))
     save(root / "meta/neurons/cell_motor_coordinates.npy", rng.normal(size=(5, 3)))
+    save(root / "meta/neurons/area.npy", np.full(5, "V1"))
     (root / "config.json").write_text(json.dumps({"links": {"targets": "responses"}}))
     filled = np.moveaxis(videos, -1, 1)[:, None].copy()
     for video in filled:
@@ -414,9 +415,24 @@ def write_experanto(folder: Path, session: str = "videos", shift: bool = False) 
     return Sample(root, truth, session)
 
 
+def write_one_allen_nwb1(folder: Path) -> Sample:
+    sample = write_allen_nwb1(folder)
+    with h5py.File(sample.path, "a") as file:
+        del file["stimulus/templates/natural_movie_one_image_stack"]
+    return sample
+
+
+def write_one_experanto(folder: Path) -> Sample:
+    sample = write_experanto(folder)
+    for name in ("00001", "00004", "00005"):  # the images
+        (sample.path / f"screen/meta/{name}.yml").unlink()
+    return sample
+
+
+# By the name of the layout; each with one session, so that it need not be named.
 TIMED_SAMPLES = {
     "sensorium-dynamic": write_sensorium_dynamic,
-    "allen-nwb1": write_allen_nwb1,
-    "nwb2": write_nwb2,
-    "experanto": write_experanto,
+    "allen-nwb1": write_one_allen_nwb1,
+    "nwb2": write_nwb2_units,
+    "experanto": write_one_experanto,
 }

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 LARGEST = 2**30  # bytes of an array that is read whole; larger ones are read by blocks
+SMALL = 2**24  # bytes that may be read of a dataset that holds none
+DENSEST = 1100  # times that compression may make values smaller, a little beyond that of zip
 DEEPEST = 16  # groups within groups, and links that lead to links
 # What h5py raises for a damaged file, besides MemoryError for absurd sizes.
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
@@ -143,10 +145,21 @@ def _follow(group: h5py.Group, name: str, depth: int) -> Any:
             raise DamagedError(msg)
         if node is None:
             return None
-    if isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
-        msg = f"{node.name}: its values lie in another file, which is not read"
-        raise DamagedError(msg)
+    if isinstance(node, h5py.Dataset):
+        _refuse_empty_promises(node)
     return node
+
+
+def _refuse_empty_promises(dataset: h5py.Dataset) -> None:
+    """Refuse values that lie in another file, or that are declared and not there."""
+    if dataset.external or dataset.is_virtual:
+        msg = f"{dataset.name}: its values lie in another file, which is not read"
+        raise DamagedError(msg)
+    size = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if size > max(SMALL, DENSEST * stored):
+        msg = f"{dataset.name}: declares {size:,} bytes, but holds {stored:,}"
+        raise DamagedError(msg)
 
 
 def walk(group: h5py.Group, depth: int = 0) -> Iterator[Any]:

@@ -17,7 +17,6 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -27,6 +26,7 @@ import yaml
 from twinlab.jobs import Job
 from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.layouts.sensorium_static import SPLIT_OF_TIER
+from twinlab.recordings.mapped import map_npy, map_raw, regular
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
@@ -48,7 +48,7 @@ SESSIONS = {"images": "image", "videos": "video"}  # and how a trial of each is 
 SPLITS = {**SPLIT_OF_TIER, "val": "validation", "": "train"}
 IDS = ("condition_hash", "image_name", "video_name", "image_id")
 LARGEST_TEXT = 2**27  # bytes of a file of meta data
-WRONG = (OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, TokenError)
+WRONG = (OSError, ValueError, TypeError, KeyError, OverflowError)
 
 
 class _Trial(NamedTuple):
@@ -66,10 +66,10 @@ def _recognise(path: Path) -> bool:
 
 
 def _list_sessions(path: Path) -> list[str]:
-    marks = {str(meta.get("modality", "")).lower() for meta in _screen_meta(path).values()}
+    marks = {_word(meta, "modality").lower() for meta in _screen_meta(path).values()}
     known = [session for session, mark in SESSIONS.items() if mark in marks]
     if not known:
-        msg = f"{path / 'screen'}: neither images nor videos were shown ({', '.join(marks)})."
+        msg = f"{path / 'screen'}: shows {ascii(sorted(marks)[:5])}, expected images or videos."
         raise InputError(msg)
     return known
 
@@ -116,7 +116,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
 def _load_text(path: Path) -> dict[str, Any]:
     """Meta data of one file, YAML or JSON; only plain values are ever made of it."""
     try:
-        if path.stat().st_size > LARGEST_TEXT:
+        if regular(path).stat().st_size > LARGEST_TEXT:
             msg = f"{path.name}: larger than {LARGEST_TEXT:,} bytes"
             raise DamagedError(msg)
         content = path.read_text("utf-8")
@@ -130,6 +130,12 @@ def _load_text(path: Path) -> dict[str, Any]:
         msg = f"{path.parent.name}/{path.name}: expected names with values"
         raise DamagedError(msg)
     return found
+
+
+def _word(meta: dict[str, Any], name: str) -> str:
+    """Text or number of an entry as text; empty for anything else, however deep it goes."""
+    value = meta.get(name)
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _screen_meta(path: Path) -> dict[str, dict[str, Any]]:
@@ -151,50 +157,36 @@ def _screen_meta(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _array(path: Path, memory_mapped: bool = False) -> np.ndarray:
-    """One `.npy` file; pickled objects are refused."""
-    try:
-        found = np.load(path, mmap_mode="r" if memory_mapped else None, allow_pickle=False)
-    except (*WRONG, MemoryError, RecursionError) as error:
-        reason = "there is no such file" if not path.exists() else " ".join(str(error).split())
-        msg = f"{path.parent.name}/{path.name}: cannot be read ({reason})"
-        raise DamagedError(msg) from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
-        msg = f"{path.parent.name}/{path.name}: expected an array of numbers"
-        raise DamagedError(msg)
-    return found
-
-
 def _trials(path: Path, session: str, notes: Notes) -> tuple[list[_Trial], np.ndarray]:
     """Trials in the order of presentation, and when each frame of the screen came on."""
-    times = _array(path / "screen/timestamps.npy").astype(np.float64)
+    times = map_npy(path / "screen/timestamps.npy").astype(np.float64)
     if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
         msg = f"screen/timestamps.npy: shape {times.shape}, expected times that increase"
         raise DamagedError(msg)
     trials = []
     for name, meta in _screen_meta(path).items():
-        if str(meta.get("modality", "")).lower() != SESSIONS[session]:
+        if _word(meta, "modality").lower() != SESSIONS[session]:
             continue
-        identity = next((str(meta[key]) for key in IDS if meta.get(key) is not None), "")
-        folder = path / "screen/data"
-        named = str(meta.get("image_name", ""))
+        identity = next(filter(None, (_word(meta, key) for key in IDS)), "")
+        folder, tier = path / "screen/data", _word(meta, "tier")
+        named = _word(meta, "image_name")
         stem = name if (folder / f"{name}.npy").exists() or not named else named
-        file = f"{stem}{meta.get('file_format') or '.npy'}"
+        file = f"{stem}{_word(meta, 'file_format') or '.npy'}"
         first = meta.get("first_frame_idx")
         n_frame = meta.get("num_frames") if session == "videos" else 1
         if not re.fullmatch(r"[\w .-]+", file) or not isinstance(first, int):
-            notes.add("screen/meta", "no usable file name or `first_frame_idx`", name)
+            notes.add("screen/meta", "no usable file name or `first_frame_idx`", ascii(name))
         elif not isinstance(n_frame, int) or first < 0 or not 0 < n_frame <= len(times) - first:
             fault = f"frames outside of the {len(times)} of screen/timestamps.npy"
             notes.add("screen/meta", fault, name)
         elif not file.endswith(".npy"):
             notes.add("screen/data", "encoded; decode it to .npy first", file)
-        elif str(meta.get("tier", "")) not in SPLITS:
-            fault = f"unknown tier {meta['tier']!r}; known: {', '.join(filter(None, SPLITS))}"
+        elif tier not in SPLITS:
+            fault = f"unknown tier {tier!a}; known: {', '.join(filter(None, SPLITS))}"
             notes.add("screen/meta", fault, name)
         else:
             identity = identity or _hash(folder / file)
-            trials.append(_Trial(file, first, n_frame, identity, str(meta.get("tier", ""))))
+            trials.append(_Trial(file, first, n_frame, identity, tier))
     if not trials:
         msg = "; ".join(notes.lines()) or f"screen/meta: no {session} that can be used"
         raise DamagedError(msg)
@@ -204,7 +196,7 @@ def _trials(path: Path, session: str, notes: Notes) -> tuple[list[_Trial], np.nd
 def _hash(path: Path) -> str:
     """Identity of a stimulus that has no name: that of its file's content."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         msg = f"screen/data/{path.name}: cannot be read ({error.strerror})"
@@ -273,7 +265,7 @@ def _lazy_pixels(
 
 def _frames(folder: Path, trial: _Trial, session: str) -> np.ndarray:
     """Frames of one file, (frame, y, x, channel), not yet in memory."""
-    found = _array(folder / trial.file, memory_mapped=True)
+    found = map_npy(folder / trial.file)
     if session == "images" and (found.ndim == 2 or (found.ndim == 3 and found.shape[0] != 1)):
         found = found[None]
     if found.ndim == 3:
@@ -296,7 +288,7 @@ class _Signals(NamedTuple):
 def _number(meta: dict[str, Any], name: str, place: str) -> float:
     value = meta.get(name)
     if not isinstance(value, int | float) or not np.isfinite(value):
-        msg = f"{place}/meta.yml: `{name}` is {value!r}, expected a number"
+        msg = f"{place}/meta.yml: `{name}` is {_word(meta, name)!a}, expected a number"
         raise DamagedError(msg)
     return float(value)
 
@@ -309,27 +301,21 @@ def _signals(folder: Path) -> _Signals:
         msg = f"{folder.name}/meta.yml: `sampling_rate` is {rate:g}, expected above 0"
         raise DamagedError(msg)
     if (folder / "data.npy").exists():
-        values = _array(folder / "data.npy", memory_mapped=True)
+        values = map_npy(folder / "data.npy")
     else:
         shape = tuple(int(_number(meta, n, folder.name)) for n in ("n_timestamps", "n_signals"))
-        try:
-            dtype = np.dtype(str(meta.get("dtype")))
-            expected = np.prod(shape, dtype=float) * dtype.itemsize
-            size = (folder / "data.mem").stat().st_size
-            if dtype.kind not in "iuf" or size != expected or not size:
-                msg = f"{size:,} bytes, expected {expected:,.0f} of {shape} {dtype}"
-                raise ValueError(msg)
-            values = np.memmap(folder / "data.mem", dtype, "r", shape=shape)
-        except WRONG as error:
-            msg = f"{folder.name}/data.mem: cannot be read ({error})"
-            raise DamagedError(msg) from error
+        code = _word(meta, "dtype")
+        if not re.fullmatch(r"[<>=|]?[biuf]\d|u?int\d+|float\d+", code):
+            msg = f"{folder.name}/meta.yml: `dtype` is {code!r}, expected that of numbers"
+            raise DamagedError(msg)
+        values = map_raw(folder / "data.mem", np.dtype(code), shape)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) < 2:
         msg = f"{folder.name}: data of shape {values.shape}, expected (time, signal)"
         raise DamagedError(msg)
     shifts = np.zeros(values.shape[1])
     if meta.get("phase_shift_per_signal"):
-        shifts = _array(folder / "meta/phase_shifts.npy").astype(np.float64).ravel()
+        shifts = map_npy(folder / "meta/phase_shifts.npy").astype(np.float64).ravel()
         if shifts.shape != values.shape[1:]:
             msg = (
                 f"{folder.name}/meta/phase_shifts.npy: {len(shifts)} of {values.shape[1]} signals"
@@ -344,18 +330,18 @@ def _responses(folder: Path, notes: Notes) -> tuple[Source, dict[str, np.ndarray
     if meta.get("modality") == "spikes":
         source, latency, units = _spikes(folder, meta), SPIKE_LATENCY, "spike count"
     else:
-        source, latency, units = _traces(folder, notes), CALCIUM_LATENCY, "a.u."
+        source, latency, units = _traces(folder, notes), CALCIUM_LATENCY, "signal as stored, a.u."
     neuron: dict[str, np.ndarray] = {"neuron_id": np.arange(source.n_neuron)}
     for name in ("unit_ids", "cell_ids"):
         if (folder / f"meta/{name}.npy").is_file():
-            ids = _array(folder / f"meta/{name}.npy")
+            ids = map_npy(folder / f"meta/{name}.npy")
             if ids.shape == (source.n_neuron,) and len(np.unique(ids)) == len(ids):
                 neuron["neuron_id"] = ids
                 break
             notes.add(f"{folder.name}/meta", f"expected {source.n_neuron} different ids", name)
     place = folder / "meta/cell_motor_coordinates.npy"
     if place.is_file():
-        where = _array(place)
+        where = map_npy(place)
         if where.shape == (source.n_neuron, 3):
             for name, column in zip(("x_um", "y_um", "z_um"), where.T, strict=True):
                 neuron[name] = column.astype(np.float32)
@@ -393,7 +379,7 @@ def _spikes(folder: Path, meta: dict[str, Any]) -> Source:
     """Spike times, one neuron after the other in one file of plain float64."""
     try:
         ends = np.asarray(meta["spike_indices"], np.int64)
-        times = np.fromfile(folder / "spikes.npy", np.float64)
+        times = np.fromfile(regular(folder / "spikes.npy"), np.float64)
     except WRONG as error:
         msg = f"{folder.name}: its spikes cannot be read ({error})"
         raise DamagedError(msg) from error
@@ -414,7 +400,7 @@ def _read_state(path: Path, shown: Shown, cautions: Notes) -> dict[str, Any]:
     """Signals of all other devices as behaviour; what cannot be used is noted."""
     channels: dict[str, np.ndarray] = {}
     for folder in sorted(meta.parent for meta in path.glob("*/meta.yml")):
-        if folder.name in ("screen", "responses"):
+        if folder.name in ("screen", "responses") or not re.fullmatch(r"[\w .-]+", folder.name):
             continue
         try:
             found = _signals(folder)

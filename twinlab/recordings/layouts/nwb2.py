@@ -184,7 +184,7 @@ def _rois(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
     neuron = {"neuron_id": np.arange(n_neuron)}
     region = member(series, "rois")
     table = file[attribute(region, "table")] if region is not None else None
-    if isinstance(table, h5py.Group):
+    if isinstance(table, h5py.Group) and table.name:  # which is None once it was deleted
         rows, ids = values(region).astype(np.int64), values(member(table, "id"))
         if rows.shape != (n_neuron,) or rows.max(initial=0) >= len(ids) or rows.min(initial=0) < 0:
             msg = f"{name}/rois: {rows.shape} rows of {len(ids)}, expected ({n_neuron},)"

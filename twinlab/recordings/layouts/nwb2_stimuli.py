@@ -158,7 +158,7 @@ def _pixels(node: h5py.Group) -> _Pixels:
         return _Pixels([Clip(data.name, np.array([i])) for i in range(data.shape[0])], names)
     order = member(node, "order_of_images")
     if order is not None:
-        names = [node.file[reference].name.rpartition("/")[2] for reference in order[()]]
+        names = [(node.file[it].name or "").rpartition("/")[2] for it in order[()]]
     else:
         names = _numbered([name for name in node if isinstance(member(node, name), h5py.Dataset)])
     return _Pixels([Clip(f"{node.name}/{name}") for name in names], names)
