@@ -140,10 +140,10 @@ def _survey(source: static._Source, folder: str, n_trial: int, job: Job) -> _Vid
             continue
         shape = (*pixels.shape[:2], max(pixels.shape[2], shape[2] if shape else 0))
         n_frame[trial] = _length(pixels)
-        if not n_frame[trial] or not np.isfinite(pixels[..., : n_frame[trial]]).all():
+        shown = static._as_grey_levels(pixels[..., : n_frame[trial]])
+        if not shown.size or not np.isfinite(shown).all():
             source.notes.add(place, "NaN or infinite pixels before its end", f"{trial}.npy")
             continue
-        shown = static._as_grey_levels(pixels[..., : n_frame[trial]])
         whole &= shown.dtype == np.uint8
         key = hashlib.sha256(str(shown.shape).encode() + shown.tobytes()).digest()
         if key not in seen:
@@ -256,7 +256,8 @@ def _read_state(source: static._Source, name: str, size: int, videos: _Videos) -
             )
         else:
             end = videos.n_frame[trial]
-            rows[trial, :, :end] = values[:, :end]
+            with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is noted
+                rows[trial, :, :end] = values[:, :end]
     bad = np.flatnonzero(np.isinf(rows).any(axis=(1, 2)))
     if bad.size:
         source.notes.add(f"data/{folder}", "infinite values", *(f"{i}.npy" for i in bad))
@@ -347,10 +348,11 @@ def _lazy_responses(
                 notes.add(place, fault, f"{trial}.npy")
             elif values.dtype.kind not in "iuf":
                 notes.add(place, f"type {values.dtype}, expected numbers", f"{trial}.npy")
-            elif not np.isfinite(values[:, :end]).all():
-                notes.add(place, "NaN or infinite before the video ends", f"{trial}.npy")
             else:
-                block[trial - start, :, :end] = values[:, :end]
+                with np.errstate(over="ignore"):
+                    block[trial - start, :, :end] = values[:, :end]
+                if not np.isfinite(block[trial - start, :, :end]).all():
+                    notes.add(place, "NaN or infinite before the video ends", f"{trial}.npy")
         return block
 
     return lazy_rows(read, shape, np.float32)
