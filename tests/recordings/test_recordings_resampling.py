@@ -88,6 +88,13 @@ def test_nothing_is_made_up_outside_in_gaps_or_where_samples_are_missing():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_an_infinite_sample_is_not_hidden():
+    traces = np.ones((20, 2))
+    traces[5, 1] = np.inf
+    found = align_traces(traces, np.arange(20.0), np.array([1.0, 4.5, 8.0]), 1.0)
+    np.testing.assert_array_equal(found, [[1, 1], [1, np.inf], [1, 1]])
+
+
 def test_latency_moves_the_window_and_shapes_are_kept():
     times = np.arange(100) / 10
     onset = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])

@@ -44,7 +44,7 @@ def align_traces(
     -------
     ndarray of shape (..., n_neuron) and type float32
         NaN where a window leaves the recording, or reaches into a sample that is NaN or a gap
-        in `times` (of more than 3 usual intervals).
+        in `times` (of more than 3 usual intervals); infinite where a sample is.
 
     Raises
     ------
@@ -66,7 +66,8 @@ def align_traces(
     inside = (start >= times[0]) & (stop <= times[-1])  # False for NaN
     rows = np.full((start.size, traces.shape[1]), np.nan, np.float32)
     if inside.any():
-        rows[inside] = _window_means(traces, times, start[inside], stop[inside])
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            rows[inside] = _window_means(traces, times, start[inside], stop[inside])
     return rows.reshape(*onset.shape, traces.shape[1])
 
 
@@ -91,8 +92,8 @@ def _window_means(
     traces: np.ndarray, times: np.ndarray, start: np.ndarray, stop: np.ndarray
 ) -> np.ndarray:
     """Mean over windows inside the recording of the line through the samples."""
-    missing = np.isnan(traces)
-    known = np.where(missing, 0, traces)
+    missing, infinite = np.isnan(traces), np.isinf(traces)
+    known = np.where(missing | infinite, 0, traces)
     step = np.diff(times)
     area = np.zeros_like(known)
     np.cumsum(step[:, None] * (known[1:] + known[:-1]) / 2, axis=0, out=area[1:])
@@ -107,9 +108,10 @@ def _window_means(
     mean = (integral(stop) - integral(start)) / (stop - start)[:, None]
     first = np.clip(np.searchsorted(times, start, "right") - 1, 0, None)
     last = np.searchsorted(times, stop, "left")
-    if missing.any():
-        count = np.concatenate([np.zeros((1, traces.shape[1]), int), np.cumsum(missing, axis=0)])
-        mean[count[last + 1] > count[first]] = np.nan
+    for bad, value in ((infinite, np.inf), (missing, np.nan)):
+        if bad.any():
+            count = np.concatenate([np.zeros((1, traces.shape[1]), int), np.cumsum(bad, axis=0)])
+            mean[count[last + 1] > count[first]] = value
     gaps = np.concatenate([[0], np.cumsum(step > GAP * np.median(step))])
     mean[gaps[last] > gaps[first]] = np.nan
     return mean

@@ -15,6 +15,7 @@ import numpy as np
 
 from twinlab.recordings.aligning import align_traces, count_spikes
 from twinlab.recordings.blocks import lazy_rows, rows_in_block
+from twinlab.recordings.reading import Notes
 
 __all__ = [
     "CALCIUM_LATENCY",
@@ -122,13 +123,18 @@ def lazy_responses(shown: Shown, sources: list[Source]) -> da.Array:
     return lazy_rows(read, shape, np.float32, step)
 
 
-def align_series(shown: Shown, series: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def align_series(
+    shown: Shown, series: list[tuple[np.ndarray, np.ndarray]], notes: Notes
+) -> np.ndarray:
     """Behaviour in each trial, (trial, channel[, frame]), of (values, times) of each channel."""
     columns = [
         align_traces(values[:, None], times, shown.onset, shown.duration)[..., 0]
         for values, times in series
     ]
-    return np.stack(columns, axis=1)
+    found = np.stack(columns, axis=1)
+    if np.isinf(found).any():
+        notes.add("behavior", "infinite values")
+    return found
 
 
 def is_movie(index: np.ndarray) -> bool:

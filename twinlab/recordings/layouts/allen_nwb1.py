@@ -222,10 +222,13 @@ def _read_state(file: h5py.File, shown: Shown, notes: Notes) -> dict[str, Any]:
     state: dict[str, Any] = {}
     if channels:
         columns = [(data[:, 0], times) for data, times in channels.values()]
-        state = {"behavior": align_series(shown, columns), "behavior_channel": tuple(channels)}
+        state = {
+            "behavior": align_series(shown, columns, notes),
+            "behavior_channel": tuple(channels),
+        }
     if gaze is not None and gaze[0].shape[1] == 2:
         columns = [(column, gaze[1]) for column in gaze[0].T]
-        state["pupil_center"] = align_series(shown, columns)
+        state["pupil_center"] = align_series(shown, columns, notes)
     return state
 
 

@@ -88,7 +88,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
     except DamagedError as error:
         msg = f"{path}: {error}."
         raise InputError(msg) from error
-    state = _read_state(path, shown, cautions)
+    state = _read_state(path, shown, notes, cautions)
     tiers = np.array([trial.tier for trial in trials])
     parts: dict[str, Any] = {
         "stimulus": stimulus,
@@ -396,7 +396,7 @@ def _spikes(folder: Path, meta: dict[str, Any]) -> Source:
     return spike_source(lambda: trains, len(trains), SPIKE_LATENCY)
 
 
-def _read_state(path: Path, shown: Shown, cautions: Notes) -> dict[str, Any]:
+def _read_state(path: Path, shown: Shown, notes: Notes, cautions: Notes) -> dict[str, Any]:
     """Signals of all other devices as behaviour; what cannot be used is noted."""
     channels: dict[str, np.ndarray] = {}
     for folder in sorted(meta.parent for meta in path.glob("*/meta.yml")):
@@ -411,7 +411,7 @@ def _read_state(path: Path, shown: Shown, cautions: Notes) -> dict[str, Any]:
             (np.asarray(column, np.float64), found.times + shift)
             for column, shift in zip(found.values.T, found.shifts, strict=True)
         ]
-        aligned = align_series(shown, series)
+        aligned = align_series(shown, series, notes)
         for number in range(len(series)):
             name = folder.name if len(series) == 1 else f"{folder.name}_{number}"
             channels[name] = aligned[:, number]

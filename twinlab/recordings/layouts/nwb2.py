@@ -125,7 +125,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             if of_spikes
             else str(attribute(member(file, f"{traces[label][0]}/data"), "unit") or "a.u.")
         )
-        state = _read_state(file, stimulus.shown)
+        state = _read_state(file, stimulus.shown, notes)
         experiment = text(file, "general/session_id") or text(file, "identifier") or path.stem
         species = text(file, "general/subject/species")
     sources = [source for source, _ in found]
@@ -240,7 +240,7 @@ def _join(neurons: list[dict[str, np.ndarray]], session: str) -> dict[str, np.nd
     return joined
 
 
-def _read_state(file: h5py.File, shown: Shown) -> dict[str, Any]:
+def _read_state(file: h5py.File, shown: Shown, notes: Notes) -> dict[str, Any]:
     """Running speed (cm/s), pupil size and pupil position, where the file has them."""
     channels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     gaze: list[tuple[np.ndarray, np.ndarray]] = []
@@ -261,10 +261,10 @@ def _read_state(file: h5py.File, shown: Shown) -> dict[str, Any]:
             gaze = [(column, times) for column in positions.T]
     state: dict[str, Any] = {}
     if channels:
-        state["behavior"] = align_series(shown, list(channels.values()))
+        state["behavior"] = align_series(shown, list(channels.values()), notes)
         state["behavior_channel"] = tuple(channels)
     if gaze:
-        state["pupil_center"] = align_series(shown, gaze)
+        state["pupil_center"] = align_series(shown, gaze, notes)
     return state
 
 

@@ -70,15 +70,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         source = static._Source(members, static._read_links(members, notes), {}, notes)
         tiers = static._read_tiers(source)
         n_trial = len(tiers) if tiers is not None else static._count_trials(source)
-        folder = next(
-            (
-                source.links.get(n, n)
-                for n in ("videos", "inputs")
-                if source.links.get(n, n) in _folders(source)
-            ),
-            "videos",
-        )
-        videos = _survey(source, folder, n_trial, job.part(0, 0.8, "videos"))
+        videos = _survey(source, n_trial, job.part(0, 0.8, "videos"))
         trial = _describe_trials(source, tiers, videos, cautions)
         n_neuron, withheld = _survey_responses(source, trial, job.part(0.8, 1, "responses"))
         neuron = static._describe_neurons(source, n_neuron) if n_neuron else {}
@@ -88,11 +80,14 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             if source.folder(name)
         }
         responses = source.folder("responses") or "responses"
+    if not n_neuron or not len(videos.first):
+        msg = f"{path}: " + "; ".join(notes.lines()) + "."
+        raise InputError(msg)
     _note_shared(videos, trial["split"], cautions)
     withheld_words = [f"responses of {withheld.sum()} test trials"] * bool(withheld.any())
     withheld_words += _blank(state)
     parts: dict[str, Any] = {
-        "stimulus": _lazy_videos(path, folder, videos, notes),
+        "stimulus": _lazy_videos(path, videos, notes),
         "response": _lazy_responses(path, responses, n_neuron, videos, withheld, notes),
         "trial": trial,
         "neuron": neuron,
@@ -110,19 +105,15 @@ def _read(path: Path, session: str, job: Job) -> Reading:
     return Reading(parts, notes, cautions)
 
 
-def _folders(source: static._Source) -> set[str]:
-    return {name.split("/")[1] for name in source.members.names if name.startswith("data/")}
-
-
-def _survey(source: static._Source, folder: str, n_trial: int, job: Job) -> _Videos:
+def _survey(source: static._Source, n_trial: int, job: Job) -> _Videos:
     """Go through all videos: how long they are, which are the same, whether they are bytes."""
-    place = f"data/{folder}"
+    place = "data/videos"
     first: list[int] = []
     seen: dict[bytes, int] = {}
     video, n_frame = np.zeros(n_trial, np.int64), np.zeros(n_trial, np.int64)
     shape: tuple[int, ...] | None = None
     whole = True
-    for trial in sorted(static._present(source, folder, n_trial)):
+    for trial in sorted(static._present(source, "videos", n_trial)):
         job.report(trial / n_trial)
         pixels = source.array(place, f"{trial}.npy")
         if pixels is None:
@@ -231,10 +222,8 @@ def _all_zero(source: static._Source, place: str, rows: list[int], job: Job) -> 
     for done, row in enumerate(rows):
         job.report(done / len(rows))
         values = source.array(place, f"{row}.npy")
-        if values is None or values.dtype.kind not in "iuf" or (values != 0).any():
-            if values is not None and values.dtype.kind == "f" and not np.nan_to_num(values).any():
-                continue  # zeros up to the end of the trial, NaN from there
-            return False
+        if values is None or values.dtype.kind not in "iuf" or np.nan_to_num(values).any():
+            return False  # NaN is past the end of a trial
     return True
 
 
@@ -307,7 +296,7 @@ def _read_files(
         notes.add(place, str(error))
 
 
-def _lazy_videos(path: Path, folder: str, videos: _Videos, notes: Notes) -> da.Array:
+def _lazy_videos(path: Path, videos: _Videos, notes: Notes) -> da.Array:
     """Distinct videos, (video, 1, frame, y, x)."""
     height, width, n_frame = videos.shape
     dtype = np.dtype(np.uint8 if videos.whole else np.float32)
@@ -316,10 +305,10 @@ def _lazy_videos(path: Path, folder: str, videos: _Videos, notes: Notes) -> da.A
     def read(start: int, stop: int) -> np.ndarray:
         block = np.zeros((stop - start, *shape[1:]), dtype)
         chosen = videos.first[start:stop]
-        for row, pixels in _read_files(path, f"data/{folder}", chosen, notes):
+        for row, pixels in _read_files(path, "data/videos", chosen, notes):
             end = videos.n_frame[chosen[row]]
             if pixels.shape[:2] != (height, width) or pixels.shape[2] < end:
-                notes.add(f"data/{folder}", "changed while it was read", f"{chosen[row]}.npy")
+                notes.add("data/videos", "changed while it was read", f"{chosen[row]}.npy")
                 continue
             frames = np.moveaxis(pixels[..., :end], -1, 0)
             mean = frames.mean(dtype=np.float64)
