@@ -158,6 +158,17 @@ def test_colour_pixels_have_channels(tmp_path):
     np.testing.assert_array_equal(opened.stimulus[:, 1], 255 - opened.stimulus[:, 0])
 
 
+def test_an_experiment_with_a_manifest_has_its_terms(tmp_path):
+    sample = write_allen_nwb1(tmp_path)
+    with h5py.File(sample.path, "a") as file:
+        del file["general/session_id"]
+        file["general/session_id"] = "501271265"
+    opened = recordings.open_recording(sample.path, session="natural_scenes")
+    assert opened.attrs["source"] == "10.1038/s41593-019-0550-9"
+    assert opened.attrs["license"].startswith("Allen Institute terms of use")
+    assert opened.attrs["recording_id"] == "501271265-natural_scenes"
+
+
 def test_grey_levels_that_are_not_whole_stay_float(tmp_path):
     sample = write_allen_nwb1(tmp_path)
     with h5py.File(sample.path, "a") as file:

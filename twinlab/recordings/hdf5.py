@@ -249,7 +249,7 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
             else:
                 size = shape
         if not fit:
-            return da.zeros((0, 0, 1, 0, 0), dtype=np.uint8)
+            return da.from_array(np.zeros((0, 0, 1, 0, 0), np.uint8))
         for done, clip in enumerate(clips):
             job.report(done / len(clips))
             if member(file, clip.name).dtype != np.uint8:

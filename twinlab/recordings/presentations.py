@@ -117,6 +117,8 @@ def lazy_responses(shown: Shown, sources: list[Source]) -> da.Array:
         found = [source.measure(shown.onset[part], shown.duration[part]) for source in sources]
         return np.moveaxis(np.concatenate(found, axis=-1), -1, 1)
 
+    if 0 in shape:
+        return da.from_array(np.zeros(shape, np.float32))
     span = np.nanmax(shown.onset) - np.nanmin(shown.onset)
     slab = span * sum(source.bytes_per_second for source in sources) / shape[0]
     step = min(rows_in_block(shape, np.float32), max(1, int(SLAB_BYTES // max(slab, 1))))

@@ -29,6 +29,7 @@ from twinlab.recordings.hdf5 import (
     text,
     values,
 )
+from twinlab.recordings.manifests import terms_of_session
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
@@ -132,6 +133,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         "recording_id": f"{experiment}-{session}",
         "species": "mouse",
     }
+    parts["source"], parts["license"] = terms_of_session(experiment)
     if video:
         parts["frame_rate"] = frame_rate(shown)
     return Reading(parts, notes)

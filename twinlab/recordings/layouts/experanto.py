@@ -241,7 +241,7 @@ def _lazy_pixels(
                 with np.errstate(invalid="ignore", over="ignore"):
                     whole &= bool((frames == frames.astype(np.uint8)).all())
     if not size:
-        return da.zeros((0, 0, 0, 0), dtype=np.uint8)
+        return da.from_array(np.zeros((0, 0, 0, 0), np.uint8))
     height, width, channel = size
     n_frame = max(trial.n_frame for trial in trials)
     dtype = np.dtype(np.uint8 if whole else np.float32)

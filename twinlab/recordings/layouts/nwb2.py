@@ -34,6 +34,7 @@ from twinlab.recordings.hdf5 import (
     walk,
 )
 from twinlab.recordings.layouts.nwb2_stimuli import find_stimuli, read_stimulus, series_times
+from twinlab.recordings.manifests import terms_of_session
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
@@ -147,6 +148,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         "recording_id": f"{experiment}-{session.replace(':', '-')}",
         "species": SPECIES.get(species.lower(), species or "unknown"),
     }
+    parts["source"], parts["license"] = terms_of_session(experiment)
     if video:
         parts["frame_rate"] = frame_rate(shown)
         lengths = [clip.n_frame for clip in stimulus.clips]
