@@ -13,21 +13,11 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.io
 from PIL import Image
-
-
-class Sample(NamedTuple):
-    path: Path
-    truth: dict[str, Any]
-
-
-def save(path: Path, values) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, values)
+from timed_samples import TIMED_SAMPLES, Sample, save
 
 
 def write_sensorium_static(folder: Path) -> Sample:
@@ -231,4 +221,5 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "minimodel2024": write_minimodel2024,
     "cowley2023": write_cowley2023,
     "antolik2016": write_antolik2016,
+    **TIMED_SAMPLES,
 }

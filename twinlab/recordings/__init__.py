@@ -5,6 +5,7 @@ store becomes the `xarray.Dataset` that `twinlab.schema` describes. What the sou
 withholds is missing (NaN), not zero; what is wrong with a file is said all at once.
 """
 
+from twinlab.recordings.aligning import align_traces, count_spikes
 from twinlab.recordings.arrays import from_arrays
 from twinlab.recordings.checks import Finding, check_recording, survey_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
@@ -15,6 +16,13 @@ from twinlab.recordings.manifests import (
     list_recordings,
 )
 from twinlab.recordings.opening import convert_recording, open_recording
+from twinlab.recordings.resampling import (
+    crop_stimulus,
+    degrees_to_pixels,
+    pixels_to_degrees,
+    resample_frames,
+    scale_stimulus,
+)
 from twinlab.recordings.store import save_recording
 
 __all__ = [
@@ -27,6 +35,14 @@ __all__ = [
     "Finding",
     "check_recording",
     "survey_recording",
+    # another grid in space and time
+    "align_traces",
+    "count_spikes",
+    "crop_stimulus",
+    "degrees_to_pixels",
+    "pixels_to_degrees",
+    "resample_frames",
+    "scale_stimulus",
     # public recordings: their manifests, and fetching them
     "FetchSettings",
     "Manifest",

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from twinlab.recordings.layouts import LAYOUTS
 from twinlab.recordings.tables import table_faults
 from twinlab.schema import InputError
 
@@ -36,10 +37,7 @@ FOLDERS = (
     Path(__file__).parents[2] / "data_manifests",
 )
 # What the files of a recording look like inside: one reader each.
-LAYOUT_NAMES = (
-    "sensorium-static", "sensorium-dynamic", "cadena2019", "stringer2018", "minimodel2024",
-    "cowley2023", "antolik2016", "allen-nwb1", "nwb2", "experanto", "simulated",
-)  # fmt: skip
+LAYOUT_NAMES = (*LAYOUTS, "simulated")
 UNKNOWN_TERMS = ("", "see source")
 
 

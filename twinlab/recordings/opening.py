@@ -90,7 +90,9 @@ def read_layout(path: Path, session: str | None, job: Job) -> Reading:
     )
     session = _choose_session(path, layout.list_sessions(path), session)
     reading = layout.read(path, session, job)
-    doi, license_ = terms_of_session(session)
+    # a file of one experiment may call its parts sessions; its neurons say where they were seen
+    experiment = next(iter(reading.parts.get("neuron", {}).get("session", ())), session)
+    doi, license_ = terms_of_session(str(experiment))
     reading.parts.setdefault("source", doi)
     reading.parts.setdefault("license", license_)
     return reading

@@ -1,10 +1,14 @@
 """Readers of public layouts, one file each, from what is on the disk to a `Reading`."""
 
 from twinlab.recordings.layouts import (
+    allen_nwb1,
     antolik2016,
     cadena2019,
     cowley2023,
+    experanto,
     minimodel2024,
+    nwb2,
+    sensorium_dynamic,
     sensorium_static,
     stringer2018,
 )
@@ -20,4 +24,8 @@ LAYOUTS: dict[str, Layout] = {
     "minimodel2024": minimodel2024.LAYOUT,
     "cowley2023": cowley2023.LAYOUT,
     "antolik2016": antolik2016.LAYOUT,
+    "sensorium-dynamic": sensorium_dynamic.LAYOUT,
+    "allen-nwb1": allen_nwb1.LAYOUT,
+    "nwb2": nwb2.LAYOUT,
+    "experanto": experanto.LAYOUT,
 }
