@@ -7,6 +7,7 @@ withholds is missing (NaN), not zero; what is wrong with a file is said all at o
 
 from twinlab.recordings.arrays import from_arrays
 from twinlab.recordings.checks import Finding, check_recording, survey_recording
+from twinlab.recordings.converting import convert_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
 from twinlab.recordings.manifests import (
     Manifest,
@@ -14,7 +15,7 @@ from twinlab.recordings.manifests import (
     describe_recording,
     list_recordings,
 )
-from twinlab.recordings.opening import convert_recording, open_recording
+from twinlab.recordings.opening import open_recording
 from twinlab.recordings.store import save_recording
 
 __all__ = [
