@@ -122,7 +122,7 @@ def write_chunks(
         _lay_out(recording, names, folder)
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(folder, mode="r+", use_consolidated=False)
-        arrays = {name: group[name] for name in names}
+        arrays: dict[str, Any] = {name: group[name] for name in names}
     total, passed = sum(recording[name].nbytes for name in names), 0
 
     def write(name: str) -> Iterator[np.ndarray]:
@@ -157,21 +157,22 @@ def _lay_out(recording: xr.Dataset, names: list[str], folder: Path) -> None:
     """Write all of a store but the blocks."""
     shutil.rmtree(folder, ignore_errors=True)  # begun by a process that was killed
     blank = {
-        name: da.empty(
-            recording[name].shape,
-            dtype=recording[name].dtype,
-            chunks=_chunk_shape(recording[name]),
+        name: recording[name].copy(
+            data=da.empty(
+                recording[name].shape,
+                dtype=recording[name].dtype,
+                chunks=_chunk_shape(recording[name]),
+            )
         )
         for name in names
     }
-    template = recording.drop_encoding().assign(
-        {name: recording[name].copy(data=values) for name, values in blank.items()}
-    )
-    encoding = {name: {"chunks": blank[name].chunksize, "compressors": None} for name in names}
+    rest = recording.drop_vars(names).compute()  # coordinates may be lazy, too
+    encoding = {
+        name: {"chunks": blank[name].data.chunksize, "compressors": None} for name in names
+    }
     # Format 2, because format 3 has no settled way yet to store short strings.
-    template.assign_attrs(schema_version=SCHEMA_VERSION).to_zarr(
-        folder, encoding=encoding, zarr_format=2, consolidated=False, compute=False
-    )
+    template = rest.assign(blank).drop_encoding().assign_attrs(schema_version=SCHEMA_VERSION)
+    template.to_zarr(folder, encoding=encoding, zarr_format=2, consolidated=False, compute=False)
 
 
 def _refuse_infinite(recording: xr.Dataset, response: np.ndarray, first_trial: int) -> None:

@@ -146,18 +146,21 @@ def _read(path: Path, session: str, job: Job, *, lazy: bool = False) -> Reading:
         images = _read_images(source, index, ids, job.part(0.6, 1, "images"), lazy)
         _note_shared_images(images, ids, index, trial["split"], cautions)
 
-    stimulus: Any = images.pixels
+    values: dict[str, Any] = {"stimulus": images.pixels, "response": response}
     if lazy:
-        again = partial(_read_again, path, source, job)
-        response = again(partial(_response_rows, width=n_neuron, withheld=withheld), response)
-        stimulus = again(partial(_image_rows, images=images), stimulus)
+        rows = {
+            "stimulus": partial(_image_rows, images=images),
+            "response": partial(_response_rows, width=n_neuron, withheld=withheld),
+        }
+        values = {
+            name: _read_again(path, source, job, read, values[name]) for name, read in rows.items()
+        }
     else:
         response[withheld] = np.nan
     words = [f"responses of {withheld.sum()} test trials"] if withheld.any() else []
     words += _blank_withheld(state)
     parts: dict[str, Any] = {
-        "stimulus": stimulus,
-        "response": response,
+        **values,
         "trial": trial,
         "neuron": neuron,
         **state,
@@ -613,7 +616,7 @@ def _note_shared_images(
         return
     seen: dict[bytes, int] = {}
     same = np.arange(len(ids))
-    for image in np.flatnonzero(images.first >= 0):
+    for image in np.flatnonzero(images.first >= 0).tolist():
         same[image] = seen.setdefault(images.digest[image], image)
     for double in np.flatnonzero(same != np.arange(len(same))):
         pair = f"{ids[same[double]]} = {ids[double]}"
