@@ -299,6 +299,7 @@ def fingerprint(
         digest.update(f"{name}{variable.shape}{variable.dtype}".encode())
         for values in blocks(name) if blocks else row_blocks(variable):
             digest.update(np.ascontiguousarray(values).data)
+            del values  # before the next ones are read
     digest.update(words.encode())
     found = digest.hexdigest()[:16]
     if known:

@@ -64,10 +64,8 @@ def _in_blocks(recording: xr.Dataset) -> list[str]:
 
 def check_room(recording: xr.Dataset, path: Path) -> None:
     """Raise `InputError` if the disk has no room for the store of a recording at `path`."""
-    needed = sum(
-        math.prod(_chunk_shape(variable)) * variable.dtype.itemsize * math.prod(_grid(variable))
-        for variable in (recording[name] for name in _in_blocks(recording))
-    )
+    stored = [_ChunkFiles.of(recording[name], path) for name in _in_blocks(recording)]
+    needed = sum(files.nbytes * math.prod(files.grid) for files in stored)
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
     if needed > free:
@@ -76,14 +74,6 @@ def check_room(recording: xr.Dataset, path: Path) -> None:
             "choose another disk, or make room."
         )
         raise InputError(msg)
-
-
-def _grid(variable: xr.DataArray) -> tuple[int, ...]:
-    """Number of chunks along each dimension."""
-    return tuple(
-        math.ceil(size / part)
-        for size, part in zip(variable.shape, _chunk_shape(variable), strict=True)
-    )
 
 
 def write_chunks(
@@ -120,28 +110,28 @@ def write_chunks(
     done = _read_journal(journal) if journal is not None else {}
     if not done:
         _lay_out(recording, names, folder)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.open_group(folder, mode="r+", use_consolidated=False)
-        arrays: dict[str, Any] = {name: group[name] for name in names}
+    group = zarr.open_group(folder, mode="r+", use_consolidated=False)
     total, passed = sum(recording[name].nbytes for name in names), 0
 
     def write(name: str) -> Iterator[np.ndarray]:
         nonlocal passed
-        variable, array, rows = recording[name], arrays[name], _chunk_shape(recording[name])[0]
+        variable, files = recording[name], _ChunkFiles.of(recording[name], folder)
+        rows = files.chunks[0]
         for start in range(0, len(variable), rows):
             job.report(passed / total, f"writing {name}")
-            place = f"{name} {start}"
-            block = _finished(array, slice(start, start + rows), done.get(place))
+            place, chosen = f"{name} {start}", slice(start, start + rows)
+            block = _finished(group[name], chosen, done.get(place))
             if block is None:
-                block = np.ascontiguousarray(variable[start : start + rows].values)
+                block = np.ascontiguousarray(variable[chosen].values)
                 check()
                 if name == "response":
                     _refuse_infinite(recording, block, start)
-                array[start : start + rows] = block
+                files.write(start, block)
                 if journal is not None:
                     _note(journal, place, block)
             passed += block.nbytes
             yield block
+            del block  # before the next one is read
 
     content = fingerprint(recording, write)
     for name in names:
@@ -200,7 +190,7 @@ def _digest(block: np.ndarray) -> str:
     return hashlib.sha256(block.data).hexdigest()
 
 
-def _finished(array: zarr.Array, rows: slice, digest: str | None) -> np.ndarray | None:
+def _finished(array: Any, rows: slice, digest: str | None) -> np.ndarray | None:
     """A block that an earlier run wrote; None if it did not, or not as it says."""
     if digest is None:
         return None
@@ -221,9 +211,43 @@ class _ChunkFiles:
     chunks: tuple[int, ...]
     dtype: np.dtype
 
+    @classmethod
+    def of(cls, variable: xr.DataArray, store: Path) -> _ChunkFiles:
+        """Those in which a variable will be kept."""
+        return cls(
+            store / str(variable.name), variable.shape, _chunk_shape(variable), variable.dtype
+        )
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunks along each dimension."""
+        return tuple(
+            math.ceil(size / part) for size, part in zip(self.shape, self.chunks, strict=True)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one file: those at the end hold a whole chunk, too."""
+        return math.prod(self.chunks) * self.dtype.itemsize
+
+    def write(self, start: int, block: np.ndarray) -> None:
+        """Write the chunks whose first row is `start`, a file at a time."""
+        row = start // self.chunks[0]
+        for place in np.ndindex(*self.grid[1:]):
+            within = tuple(
+                slice(number * size, (number + 1) * size)
+                for number, size in zip(place, self.chunks[1:], strict=True)
+            )
+            chunk = block[(slice(None), *within)]
+            if chunk.shape != self.chunks:
+                room = zip(chunk.shape, self.chunks, strict=True)
+                chunk = np.pad(chunk, [(0, size - held) for held, size in room])
+            file = self.folder / ".".join(map(str, (row, *place)))
+            file.write_bytes(np.ascontiguousarray(chunk).data)
 
     def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
         """Return a part within one chunk."""
@@ -245,8 +269,6 @@ class _ChunkFiles:
 
     def faults(self) -> list[str]:
         """Chunk files that are missing or have another size than they should; nothing is read."""
-        grid = [math.ceil(n / part) for n, part in zip(self.shape, self.chunks, strict=True)]
-        size = math.prod(self.chunks) * self.dtype.itemsize
         try:
             with os.scandir(self.folder) as entries:
                 found = {entry.name: entry.stat().st_size for entry in entries}
@@ -254,15 +276,15 @@ class _ChunkFiles:
             found = {}
         wrong = [
             name
-            for name in (".".join(map(str, place)) for place in np.ndindex(*grid))
-            if found.get(name) != size
+            for name in (".".join(map(str, place)) for place in np.ndindex(*self.grid))
+            if found.get(name) != self.nbytes
         ]
         if not wrong:
             return []
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         return [
-            f"{self.folder.name}: chunks {', '.join(wrong[:SHOWN])}{more} of {math.prod(grid)} "
-            f"are missing or not {size} bytes long; {AGAIN}"
+            f"{self.folder.name}: chunks {', '.join(wrong[:SHOWN])}{more} of "
+            f"{math.prod(self.grid)} are missing or not {self.nbytes} bytes long; {AGAIN}"
         ]
 
 
@@ -289,7 +311,8 @@ def open_chunks(path: Path) -> tuple[xr.Dataset, list[str]]:
         files = _ChunkFiles(path / name, array.shape, array.chunks, array.dtype)
         faults += files.faults()
         token = tokenize(str(path.absolute()), recording.attrs.get("fingerprint"))
-        lazy = da.from_array(files, array.chunks, name=f"{name}-{token}", fancy=False)
+        meta = np.empty((0,) * array.ndim, array.dtype)  # dask would read a file to know it
+        lazy = da.from_array(files, array.chunks, name=f"{name}-{token}", fancy=False, meta=meta)
         recording[name] = recording[name].copy(data=lazy)
     for variable in recording.variables.values():
         if variable.chunks is None:

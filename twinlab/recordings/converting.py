@@ -24,7 +24,7 @@ from twinlab.recordings.opening import (
     warn_of_cautions,
 )
 from twinlab.recordings.store import check_target, is_store, open_store
-from twinlab.schema import make_recording
+from twinlab.schema import InputError, make_recording
 
 __all__ = ["convert_recording"]
 
@@ -118,6 +118,9 @@ def _resumable(target: Path, plan: str) -> Iterator[Path]:
     """A folder beside the target that outlives a stop, but neither success nor failure."""
     folder = target.with_name(target.name + ".parts")
     mark = folder / "plan.json"
+    if folder.exists() and not mark.is_file() and any(folder.glob("[!.]*")):
+        msg = f"{folder}: holds something else than a conversion; move it away."
+        raise InputError(msg)
     if not mark.is_file() or mark.read_text() != plan:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -49,8 +49,8 @@ def open_recording(
     lazy : bool, optional
         Whether what a store holds is left there, as dask arrays that are read where they are
         used. If absent, a store larger than a quarter of this machine's memory is. That all
-        files of a lazy recording are there is seen when it is opened; their content is compared
-        with the fingerprint by `check_recording` and by every fit.
+        files of a lazy recording are there is seen when it is opened; their content is read and
+        compared with the fingerprint by `check_recording` alone.
     job : Job, optional
 
     Returns
