@@ -39,6 +39,7 @@ __all__ = [
     "recording_faults",
     "row_blocks",
     "save_result",
+    "split_hash",
     "stimulus_kind",
     "validate_recording",
 ]
@@ -310,6 +311,14 @@ def fingerprint(
 # Fingerprints of lazy recordings, by the names that dask gives their arrays: a fit asks for one
 # several times, and reading 100 GB takes minutes.
 _TAKEN: dict[str, str] = {}
+
+
+def split_hash(recording: xr.Dataset) -> str:
+    """Hash of which trial, by its image, is in which split (16 hex digits of SHA-256)."""
+    rows = np.char.add(
+        np.char.add(recording.image_id.values.astype(str), " "), recording.split.values.astype(str)
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def make_result(

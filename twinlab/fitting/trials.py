@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twinlab import __version__
 from twinlab.fitting.summaries import ResponseSummary, as_rows, summarise_responses
-from twinlab.schema import InputError, fingerprint, stimulus_kind
+from twinlab.schema import InputError, fingerprint, split_hash, stimulus_kind
 from twinlab.twins import StimulusSpec
 
 __all__ = [
@@ -261,6 +261,8 @@ def origin_of(recording: xr.Dataset) -> dict[str, str]:
     return {
         "recording_id": recording.attrs.get("recording_id", ""),
         "recording": fingerprint(recording),
+        "split": split_hash(recording),
+        "split_rule": recording.attrs.get("split_rule", ""),
         "response_units": recording.response.attrs.get("units", "a.u."),
         "stimulus_units": recording.stimulus.attrs.get("units", "grey level"),
         "twinlab_version": __version__,

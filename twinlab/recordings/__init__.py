@@ -16,6 +16,12 @@ from twinlab.recordings.manifests import (
     list_recordings,
 )
 from twinlab.recordings.opening import open_recording
+from twinlab.recordings.splitting import (
+    fold_recording,
+    split_as_fitted,
+    split_recording,
+    trained_trials,
+)
 from twinlab.recordings.store import save_recording
 
 __all__ = [
@@ -28,6 +34,11 @@ __all__ = [
     "Finding",
     "check_recording",
     "survey_recording",
+    # divide
+    "fold_recording",
+    "split_as_fitted",
+    "split_recording",
+    "trained_trials",
     # public recordings: their manifests, and fetching them
     "FetchSettings",
     "Manifest",
