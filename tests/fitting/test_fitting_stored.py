@@ -7,6 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from twinlab import evaluation, fitting, twins
 from twinlab.fitting import stored, training, trials
@@ -17,7 +18,7 @@ from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, fingerprint, is_lazy
 from twinlab.simulation import SimulatedVideoCortex
 
-SMALL = twins.Architecture(layers=2, hidden=8, hidden_kernel=5, behavior="gain", shifter=True)
+SMALL = twins.Architecture(layers=1, hidden=4, behavior="gain", shifter=True)
 SHORT = fitting.FitSettings(max_epochs=2, batch_size=64, schedule="cosine", precision="float32")
 
 
@@ -68,6 +69,15 @@ def test_videos_on_the_disk_are_fitted_as_in_memory(films):
         behavior="gain", shifter=True,
     )  # fmt: skip
     assert_same_fit(films, architecture, replace(SHORT, batch_size=3, clip_frames=20))
+
+
+def test_predictions_are_those_in_memory(store):
+    memory, lazy = open_recording(store), open_recording(store, lazy=True)
+    twin = fitting.fit_linear_nonlinear(memory)
+    xr.testing.assert_identical(
+        twins.predict_responses(twin, lazy, split="test", batch_size=50),
+        twins.predict_responses(twin, memory, split="test", batch_size=50),
+    )
 
 
 def test_a_stopped_fit_from_the_disk_goes_on(store, tmp_path):

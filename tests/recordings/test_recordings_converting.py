@@ -71,6 +71,20 @@ def kill_one(layout, target):
     assert done.returncode == -9
 
 
+def stop_one(layout, target):
+    """Cancel a conversion before the fourth block of responses."""
+    reports = 0
+
+    def listen(job):
+        nonlocal reports
+        reports += job.message == "writing response"
+        if reports == 4:  # heard while the block is read
+            job.cancel()
+
+    with pytest.raises(Cancelled):
+        recordings.convert_recording(layout.root, target, Job(listen, interval=0))
+
+
 def test_a_killed_conversion_goes_on_and_ends_as_one_that_was_not(
     layout, tmp_path, monkeypatch, small_blocks
 ):
@@ -88,7 +102,7 @@ def test_a_killed_conversion_goes_on_and_ends_as_one_that_was_not(
 
 def test_finished_blocks_are_not_taken_on_trust(layout, tmp_path, monkeypatch, small_blocks):
     target = tmp_path / "it.zarr"
-    kill_one(layout, target)
+    stop_one(layout, target)
     chunk = tmp_path / "it.zarr.parts" / "store" / "response" / "1.0"
     chunk.write_bytes(bytes(len(chunk.read_bytes())))
     (chunk.parent / "2.0").unlink()
@@ -102,7 +116,7 @@ def test_finished_blocks_are_not_taken_on_trust(layout, tmp_path, monkeypatch, s
 
 def test_what_was_finished_of_another_source_is_not_used(layout, tmp_path, small_blocks):
     target = tmp_path / "it.zarr"
-    kill_one(layout, target)
+    stop_one(layout, target)
     layout.save("data/responses/0", layout.response[0] + 1)  # same size, another time
     recordings.convert_recording(layout.root, target)
     found = recordings.open_recording(target)
@@ -110,19 +124,14 @@ def test_what_was_finished_of_another_source_is_not_used(layout, tmp_path, small
 
 
 def test_a_cancelled_conversion_goes_on(layout, tmp_path, monkeypatch, small_blocks):
-    def cancel(job):
-        if job.message == "writing response" and job.fraction > 0.8:
-            job.cancel()
-
     target = tmp_path / "it.zarr"
-    with pytest.raises(Cancelled):
-        recordings.convert_recording(layout.root, target, Job(cancel, interval=0))
+    stop_one(layout, target)
     assert left_of(target) == ["it.zarr.parts"]
-    reads = reads_of(monkeypatch)
-    heard = []
+    reads, heard = reads_of(monkeypatch), []
     job = Job(lambda job: heard.append((job.fraction, job.message)), interval=0)
     recordings.convert_recording(layout.root, target, job)
-    assert 0 < len(reads) < 5
+    assert sorted(reads) == [6, 8]
+    assert left_of(target) == ["it.zarr"]
     assert [fraction for fraction, _ in heard] == sorted(fraction for fraction, _ in heard)
     assert heard[-1] == (1.0, "writing")
 
