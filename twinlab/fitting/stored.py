@@ -112,16 +112,16 @@ class StoredTrials:
             return _read(shown), _read(self.response.data[self.rows[chosen]])
         trial, frame = seen_frames(self.summary, min(frames, most))
         index = self.index.cpu().numpy()
-        images: list[np.ndarray] = []
-        responses: list[np.ndarray] = []
+        images = np.empty((len(trial), *pixels.shape), self.stimulus.dtype)
+        responses = np.empty((len(trial), self.response.shape[1]), self.response.dtype)
         for one in np.unique(trial):
-            seen = frame[trial == one]
+            here = trial == one
             video = _read(self.stimulus.data[index[one]])
+            images[here] = video[:, frame[here]].swapaxes(0, 1)
             response = _read(self.response.data[self.rows[one]])
-            images.append(video[:, seen].swapaxes(0, 1))
-            window = np.stack([response[:, seen + lag] for lag in range(1, AFTER + 1)])
-            responses.append(window.mean(0).T)
-        return np.concatenate(images), np.concatenate(responses)
+            window = np.stack([response[:, frame[here] + lag] for lag in range(1, AFTER + 1)])
+            responses[here] = window.mean(0).T
+        return images, responses
 
 
 def stored_trials(recording: xr.Dataset, split: str, device: torch.device) -> StoredTrials:
