@@ -21,7 +21,7 @@ from twinlab.schema import (
     validate_recording,
 )
 
-__all__ = ["check_target", "is_store", "open_store", "save_recording", "store_faults"]
+__all__ = ["check_target", "is_store", "open_store", "save_recording", "verify_store"]
 
 LAZY_SHARE = 0.25  # of this machine's memory: a larger recording is left on the disk
 
@@ -102,21 +102,18 @@ def open_store(path: Path, *, lazy: bool | None = None) -> xr.Dataset:
         raise InputError(msg) from error
     faults = _judge(recording) or faults
     if not faults and not lazy:
-        faults = content_faults(recording)
+        faults = _content_faults(recording)
     if faults:
         msg = f"{path}: " + "; ".join(faults) + "."
         raise InputError(msg)
     return recording
 
 
-def store_faults(path: Path) -> list[str]:
-    """Everything that is wrong with a store, one line a fault; all of it is read."""
-    try:
-        recording = open_store(path)
-        faults = content_faults(recording) if is_lazy(recording) else []
-    except InputError as error:
-        return [str(error)]
-    return [f"{path}: {fault}." for fault in faults]
+def verify_store(path: Path, recording: xr.Dataset) -> None:
+    """Read a lazy recording through; raise `InputError` if its values are not those written."""
+    if is_lazy(recording) and (faults := _content_faults(recording)):
+        msg = f"{path}: {faults[0]}."
+        raise InputError(msg)
 
 
 def _memory() -> int:
@@ -135,7 +132,7 @@ def _judge(recording: xr.Dataset) -> list[str]:
     return recording_faults(recording)
 
 
-def content_faults(recording: xr.Dataset) -> list[str]:
+def _content_faults(recording: xr.Dataset) -> list[str]:
     """Whether the values of a stored recording are those that were written."""
     # A chunk that is gone reads as missing values without an error; the content hash sees it.
     found = fingerprint(recording, lambda name: row_blocks(recording[name]))  # anew each time
