@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -17,23 +17,29 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 
 from twinlab.files import write_whole
 
 __all__ = [
     "BEHAVIOR_CHANNELS",
     "DIMENSIONS",
+    "HASHED",
     "SCHEMA_VERSION",
     "SPLITS",
     "InputError",
     "check_seed",
     "fingerprint",
+    "infinite_faults",
+    "is_lazy",
     "make_recording",
     "make_result",
     "netcdf_bytes",
     "open_result",
     "recording_faults",
+    "row_blocks",
     "save_result",
+    "split_hash",
     "stimulus_kind",
     "validate_recording",
 ]
@@ -57,6 +63,7 @@ DIMENSIONS = {
         "pupil_center": ("trial", "axis", "frame"),
     },
 }
+HASHED = ("stimulus", "response", "behavior", "pupil_center")
 TRIAL_COORDINATES = ("stimulus_index", "image_id", "split")
 NEURON_COORDINATES = ("neuron_id", "session")
 LONG_NAMES = {
@@ -107,6 +114,8 @@ def make_recording(
     stimulus : ndarray of shape (n_image, n_channel, n_y, n_x)
         Each distinct image once; `uint8` is kept as `uint8`. Videos have shape
         (n_video, n_channel, n_frame, n_y, n_x), and `frame_rate` in Hz among the attributes.
+        Like `response`, `behavior` and `pupil_center`, it may be a dask array that is read
+        when it is asked for; such a recording gets its fingerprint when it is stored.
     response : ndarray of shape (n_trial, n_neuron), or (n_trial, n_neuron, n_frame)
         NaN where a response is missing or withheld, and after the end of a shorter video.
     trial : mapping of name to array of shape (n_trial,)
@@ -140,13 +149,13 @@ def make_recording(
         "stimulus": (dimensions["stimulus"], stimulus, {"units": stimulus_units}),
         "response": (
             dimensions["response"],
-            np.asarray(response, np.float32),
+            _single_precision(response),
             {"units": response_units},
         ),
     }
     for name, values in (("behavior", behavior), ("pupil_center", pupil_center)):
         if values is not None:
-            variables[name] = (dimensions[name], np.asarray(values, np.float32))
+            variables[name] = (dimensions[name], _single_precision(values))
     coords: dict[str, Any] = {name: ("trial", np.asarray(value)) for name, value in trial.items()}
     coords |= {name: ("neuron", np.asarray(value)) for name, value in neuron.items()}
     if behavior is not None:
@@ -162,8 +171,33 @@ def make_recording(
             recording[name].attrs.setdefault("units", "um")
     recording.attrs = {"schema_version": SCHEMA_VERSION, **attrs}
     validate_recording(recording)
-    recording.attrs["fingerprint"] = fingerprint(recording)
+    if not is_lazy(recording):
+        recording.attrs["fingerprint"] = fingerprint(recording)
     return recording
+
+
+def _single_precision(values: Any) -> Any:
+    """`float32` array, in memory or lazy as it was given."""
+    return values.astype(np.float32) if hasattr(values, "dask") else np.asarray(values, np.float32)
+
+
+def is_lazy(recording: xr.Dataset) -> bool:
+    """Whether any variable is a dask array, read from the disk when it is asked for."""
+    return any(variable.chunks is not None for variable in recording.variables.values())
+
+
+def row_blocks(variable: xr.DataArray) -> Iterator[np.ndarray]:
+    """Values along the first axis: whole where they lie in memory, else a chunk of rows at a time.
+
+    What is on disk can so be gone through without ever being in memory together.
+    """
+    if variable.chunks is None:
+        yield variable.values
+        return
+    start = 0
+    for rows in variable.chunks[0]:
+        yield variable[start : start + rows].values
+        start += rows
 
 
 def stimulus_kind(recording: xr.Dataset) -> str:
@@ -172,7 +206,10 @@ def stimulus_kind(recording: xr.Dataset) -> str:
 
 
 def recording_faults(recording: xr.Dataset) -> list[str]:
-    """Everything that keeps a Dataset from being a recording, one line a fault."""
+    """Everything that keeps a Dataset from being a recording, one line a fault.
+
+    The values of a lazy recording are not read; they are judged when they are stored.
+    """
     faults = []
     kind = stimulus_kind(recording)
     for name in ("stimulus", "response"):
@@ -193,10 +230,8 @@ def recording_faults(recording: xr.Dataset) -> list[str]:
     for dimension in (kind, "trial", "neuron"):
         if recording.sizes[dimension] == 0:
             faults.append(f"there are no {dimension}s; expected at least one")
-    if np.isinf(recording.response.values).any():
-        where = np.argwhere(np.isinf(recording.response.values))[0]
-        axes = ", ".join(recording.response.dims)
-        faults.append(f"`response` is infinite at ({axes}) {tuple(map(int, where))}")
+    if recording.response.chunks is None:
+        faults += infinite_faults(recording.response.values, recording.response.dims)
     unknown = sorted(set(recording.split.values.astype(str)) - set(SPLITS))
     if unknown:
         faults.append(f"unknown split {unknown}; known: {list(SPLITS)}")
@@ -213,6 +248,17 @@ def recording_faults(recording: xr.Dataset) -> list[str]:
     return faults
 
 
+def infinite_faults(
+    response: np.ndarray, dims: tuple[Any, ...], first_trial: int = 0
+) -> list[str]:
+    """Say where responses, the first of which is of trial `first_trial`, are infinite."""
+    infinite = np.isinf(response)
+    if not infinite.any():
+        return []
+    trial, *rest = map(int, np.argwhere(infinite)[0])
+    return [f"`response` is infinite at ({', '.join(dims)}) {(first_trial + trial, *rest)}"]
+
+
 def validate_recording(recording: xr.Dataset) -> xr.Dataset:
     """Return `recording` unchanged, or raise `InputError` naming every fault."""
     faults = recording_faults(recording)
@@ -223,22 +269,56 @@ def validate_recording(recording: xr.Dataset) -> xr.Dataset:
     return recording
 
 
-def fingerprint(recording: xr.Dataset) -> str:
+def fingerprint(
+    recording: xr.Dataset, blocks: Callable[[str], Iterator[np.ndarray]] | None = None
+) -> str:
     """Content hash of stimuli, responses, splits and neurons (16 hex digits of SHA-256).
 
     Two recordings with the same fingerprint hold the same data, whatever file
-    they came from.
+    they came from. A lazy recording is read through once, a chunk of rows at a time.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+    blocks : callable, optional
+        From the name of a variable to its values, some rows at a time: for one who reads them
+        anyway. `row_blocks` where absent.
+
     """
+    hashed = [name for name in HASHED if name in recording]
+    words = "".join(
+        f"{name}" + "\n".join(recording[name].values.astype(str))
+        for name in (*TRIAL_COORDINATES, *NEURON_COORDINATES)
+    )
+    known = blocks is None and is_lazy(recording)
+    key = tokenize(words, [recording[name].data for name in hashed]) if known else ""
+    if key in _TAKEN:
+        return _TAKEN[key]
     digest = hashlib.sha256()
-    for name in ("stimulus", "response", "behavior", "pupil_center"):
-        if name in recording:
-            values = np.ascontiguousarray(recording[name].values)
-            digest.update(f"{name}{values.shape}{values.dtype}".encode())
-            digest.update(values.data)
-    for name in (*TRIAL_COORDINATES, *NEURON_COORDINATES):
-        digest.update(name.encode())
-        digest.update("\n".join(recording[name].values.astype(str)).encode())
-    return digest.hexdigest()[:16]
+    for name in hashed:
+        variable = recording[name]
+        digest.update(f"{name}{variable.shape}{variable.dtype}".encode())
+        for values in blocks(name) if blocks else row_blocks(variable):
+            digest.update(np.ascontiguousarray(values).data)
+            del values  # before the next ones are read
+    digest.update(words.encode())
+    found = digest.hexdigest()[:16]
+    if known:
+        _TAKEN[key] = found
+    return found
+
+
+# Fingerprints of lazy recordings, by the names that dask gives their arrays: a fit asks for one
+# several times, and reading 100 GB takes minutes.
+_TAKEN: dict[str, str] = {}
+
+
+def split_hash(recording: xr.Dataset) -> str:
+    """Hash of which trial, by its image, is in which split (16 hex digits of SHA-256)."""
+    rows = np.char.add(
+        np.char.add(recording.image_id.values.astype(str), " "), recording.split.values.astype(str)
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def make_result(

@@ -243,6 +243,7 @@ def score(
     """Score a twin on held-out trials, beside the ceiling."""
     from twinlab import evaluation, schema, twins
     from twinlab.cli.progress import watched_job
+    from twinlab.cli.scoring import split_to_score
 
     if split not in schema.SPLITS:
         msg = f"--split is {split!r}; known: {', '.join(schema.SPLITS)}."
@@ -253,6 +254,7 @@ def score(
     with watched_job("score") as job:
         model = open_twin(twin)
         source = open_source(recording, job=job.part(0.0, 0.3, "reading"))
+        source, note = split_to_score(model, source, split)
         prediction = twins.predict_responses(
             model, source, split=split, job=job.part(0.3, 0.5, "predicting")
         )
@@ -265,7 +267,7 @@ def score(
         scores = evaluation.score_prediction(
             source, prediction, skip=skip, job=job.part(0.5, 1.0, "resampling")
         )
-    typer.echo("\n".join(score_lines(scores)))
+    typer.echo("\n".join([*filter(None, [note]), *score_lines(scores)]))
     if calibration is not None and spread is not None:
         schema.save_result(spread, calibration)
         for level, share in zip(spread.level.values, spread.mean_coverage.values, strict=True):

@@ -13,13 +13,14 @@ import xarray as xr
 from twinlab import fitting, twins
 from twinlab.files import write_whole
 from twinlab.jobs import Job
-from twinlab.schema import InputError, save_result
+from twinlab.schema import InputError, is_lazy, save_result, stimulus_kind
 from twinlab.twins import Twin
 
 __all__ = ["check_model", "fit_recordings"]
 
 MODELS = ["deep", *fitting.CLASSICAL]
 FAMILIAR = 2000  # training images, and as many held out, that tell what is familiar
+FAMILIAR_BYTES = 2**29  # of them, at most: videos are large
 
 
 def check_model(model: str, core: str, n_recording: int, search: bool) -> None:
@@ -56,10 +57,12 @@ def fit_recordings(
     if model != "deep":
         twin = fitting.CLASSICAL[model](sources[0], seed=settings.seed, device=device, job=job)
         return _write(out, sources, {model: twin}, twin, {}, [])
-    linear: list[Twin] = [
-        fitting.fit_linear_nonlinear(source, job=job.part(0.0, 0.05, "baseline"))
-        for source in sources
-    ]
+    linear: list[Twin] = []
+    if _compared(sources):
+        linear = [
+            fitting.fit_linear_nonlinear(source, job=job.part(0.0, 0.05, "baseline"))
+            for source in sources
+        ]
     done, results, said = 0.05, {}, []
     if search is not None:
         folder = out.with_name(out.name + ".search")
@@ -87,10 +90,12 @@ def fit_recordings(
     if members == 1:
         each = [twin.each[0] for twin in each if isinstance(twin, twins.EnsembleTwin)]
     twin = each[0] if len(each) == 1 else twins.SessionsTwin(each)
-    baseline = linear[0] if len(linear) == 1 else twins.SessionsTwin(linear)
     if int(os.environ.get("RANK", "0")):
         return []
-    models = {"linear_nonlinear": baseline, "twin": twin}
+    models: dict[str, Twin] = {"twin": twin}
+    if linear:
+        baseline = linear[0] if len(linear) == 1 else twins.SessionsTwin(linear)
+        models = {"linear_nonlinear": baseline, "twin": twin}
     lines = _write(out, sources, models, twin, results, said)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return lines
@@ -107,15 +112,16 @@ def _write(
     """Write the twin, its baselines and what its training stimuli were like; say how it did."""
     scores = {
         str(source.session.values[0]): fitting.score_baselines(source, models)
-        for source in sources
+        for source in (sources if _compared(sources) else [])
     }
-    results["baselines"] = (
-        next(iter(scores.values()))
-        if len(scores) == 1
-        else xr.concat(
-            scores.values(), xr.Variable("session", list(scores)), combine_attrs="override"
+    if scores:
+        results["baselines"] = (
+            next(iter(scores.values()))
+            if len(scores) == 1
+            else xr.concat(
+                scores.values(), xr.Variable("session", list(scores)), combine_attrs="override"
+            )
         )
-    )
     familiar = twins.fit_familiarity(twin, *_stimuli(sources[0]))
     with write_whole(out) as partial:
         twins.save_twin(twin, partial)
@@ -139,10 +145,15 @@ def _stimuli(source: xr.Dataset) -> tuple[Any, Any]:
     """Training stimuli, and others that were not trained on."""
     index = source.stimulus_index.values
     train = source.split.values == "train"
-    shown = sorted(set(index[train].tolist()))[:FAMILIAR]
-    held = sorted(set(index[~train].tolist()) - set(index[train].tolist()))[:FAMILIAR]
-    stimulus = source.stimulus.values
-    return stimulus[shown], stimulus[held or shown]
+    most = max(min(FAMILIAR, FAMILIAR_BYTES // source.stimulus[0].nbytes), 2)
+    shown = sorted(set(index[train].tolist()))[:most]
+    held = sorted(set(index[~train].tolist()) - set(index[train].tolist()))[:most]
+    return source.stimulus[shown].values, source.stimulus[held or shown].values
+
+
+def _compared(sources: list[xr.Dataset]) -> bool:
+    """Whether there are baselines: of images in memory, which a filter is solved for at once."""
+    return not any(is_lazy(source) or stimulus_kind(source) == "video" for source in sources)
 
 
 def _open_core(core: str) -> twins.DeepTwin | None:

@@ -4,6 +4,7 @@ The room compares two labelled arrays and never sees a model, so a twin, a linea
 baseline and the other half of the trials are scored by the same code.
 """
 
+from twinlab.evaluation.batched import batched_correlation
 from twinlab.evaluation.calibration import place_among_samples, score_calibration
 from twinlab.evaluation.frames import unroll_frames
 from twinlab.evaluation.measures import (
@@ -28,6 +29,7 @@ __all__ = [
     "score_truth",
     "unroll_frames",
     # of arrays: agreement with a prediction
+    "batched_correlation",
     "cc_norm",
     "correlation_to_average",
     "feve",

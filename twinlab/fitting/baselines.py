@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from twinlab.evaluation import single_trial_correlation
 from twinlab.fitting.losses import poisson_loss
+from twinlab.fitting.summaries import response_moments
 from twinlab.fitting.trials import (
     image_spec,
     origin_of,
     recorded_neurons,
-    response_moments,
     take_trials,
 )
 from twinlab.jobs import Job

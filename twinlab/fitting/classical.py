@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twinlab.evaluation import locate_receptive_fields
+from twinlab.fitting.summaries import response_moments
 from twinlab.fitting.trials import (
     Trials,
     image_spec,
     origin_of,
     recorded_neurons,
-    response_moments,
     take_trials,
 )
 from twinlab.jobs import Job

@@ -78,7 +78,7 @@ def free_memory(device: torch.device) -> int:
 def check_memory(parts: list[Part], settings: FitSettings) -> str:
     """Say how much memory the fit needs, or raise `InputError` if there is less."""
     needed = estimate_memory(parts, settings)
-    free = free_memory(parts[0].train.response.device)
+    free = free_memory(parts[0].train.index.device)
     words = f"needs about {needed / 2**30:.2f} GiB of the {free / 2**30:.1f} GiB that are free"
     if needed > free:
         smaller = "`batch_size`, `clip_frames`" if parts[0].twin.spec.is_video else "`batch_size`"

@@ -5,34 +5,39 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, distributed, nn
 
-from twinlab.evaluation import locate_receptive_fields, single_trial_correlation
+from twinlab.evaluation import (
+    batched_correlation,
+    locate_receptive_fields,
+    single_trial_correlation,
+)
 from twinlab.fitting.checkpoints import load_optimizer, read_checkpoint, write_checkpoint
 from twinlab.fitting.losses import correlation_loss
 from twinlab.fitting.memory import check_memory
 from twinlab.fitting.settings import FitSettings, default_settings
+from twinlab.fitting.stored import StoredTrials, read_ahead, stored_trials
+from twinlab.fitting.summaries import ResponseSummary, as_rows
 from twinlab.fitting.trials import (
     Trials,
-    as_rows,
     context_moments,
     image_spec,
     origin_of,
     recorded_neurons,
-    response_moments,
     take_trials,
 )
 from twinlab.jobs import Cancelled, Job
-from twinlab.schema import InputError, fingerprint, make_result, validate_recording
+from twinlab.schema import InputError, fingerprint, is_lazy, make_result, validate_recording
 from twinlab.twins import Architecture, DeepTwin, SessionsTwin, Twin
 
 __all__ = ["fit_sessions", "fit_twin"]
@@ -54,8 +59,8 @@ class Part:
     """A twin of one session, and the trials it learns from and is judged by."""
 
     twin: DeepTwin
-    train: Trials
-    validation: Trials
+    train: Trials | StoredTrials
+    validation: Trials | StoredTrials
 
 
 def fit_twin(
@@ -278,8 +283,7 @@ def _prepare(
     if source is not None:
         core = copy.deepcopy(source.core).eval().requires_grad_(False)
     for recording in recordings:
-        train = take_trials(recording, "train", where)
-        validation = take_trials(recording, "validation", where, train.images)
+        train, validation = _take(recording, where)
         if len(validation) < 2:
             msg = (
                 "The recording has 1 validation trial; a fit is stopped by the correlation over "
@@ -289,24 +293,34 @@ def _prepare(
         twin = _start(recording, train, architecture, settings, core, source).to(where)
         twin.core_dtype = settings.core_dtype(where)
         core = twin.core
-        notices += _peculiarities(recording, train)
+        notices += _peculiarities(recording, train.summary)
         parts.append(Part(twin, train, validation))
     return parts, notices
 
 
+def _take(
+    recording: xr.Dataset, where: torch.device
+) -> tuple[Trials | StoredTrials, Trials | StoredTrials]:
+    """Training and validation trials, left on the disk where the recording is."""
+    if is_lazy(recording):
+        return stored_trials(recording, "train", where), stored_trials(
+            recording, "validation", where
+        )
+    train = take_trials(recording, "train", where)
+    return train, take_trials(recording, "validation", where, train.images)
+
+
 def _start(
     recording: xr.Dataset,
-    train: Trials,
+    train: Trials | StoredTrials,
     architecture: Architecture,
     settings: FitSettings,
     core: Any,
     source: DeepTwin | None,
 ) -> DeepTwin:
-    response = train.response.cpu().numpy()
-    mean, scale = response_moments(response)
     position = None
     if settings.start == "data":
-        position = locate_receptive_fields(*_seen(train, response))
+        position = locate_receptive_fields(*train.seen())
     typical, moments = context_moments(recording)
     spec = image_spec(recording)
     origin = origin_of(recording) | {"settings": asdict(settings)}
@@ -315,57 +329,36 @@ def _start(
         spec = replace(spec, mean=source.spec.mean, std=source.spec.std)
         origin |= {"core": source.identity}
     neurons = recorded_neurons(recording)
-    varied = np.nanmax(as_rows(response), 0, initial=-np.inf) > np.nanmin(
-        as_rows(response), 0, initial=np.inf
-    )
     words = {"long_name": "whether its response varied in training"}
     twin = DeepTwin(
         architecture,
         spec,
-        neurons.assign_coords(varied=("neuron", varied, words)),
+        neurons.assign_coords(varied=("neuron", train.summary.varied, words)),
         typical,
         origin,
         position=position,
-        response_mean=mean,
-        response_scale=scale,
+        response_mean=train.summary.mean,
+        response_scale=train.summary.scale,
         context_scale=moments,
         seed=settings.seed,
         core=core,
     )
-    twin.likelihood.initialise(as_rows(response), twin.response_scale)
+    twin.likelihood.initialise(as_rows(train.sample()), twin.response_scale)
     return twin
 
 
-def _seen(train: Trials, response: np.ndarray, frames: int = 20_000) -> tuple[Any, np.ndarray]:
-    """Images and responses from which receptive fields are read.
-
-    Of videos, single frames and the mean response in the 0.2 s after them or so: six frames.
-    """
-    if response.ndim == 2:
-        return train.images[train.index].cpu().numpy(), response
-    after = 6
-    trial, frame = np.nonzero(np.isfinite(response).any(1)[:, after:])
-    chosen = slice(None, None, max(len(trial) // frames, after))
-    trial, frame = trial[chosen], frame[chosen]
-    images = train.images[train.index.cpu()[trial], :, frame].cpu().numpy()
-    window = np.stack([response[trial, :, frame + lag] for lag in range(1, after + 1)])
-    return images, window.mean(0)
-
-
-def _peculiarities(recording: xr.Dataset, train: Trials) -> list[str]:
+def _peculiarities(recording: xr.Dataset, summary: ResponseSummary) -> list[str]:
     """What of a recording's training responses is missing or never varies, in words."""
     found = []
-    missing = train.response.isnan()
-    if missing.any():
-        trial, neuron = (int(v) for v in missing.nonzero()[0][:2])
+    if summary.first_missing is not None and summary.n_missing:
+        trial, neuron = summary.first_missing
+        total = summary.n_missing + int(summary.count.sum())
         found.append(
-            f"{int(missing.sum())} of {missing.numel()} training responses are missing (first: "
+            f"{summary.n_missing} of {total} training responses are missing (first: "
             f"neuron {recording.neuron_id.values[neuron]}, training trial {trial}); they are left "
             "out of the loss."
         )
-    rows = as_rows(train.response.cpu().numpy())
-    with np.errstate(invalid="ignore"):
-        constant = ~(np.fmax.reduce(rows, 0) > np.fmin.reduce(rows, 0))
+    constant = ~summary.varied
     if constant.any():
         names = recording.neuron_id.values[constant].astype(str)
         found.append(
@@ -412,6 +405,9 @@ def _run_epoch(
         part.twin.train()
         part.twin.core.train(_learns(part.twin.core))
     batches = _batches(parts, settings, progress["epoch"])
+    drawn = _draws(parts, batches, settings, progress["epoch"], progress["step"])
+    if any(isinstance(part.train, StoredTrials) for part in parts):
+        drawn = read_ahead(drawn)
     written = time.monotonic()
     for step in range(progress["step"], len(batches)):
         share = (progress["epoch"] + step / len(batches)) / settings.max_epochs
@@ -426,9 +422,7 @@ def _run_epoch(
         except Cancelled:
             save()
             raise
-        progress["total"] += _step(
-            parts, batches[step], optimizer, settings, (progress["epoch"], step)
-        )
+        progress["total"] += _step(parts, islice(drawn, len(batches[step])), optimizer, settings)
         progress["step"] = step + 1
         if not math.isfinite(progress["total"]):
             return math.nan
@@ -439,7 +433,7 @@ def _run_epoch(
             written = time.monotonic()
     if settings.schedule == "cosine":
         progress["lr"] = lr
-    return progress["total"] / sum(int(part.train.response.isfinite().sum()) for part in parts)
+    return progress["total"] / sum(int(part.train.summary.count.sum()) for part in parts)
 
 
 def _batches(
@@ -459,25 +453,51 @@ def _batches(
     ]
 
 
+class _Draw(NamedTuple):
+    """One batch of one session, and what its step draws its random numbers from."""
+
+    number: int
+    seed: int
+    generator: torch.Generator
+    images: Tensor
+    response: Tensor
+    context: dict[str, Tensor]
+
+
+def _draws(
+    parts: list[Part],
+    batches: list[list[tuple[int, Tensor]]],
+    settings: FitSettings,
+    epoch: int,
+    first: int,
+) -> Iterator[_Draw]:
+    """Batches of all sessions in the order of the steps, from a step on."""
+    rank, world = _rank(), _world()
+    for step in range(first, len(batches)):
+        for number, trials in batches[step]:
+            twin, train = parts[number].twin, parts[number].train
+            place = (epoch, step, number, rank)
+            seed = int(np.random.SeedSequence([settings.seed, *place]).generate_state(1)[0])
+            generator = torch.Generator().manual_seed(seed)
+            trials = trials[rank::world]
+            clip = _clip(train, trials, settings, generator) if twin.spec.is_video else None
+            batch = train.batch(trials.to(train.index.device), clip)
+            yield _Draw(number, seed, generator, *batch)
+
+
 def _step(
     parts: list[Part],
-    chosen: list[tuple[int, Tensor]],
+    drawn: Iterable[_Draw],
     optimizer: torch.optim.Optimizer,
     settings: FitSettings,
-    place: tuple[int, int],
 ) -> float:
     """Take one step of the optimiser; return the summed loss."""
     optimizer.zero_grad()
-    total, rank, world = 0.0, _rank(), _world()
-    for number, trials in chosen:
+    total, world = 0.0, _world()
+    for number, seed, generator, images, response, context in drawn:
         twin, train = parts[number].twin, parts[number].train
-        seed = np.random.SeedSequence([settings.seed, *place, number, rank]).generate_state(1)[0]
-        generator = torch.Generator().manual_seed(int(seed))
         twin.readout.generator = generator
-        torch.manual_seed(int(seed))  # for parts that draw from torch's own generator
-        trials = trials[rank::world]
-        clip = _clip(train, trials, settings, generator) if twin.spec.is_video else None
-        images, response, context = train.batch(trials.to(train.index.device), clip)
+        torch.manual_seed(seed)  # for parts that draw from torch's own generator
         rate = twin.relative_rate(images, **context, whole=False)  # type: ignore[arg-type]
         loss = twin_loss(twin, rate, response, settings)
         penalty = twin.regularizer(settings.core_weight, settings.readout_weight)
@@ -491,10 +511,10 @@ def _step(
 
 
 def _clip(
-    train: Trials, trials: Tensor, settings: FitSettings, generator: torch.Generator
+    train: Trials | StoredTrials, trials: Tensor, settings: FitSettings, generator: torch.Generator
 ) -> tuple[Tensor, int]:
     """First frames, drawn anew each time, and the length of the clips that are shown."""
-    room = train.frames.cpu()[trials]
+    room = train.frames[trials]
     length = min(settings.clip_frames, int(room.min()))
     draws = torch.rand(len(trials), generator=generator)
     return (draws * (room - length + 1)).long(), length
@@ -584,25 +604,44 @@ def _validate(parts: list[Part], settings: FitSettings, images: int = 256) -> tu
 
     Of videos, the frames whose whole history was shown count.
     """
-    loss, count, correlations = 0.0, 0, []
+    losses: list[tuple[float, int]] = []
+    correlations = []
     for part in parts:
         twin, validation = part.twin.eval(), part.validation
         response = validation.response
         size = images if response.ndim == 2 else max(images // response.shape[2], 1)
-        rates, recorded = [], []
-        for chosen in torch.arange(len(validation), device=validation.index.device).split(size):
-            shown, seen, context = validation.batch(chosen)
-            rate = twin.relative_rate(shown, **context, whole=False)  # type: ignore[arg-type]
-            loss += float(twin_loss(twin, rate, seen, settings))
-            seen = seen[..., -rate.shape[-1] :] if twin.spec.is_video else seen
-            rates.append(as_rows(rate.float().cpu().numpy()))
-            recorded.append(as_rows(seen.cpu().numpy()))
-        together = np.concatenate(recorded)
-        count += int(np.isfinite(together).sum())
-        correlations.append(single_trial_correlation(together, np.concatenate(rates)))
+
+        batches = _predicted(twin, validation, settings, size, losses)
+        if isinstance(validation, StoredTrials):
+            correlations.append(batched_correlation(batches))
+        else:
+            recorded, rates = map(np.concatenate, zip(*batches, strict=True))
+            correlations.append(single_trial_correlation(recorded, rates))
     every = np.concatenate(correlations)
     defined = every[np.isfinite(every)]
+    loss, count = map(sum, zip(*losses, strict=True))
     return loss / count, float(defined.mean()) if defined.size else math.nan
+
+
+def _predicted(
+    twin: DeepTwin,
+    validation: Trials | StoredTrials,
+    settings: FitSettings,
+    size: int,
+    losses: list[tuple[float, int]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Responses and rates, one row a trial or frame, `size` trials at a time.
+
+    The loss of each batch, and over how many responses, is added to `losses`.
+    """
+    for chosen in torch.arange(len(validation), device=validation.index.device).split(size):
+        shown, seen, context = validation.batch(chosen)
+        rate = twin.relative_rate(shown, **context, whole=False)  # type: ignore[arg-type]
+        loss = float(twin_loss(twin, rate, seen, settings))
+        seen = seen[..., -rate.shape[-1] :] if twin.spec.is_video else seen
+        recorded = as_rows(seen.cpu().numpy())
+        losses.append((loss, int(np.isfinite(recorded).sum())))
+        yield recorded, as_rows(rate.float().cpu().numpy())
 
 
 def _history(progress: dict[str, Any], twin: Twin) -> xr.Dataset:

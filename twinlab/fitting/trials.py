@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,19 +12,25 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab import __version__
-from twinlab.schema import InputError, fingerprint, stimulus_kind
+from twinlab.fitting.summaries import ResponseSummary, as_rows, summarise_responses
+from twinlab.schema import InputError, fingerprint, split_hash, stimulus_kind
 from twinlab.twins import StimulusSpec
 
 __all__ = [
     "Trials",
-    "as_rows",
     "context_moments",
     "image_spec",
     "origin_of",
+    "recorded_context",
     "recorded_neurons",
-    "response_moments",
+    "refuse_empty",
     "take_trials",
 ]
+
+
+FRAMES = 20_000  # of videos, from which receptive fields are read
+AT_ONCE = 2**22  # bytes of what is gone through on the disk
+AFTER = 6  # frames after one, in which it is answered
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,38 @@ class Trials:
         """Count the trials."""
         return len(self.index)
 
+    @cached_property
+    def summary(self) -> ResponseSummary:
+        """What a fit must know of all responses."""
+        return summarise_responses([self.response.cpu().numpy()])
+
     @property
     def frames(self) -> Tensor:
-        """Frames of each trial up to its last response, (n_trial,)."""
-        seen = self.response.isfinite().any(1)
-        return seen.shape[1] - seen.flip(1).int().argmax(1)
+        """Frames of each trial up to its last response, (n_trial,), on the CPU."""
+        return torch.as_tensor(self.summary.n_frame)
+
+    def sample(self) -> np.ndarray:
+        """Responses from which the parameters of a distribution are started: all."""
+        return self.response.cpu().numpy()
+
+    def seen(self, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
+        """Images and responses from which receptive fields are read.
+
+        Of videos, single frames and the mean response in the 0.2 s after them or so.
+
+        Returns
+        -------
+        images : ndarray of shape (n, channel, y, x)
+        response : ndarray of shape (n, n_neuron)
+
+        """
+        response = self.response.cpu().numpy()
+        if response.ndim == 2:
+            return self.images[self.index].cpu().numpy(), response
+        trial, frame = seen_frames(self.summary, frames)
+        images = self.images[self.index.cpu()[trial], :, frame].cpu().numpy()
+        window = np.stack([response[trial, :, frame + lag] for lag in range(1, AFTER + 1)])
+        return images, window.mean(0)
 
     def batch(
         self, chosen: Tensor, clip: tuple[Tensor, int] | None = None
@@ -103,27 +138,46 @@ def take_trials(
     """
     rows = np.flatnonzero(recording.split.values == split)
     seen = rows[_any_recorded(recording.response.values, rows)]
-    if not len(seen):
-        msg = (
-            f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
-            f"response ({len(rows)} {split} trials in all); a fit needs some."
-        )
-        raise InputError(msg)
+    refuse_empty(recording, split, len(seen), len(rows))
     chosen = recording.isel(trial=seen)
     if images is None:
         images = torch.as_tensor(recording.stimulus.values).to(device)
-    context = {}
-    for name, typical in context_moments(recording)[0].items():
-        values = chosen[name].values
-        usual = np.reshape(typical, (-1, *[1] * (values.ndim - 2)))
-        filled = np.where(np.isnan(values), usual, values).astype(np.float32)
-        context[name] = torch.as_tensor(filled).to(device)
     return Trials(
         images=images,
         index=torch.as_tensor(chosen.stimulus_index.values.astype(np.int64)).to(device),
         response=torch.as_tensor(chosen.response.values).to(device),
-        context=context,
+        context=recorded_context(recording, seen, device),
     )
+
+
+def refuse_empty(recording: xr.Dataset, split: str, answered: int, n_trial: int) -> None:
+    """Raise `InputError` if no trial of a split has a response."""
+    if not answered:
+        msg = (
+            f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
+            f"response ({n_trial} {split} trials in all); a fit needs some."
+        )
+        raise InputError(msg)
+
+
+def recorded_context(
+    recording: xr.Dataset, rows: np.ndarray, device: torch.device
+) -> dict[str, Tensor]:
+    """Behaviour and pupil position of some trials, gaps filled with the typical values."""
+    context = {}
+    for name, typical in context_moments(recording)[0].items():
+        values = recording[name][rows].values
+        usual = np.reshape(typical, (-1, *[1] * (values.ndim - 2)))
+        filled = np.where(np.isnan(values), usual, values).astype(np.float32)
+        context[name] = torch.as_tensor(filled).to(device)
+    return context
+
+
+def seen_frames(summary: ResponseSummary, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trial and number of frames, evenly chosen, after which there are responses."""
+    trial, frame = np.nonzero(summary.recorded[:, AFTER:])
+    chosen = slice(None, None, max(len(trial) // frames, AFTER))
+    return trial[chosen], frame[chosen]
 
 
 def _any_recorded(response: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -137,19 +191,43 @@ def _any_recorded(response: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def image_spec(recording: xr.Dataset) -> StimulusSpec:
     """Size of the recording's images and the scale of its training pixels."""
-    index = recording.stimulus_index.values[recording.split.values == "train"]
-    pixels = recording.stimulus.values[np.unique(index)]
-    whole = pixels.dtype == np.uint8
+    index = np.unique(recording.stimulus_index.values[recording.split.values == "train"])
+    if recording.stimulus.chunks is None:
+        pixels = recording.stimulus.values[index]
+        mean, std = float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
+        low, high = float(pixels.min()), float(pixels.max())
+    else:
+        mean, std, low, high = pixel_moments(recording.stimulus, index)
+    whole = recording.stimulus.dtype == np.uint8
     return StimulusSpec(
-        pixels.shape[1],
-        pixels.shape[-2],
-        pixels.shape[-1],
-        mean=float(pixels.mean(dtype=np.float64)),
-        std=float(max(pixels.std(dtype=np.float64), 1e-6)),
-        low=0.0 if whole else float(pixels.min()),
-        high=255.0 if whole else float(pixels.max()),
+        recording.stimulus.shape[1],
+        recording.stimulus.shape[-2],
+        recording.stimulus.shape[-1],
+        mean=mean,
+        std=max(std, 1e-6),
+        low=0.0 if whole else low,
+        high=255.0 if whole else high,
         frame_rate=recording.attrs["frame_rate"] if stimulus_kind(recording) == "video" else None,
     )
+
+
+def pixel_moments(stimulus: xr.DataArray, index: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean, standard deviation, lowest and highest pixel of some images or videos on the disk."""
+    count, total, square, low, high = 0, 0.0, 0.0, np.inf, -np.inf
+    for pixels in some_rows(stimulus, index):
+        count += pixels.size
+        total += pixels.sum(dtype=np.float64)
+        square += np.square(pixels, dtype=np.float64).sum()
+        low, high = min(low, pixels.min()), max(high, pixels.max())
+    mean = total / count
+    return mean, float(np.sqrt(max(square / count - mean**2, 0.0))), float(low), float(high)
+
+
+def some_rows(variable: xr.DataArray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Values of some rows of a variable that lies on the disk, a few megabytes at a time."""
+    step = max(AT_ONCE // max(variable[0].nbytes, 1), 1)
+    for start in range(0, len(rows), step):
+        yield variable[rows[start : start + step]].values
 
 
 def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
@@ -171,36 +249,6 @@ def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict
     return typical, moments
 
 
-def as_rows(values: np.ndarray) -> np.ndarray:
-    """What was recorded, (trial, n) or (trial, n, frame), as one row a trial or frame."""
-    return values if values.ndim == 2 else np.moveaxis(values, 2, 1).reshape(-1, values.shape[1])
-
-
-def response_moments(response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean response of each neuron, and the unit in which its loss is counted.
-
-    Parameters
-    ----------
-    response : ndarray of shape (n_trial, n_neuron[, n_frame])
-        Of training trials; NaN where missing. A neuron may be missing altogether.
-
-    Returns
-    -------
-    mean, scale : ndarray of shape (n_neuron,)
-        The scale is the standard deviation; as in the 2022 recipe, a neuron that hardly varies
-        (less than 1 % of the average one) is not blown up and gets the average one's.
-
-    """
-    response = as_rows(response)
-    seen = np.isfinite(response)
-    count = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, response, 0).sum(axis=0, dtype=np.float64) / count
-    square = np.where(seen, response - mean, 0) ** 2
-    spread = np.sqrt(square.sum(axis=0) / count)
-    usual = max(spread.mean(), 1e-12)
-    return mean, np.where(spread > 0.01 * usual, spread, usual)
-
-
 def recorded_neurons(recording: xr.Dataset) -> xr.Dataset:
     """The recording's neurons: its coordinates along `neuron`, and nothing else."""
     return xr.Dataset(
@@ -213,6 +261,8 @@ def origin_of(recording: xr.Dataset) -> dict[str, str]:
     return {
         "recording_id": recording.attrs.get("recording_id", ""),
         "recording": fingerprint(recording),
+        "split": split_hash(recording),
+        "split_rule": recording.attrs.get("split_rule", ""),
         "response_units": recording.response.attrs.get("units", "a.u."),
         "stimulus_units": recording.stimulus.attrs.get("units", "grey level"),
         "twinlab_version": __version__,

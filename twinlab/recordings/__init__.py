@@ -8,6 +8,7 @@ withholds is missing (NaN), not zero; what is wrong with a file is said all at o
 from twinlab.recordings.aligning import align_traces, count_spikes
 from twinlab.recordings.arrays import from_arrays
 from twinlab.recordings.checks import Finding, check_recording, survey_recording
+from twinlab.recordings.converting import convert_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
 from twinlab.recordings.manifests import (
     Manifest,
@@ -15,13 +16,19 @@ from twinlab.recordings.manifests import (
     describe_recording,
     list_recordings,
 )
-from twinlab.recordings.opening import convert_recording, open_recording
+from twinlab.recordings.opening import open_recording
 from twinlab.recordings.resampling import (
     crop_stimulus,
     degrees_to_pixels,
     pixels_to_degrees,
     resample_frames,
     scale_stimulus,
+)
+from twinlab.recordings.splitting import (
+    fold_recording,
+    split_as_fitted,
+    split_recording,
+    trained_trials,
 )
 from twinlab.recordings.store import save_recording
 
@@ -43,6 +50,11 @@ __all__ = [
     "pixels_to_degrees",
     "resample_frames",
     "scale_stimulus",
+    # divide
+    "fold_recording",
+    "split_as_fitted",
+    "split_recording",
+    "trained_trials",
     # public recordings: their manifests, and fetching them
     "FetchSettings",
     "Manifest",

@@ -6,6 +6,7 @@ import warnings
 from os import PathLike
 from pathlib import Path
 
+import dask.array as da
 import xarray as xr
 
 from twinlab.jobs import Job
@@ -13,19 +14,29 @@ from twinlab.recordings.fetched import fetched_file
 from twinlab.recordings.layouts import LAYOUTS
 from twinlab.recordings.manifests import list_recordings, terms_of_session
 from twinlab.recordings.reading import Reading
-from twinlab.recordings.store import is_store, open_store, save_recording
+from twinlab.recordings.store import is_store, open_store
 from twinlab.schema import InputError, make_recording
 
-__all__ = ["convert_recording", "locate_source", "open_recording", "read_layout"]
+__all__ = [
+    "locate_source",
+    "open_recording",
+    "read_layout",
+    "refuse_faults",
+    "warn_of_cautions",
+]
 
 SESSIONS_IN_ERROR = 10
 FAULTS_IN_ERROR = 3  # more belong in a list, which `check_recording` gives
 
 
 def open_recording(
-    source: str | PathLike[str], *, session: str | None = None, job: Job | None = None
+    source: str | PathLike[str],
+    *,
+    session: str | None = None,
+    lazy: bool | None = None,
+    job: Job | None = None,
 ) -> xr.Dataset:
-    """Read a recording into memory.
+    """Read a recording into memory, or leave it on the disk if it is large.
 
     Parameters
     ----------
@@ -35,6 +46,11 @@ def open_recording(
         a path holds is judged by its content, not by its name.
     session : str, optional
         Which session ("animal-session-scan"), where a public recording has several.
+    lazy : bool, optional
+        Whether what a store holds is left there, as dask arrays that are read where they are
+        used. If absent, a store larger than a quarter of this machine's memory is. That all
+        files of a lazy recording are there is seen when it is opened; their content is read and
+        compared with the fingerprint by `check_recording` alone.
     job : Job, optional
 
     Returns
@@ -62,20 +78,40 @@ def open_recording(
     """
     path = locate_source(source, session)
     if is_store(path):
-        recording = open_store(path)
+        recording = open_store(path, lazy=lazy)
         _choose_session(path, sorted(set(recording.session.values.tolist())), session)
         return recording
+    if lazy:
+        msg = f"{path}: only a Zarr store can be left on the disk; convert the recording first."
+        raise InputError(msg)
     reading = read_layout(path, session, job or Job())
+    refuse_faults(path, reading)
+    parts = {
+        name: part.compute() if isinstance(part, da.Array) else part
+        for name, part in reading.parts.items()
+    }
+    refuse_faults(path, reading)  # of what was lazy, too
+    warn_of_cautions(path, reading)
+    return make_recording(**parts)
+
+
+def refuse_faults(path: Path, reading: Reading) -> None:
+    """Raise `InputError` if anything that was read by now is at fault."""
     if reading.faults:
         msg = _first_of(path, reading.faults.lines())
         raise InputError(msg)
+
+
+def warn_of_cautions(path: Path, reading: Reading) -> None:
+    """Warn, in the name of the caller's caller, of what is usable but would mislead."""
     for caution in reading.cautions.lines():
-        warnings.warn(f"{path}: {caution}; silence with warnings.filterwarnings.", stacklevel=2)
-    return make_recording(**reading.parts)
+        warnings.warn(f"{path}: {caution}; silence with warnings.filterwarnings.", stacklevel=3)
 
 
-def read_layout(path: Path, session: str | None, job: Job) -> Reading:
+def read_layout(path: Path, session: str | None, job: Job, *, lazy: bool = False) -> Reading:
     """Read one session of whatever layout a file or folder holds.
+
+    With `lazy`, its parts are read when they are computed, where its layout allows that.
 
     Raises
     ------
@@ -89,7 +125,8 @@ def read_layout(path: Path, session: str | None, job: Job) -> Reading:
         LAYOUTS["sensorium-static"],
     )
     session = _choose_session(path, layout.list_sessions(path), session)
-    reading = layout.read(path, session, job)
+    read = layout.read_lazily if lazy and layout.read_lazily else layout.read
+    reading = read(path, session, job)
     # a file of one experiment may call its parts sessions; its neurons say where they were seen
     experiment = next(iter(reading.parts.get("neuron", {}).get("session", ())), session)
     doi, license_ = terms_of_session(str(experiment))
@@ -109,36 +146,6 @@ def _choose_session(path: Path, known: list[str], session: str | None) -> str:
         msg = f"{path}: has no session {session}; it holds {', '.join(known)}."
         raise InputError(msg)
     return session
-
-
-def convert_recording(
-    source: str | PathLike[str], target: str | PathLike[str], job: Job | None = None
-) -> Path:
-    """Read a recording and write it to a Zarr store, which opens many times faster.
-
-    Parameters
-    ----------
-    source : path or str
-        As for `open_recording`.
-    target : path
-        The store; replaced if there is one.
-    job : Job, optional
-
-    Returns
-    -------
-    Path
-        The store.
-
-    Raises
-    ------
-    InputError
-        As `open_recording` and `save_recording` do.
-
-    """
-    job = job or Job()
-    recording = open_recording(source, job=job.part(0, 0.9))
-    job.report(0.9, "writing")
-    return save_recording(recording, target)
 
 
 def locate_source(source: str | PathLike[str], session: str | None) -> Path:

@@ -64,12 +64,17 @@ class Layout(NamedTuple):
         beyond that.
     read : callable
         Path, session and `Job` -> `Reading`. Raises `InputError` if nothing can be read at all.
+    read_lazily : callable, optional
+        As `read`, for conversion: of parts that are read again, some rows at a time, when they
+        are computed, so that a recording never lies in memory. Where `read` does that already,
+        or recordings are small, there is none.
 
     """
 
     recognise: Callable[[Path], bool]
     list_sessions: Callable[[Path], list[str]]
     read: Callable[[Path, str, Job], Reading]
+    read_lazily: Callable[[Path, str, Job], Reading] | None = None
 
 
 def listed(which: list[str]) -> str:

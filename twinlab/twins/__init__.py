@@ -16,6 +16,7 @@ from twinlab.twins.contract import (
     check_twin,
     match_neurons,
     predict_responses,
+    recorded_by,
 )
 from twinlab.twins.cores import Core, VideoCore
 from twinlab.twins.deep import CORES, READOUTS, Architecture, DeepTwin
@@ -48,6 +49,7 @@ __all__ = [
     "check_twin",
     "match_neurons",
     "predict_responses",
+    "recorded_by",
     # beyond the rate: distributions of responses, distance from training
     "LIKELIHOODS",
     "Familiarity",

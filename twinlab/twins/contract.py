@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from twinlab.jobs import Job
-from twinlab.schema import InputError
+from twinlab.schema import InputError, is_lazy
 
 __all__ = [
     "ConditionedTwin",
@@ -486,7 +486,8 @@ def compute_trials(
     like = _sample(twin)
     chosen = torch.as_tensor(neuron, device=like.device)
     job = job or Job()
-    stimulus = recording.stimulus.values
+    # a lazy one is read batch by batch
+    stimulus = recording.stimulus if is_lazy(recording) else recording.stimulus.values
     size = max(batch_size // (recording.sizes["frame"] if twin.spec.is_video else 1), 1)
     count = trials.sizes["trial"]
     if not count:
@@ -508,7 +509,9 @@ def compute_trials(
             values = compute(
                 fast,
                 response=torch.as_tensor(batch.response.values).to(like),
-                stimulus=torch.as_tensor(stimulus[batch.stimulus_index.values]).to(like),
+                stimulus=torch.as_tensor(np.asarray(stimulus[batch.stimulus_index.values])).to(
+                    like
+                ),
                 neuron=chosen,
                 **context,
             )

@@ -105,7 +105,7 @@ def training_range(recording: xr.Dataset) -> xr.Dataset:
     shown = np.unique(recording.stimulus_index.values[recording.split.values == "train"])
     if len(shown) > MOST_IMAGES:
         shown = shown[np.linspace(0, len(shown) - 1, MOST_IMAGES).astype(int)]
-    statistics = image_statistics(recording.stimulus.values[shown])
+    statistics = image_statistics(recording.stimulus[shown].values)
     borders = statistics.quantile([0.01, 0.99], "image", keep_attrs=True)
     return borders.rename(quantile="bound").assign_coords(bound=["lower", "upper"])
 

@@ -42,7 +42,7 @@ from twinlab.recordings.checks.stimuli import (
 from twinlab.recordings.checks.survey import survey_recording
 from twinlab.recordings.opening import locate_source, open_recording, read_layout
 from twinlab.recordings.reading import Notes, listed
-from twinlab.recordings.store import is_store
+from twinlab.recordings.store import is_store, verify_store
 from twinlab.schema import InputError, make_recording, recording_faults
 
 __all__ = ["CHECKS", "SEVERITIES", "Finding", "check_recording", "survey_recording"]
@@ -121,6 +121,7 @@ def check_recording(
             path = locate_source(source, session)
             if is_store(path):
                 recording = open_recording(path, session=session)
+                verify_store(path, recording)
             else:
                 reading = read_layout(path, session, job.part(0, 0.5))
                 faults, cautions = reading.faults, reading.cautions

@@ -2,7 +2,8 @@
 
 One trial is ``data/<variable>/<trial>.npy`` for each variable and row ``<trial>`` of each
 array under ``meta/trials``. The reader goes through everything once and notes every
-fault, so that opening and checking are one code.
+fault, so that opening and checking are one code. For conversion it keeps none of the responses
+and images it goes through, and reads them again, a block at a time, as they are written.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from twinlab.jobs import Job
+from twinlab.recordings.blocks import lazy_rows
+from twinlab.recordings.chunks import even_rows
 from twinlab.recordings.members import DamagedError, Header, Members, open_members, read_array
 from twinlab.recordings.reading import Layout, Notes, Reading
 from twinlab.schema import BEHAVIOR_CHANNELS, InputError
@@ -115,7 +120,7 @@ def _name_session(source: _Source, ids: list[np.ndarray | None]) -> str:
     return "-".join(str(part[0]) for part in ids if part is not None)
 
 
-def _read(path: Path, session: str, job: Job) -> Reading:
+def _read(path: Path, session: str, job: Job, *, lazy: bool = False) -> Reading:
     """Read a recording, noting every fault on the way.
 
     A zip is not extracted; a top folder inside may or may not be there.
@@ -131,36 +136,31 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         n_trial = len(tiers) if tiers is not None else _count_trials(source)
         trial = _describe_trials(source, tiers, n_trial, cautions)
 
-        folder = _required_folder(source, "responses")
-        width = _usual_shape(source, folder, n_trial)
-        response = _read_rows(source, folder, n_trial, width, job.part(0, 0.4, "responses"))
-        _note_missing_values(source, folder, response)
+        response, withheld = _read_responses(source, trial, job.part(0, 0.4, "responses"), lazy)
         n_neuron = response.shape[1]
-        if width is not None and n_neuron == 0:
-            notes.add(f"data/{folder}", "zero neurons; expected at least one")
         neuron = _describe_neurons(source, n_neuron) if n_neuron else {}
-
-        state = {}
-        for name, size, part in (
-            ("behavior", len(BEHAVIOR_CHANNELS), job.part(0.4, 0.5, "behaviour")),
-            ("pupil_center", 2, job.part(0.5, 0.6, "pupil position")),
-        ):
-            place = source.folder(name)
-            if place is not None:
-                state[name] = _read_rows(source, place, n_trial, (size,), part)
-                _note_infinite(source, place, state[name])
+        state = _read_state(source, n_trial, job.part(0.4, 0.6, "behaviour"))
 
         ids, index = np.unique(trial["image_id"], return_inverse=True)
-        stimulus = _read_images(source, index, ids, job.part(0.6, 0.95, "images"))
         trial["stimulus_index"] = index
-        _note_shared_images(
-            stimulus, ids, index, trial["split"], cautions, job.part(0.95, 1, "comparing images")
-        )
+        images = _read_images(source, index, ids, job.part(0.6, 1, "images"), lazy)
+        _note_shared_images(images, ids, index, trial["split"], cautions)
 
-    withheld = _blank_withheld(response, trial, state)
+    values: dict[str, Any] = {"stimulus": images.pixels, "response": response}
+    if lazy:
+        rows = {
+            "stimulus": partial(_image_rows, images=images),
+            "response": partial(_response_rows, width=n_neuron, withheld=withheld),
+        }
+        values = {
+            name: _read_again(path, source, job, read, values[name]) for name, read in rows.items()
+        }
+    else:
+        response[withheld] = np.nan
+    words = [f"responses of {withheld.sum()} test trials"] if withheld.any() else []
+    words += _blank_withheld(state)
     parts: dict[str, Any] = {
-        "stimulus": stimulus,
-        "response": response,
+        **values,
         "trial": trial,
         "neuron": neuron,
         **state,
@@ -168,8 +168,8 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         "recording_id": members.stem,
         "species": "mouse",
     }
-    if withheld:
-        parts["withheld"] = withheld
+    if words:
+        parts["withheld"] = ", ".join(words)
     return Reading(parts, notes, cautions)
 
 
@@ -328,12 +328,12 @@ def _usual_shape(source: _Source, folder: str, n_trial: int) -> tuple[int, ...] 
     return shapes.most_common(1)[0][0] if shapes else None
 
 
-def _present(source: _Source, folder: str, n_trial: int) -> Iterable[int]:
+def _present(source: _Source, folder: str, n_trial: int) -> frozenset[int]:
     """Trials that have a file; missing and surplus ones are noted."""
     place = f"data/{folder}/"
     files = {name.removeprefix(place) for name in source.members.names if name.startswith(place)}
     if not files:
-        return []  # noted as a missing folder
+        return frozenset()  # noted as a missing folder
     expected = {f"{trial}.npy" for trial in range(n_trial)}
     surplus = {file for file in files if re.fullmatch(r"\d+\.npy", file)} - expected
     for files_, fault in (
@@ -343,17 +343,63 @@ def _present(source: _Source, folder: str, n_trial: int) -> Iterable[int]:
         if files_:
             ordered = sorted(files_, key=lambda file: int(file.removesuffix(".npy")))
             source.notes.add(place.rstrip("/"), fault, *ordered)
-    return [trial for trial in range(n_trial) if f"{trial}.npy" in files]
+    return frozenset(trial for trial in range(n_trial) if f"{trial}.npy" in files)
 
 
-def _read_rows(
-    source: _Source, folder: str, n_trial: int, shape: tuple[int, ...] | None, job: Job
-) -> np.ndarray:
-    """Read one vector a trial.
+def _read_responses(
+    source: _Source, trial: dict[str, np.ndarray], job: Job, lazy: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Responses of all trials, and of which trials they are withheld.
 
-    Returns
-    -------
-    ndarray of shape (n_trial, n) and type float32
+    Withheld are zeros that stand for "not given": where all trials of a test tier are exactly 0.
+    A single trial may truly be silent. Nothing is kept of the responses, if `lazy`, but their
+    shape and type.
+    """
+    tiers, n_trial = trial["source_tier"], len(trial["source_tier"])
+    folder = _required_folder(source, "responses")
+    shape = _usual_shape(source, folder, n_trial)
+    given: set[str] = set()
+    response = np.empty((n_trial, 0), np.float32)
+    for start, response in _row_blocks(source, folder, n_trial, shape, job, lazy):
+        _note_missing_values(source, folder, response, start)
+        answered = (response != 0).any(axis=1)
+        given.update(tiers[start : start + len(response)][answered].tolist())
+    if shape is not None and response.shape[1] == 0:
+        source.notes.add(f"data/{folder}", "zero neurons; expected at least one")
+    if lazy:
+        response = _nothing((n_trial, *response.shape[1:]), np.float32)
+    return response, (trial["split"] == "test") & ~np.isin(tiers, list(given))
+
+
+def _read_state(source: _Source, n_trial: int, job: Job) -> dict[str, np.ndarray]:
+    """Behaviour and pupil position, where there are any: a few numbers a trial."""
+    state = {}
+    for name, size, part in (
+        ("behavior", len(BEHAVIOR_CHANNELS), job.part(0, 0.5)),
+        ("pupil_center", 2, job.part(0.5, 1)),
+    ):
+        folder = source.folder(name)
+        if folder is not None:
+            ((_, state[name]),) = _row_blocks(source, folder, n_trial, (size,), part, False)
+            _note_infinite(source, folder, state[name])
+    return state
+
+
+def _row_blocks(
+    source: _Source,
+    folder: str,
+    n_trial: int,
+    shape: tuple[int, ...] | None,
+    job: Job,
+    lazy: bool,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Read one vector a trial: of all trials together or, if `lazy`, of some at a time.
+
+    Yields
+    ------
+    first : int
+        The first trial of the block.
+    rows : ndarray of shape (n, size) and type float32
         NaN where a file could not be used.
 
     """
@@ -361,18 +407,80 @@ def _read_rows(
     if shape is not None and len(shape) != 1:
         source.notes.add(place, f"files have shape {shape}, expected one number for each neuron")
         shape = None
-    if shape is None:
-        for trial in _present(source, folder, n_trial):
+    present = _present(source, folder, n_trial)
+    if shape is None or not n_trial:
+        for trial in present:
             source.array(place, f"{trial}.npy")  # notes what is wrong with each
-        return np.empty((n_trial, 0), np.float32)
-    rows = np.full((n_trial, *shape), np.nan, np.float32)
-    for trial in _present(source, folder, n_trial):
-        job.report(trial / n_trial)
+        yield 0, np.empty((n_trial, 0), np.float32)
+        return
+    step = even_rows((n_trial, *shape), np.float32) if lazy else n_trial
+    for start in range(0, n_trial, step):
+        trials = range(start, min(start + step, n_trial))
+        yield (
+            start,
+            _read_rows(
+                source, place, trials, present, shape[0], lambda trial: job.report(trial / n_trial)
+            ),
+        )
+
+
+def _read_rows(
+    source: _Source,
+    place: str,
+    trials: range,
+    present: frozenset[int],
+    width: int,
+    report: Callable[[int], None],
+) -> np.ndarray:
+    """One vector for each of the trials, those of files that cannot be used NaN."""
+    rows = np.full((len(trials), width), np.nan, np.float32)
+    for row, trial in enumerate(trials):
+        if trial not in present:
+            continue
+        report(trial)
         values = source.array(place, f"{trial}.npy")
-        if values is None or not _usable(source, place, trial, values, shape):
+        if values is None or not _usable(source, place, trial, values, (width,)):
             continue
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is noted
-            rows[trial] = values
+            rows[row] = values
+    return rows
+
+
+def _nothing(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """An array of this shape and type that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _read_again(
+    path: Path,
+    source: _Source,
+    job: Job,
+    read: Callable[[_Source, range, Callable[[int], None]], np.ndarray],
+    like: np.ndarray,
+) -> da.Array:
+    """Array whose rows are read from the files when they are computed; faults are noted then."""
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        with open_members(path) as members:
+            return read(
+                replace(source, members=members), range(start, stop), lambda _: job.check()
+            )
+
+    return lazy_rows(rows, like.shape, like.dtype, even_rows(like.shape, like.dtype))
+
+
+def _response_rows(
+    source: _Source,
+    trials: range,
+    report: Callable[[int], None],
+    *,
+    width: int,
+    withheld: np.ndarray,
+) -> np.ndarray:
+    """Responses of some trials, NaN where they are withheld."""
+    place = f"data/{_required_folder(source, 'responses')}"
+    rows = _read_rows(source, place, trials, frozenset(trials), width, report)
+    rows[withheld[trials.start : trials.stop]] = np.nan
     return rows
 
 
@@ -389,12 +497,12 @@ def _usable(
     return False
 
 
-def _note_missing_values(source: _Source, folder: str, response: np.ndarray) -> None:
+def _note_missing_values(source: _Source, folder: str, response: np.ndarray, first: int) -> None:
     """Note NaN and infinite responses: withheld ones are zeros in this layout, not NaN."""
     place = f"data/{folder}"
     noted = [which for (where, _), which in source.notes.items() if where == place]
     unread = {file for which in noted for file in which}
-    bad = np.flatnonzero(~np.isfinite(response).all(axis=1))
+    bad = first + np.flatnonzero(~np.isfinite(response).all(axis=1))
     which = [file for file in (f"{trial}.npy" for trial in bad) if file not in unread]
     if which and response.shape[1]:
         source.notes.add(place, "NaN or infinite responses", *which)
@@ -407,7 +515,29 @@ def _note_infinite(source: _Source, folder: str, rows: np.ndarray) -> None:
         source.notes.add(f"data/{folder}", "infinite values", *(f"{trial}.npy" for trial in bad))
 
 
-def _read_images(source: _Source, index: np.ndarray, ids: np.ndarray, job: Job) -> np.ndarray:
+@dataclass(frozen=True)
+class _Images:
+    """The distinct images.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (n_image, n_channel, n_y, n_x)
+        `uint8` if every pixel is a whole number from 0 to 255, `float32` otherwise.
+    first : ndarray of shape (n_image,)
+        First trial that shows the image; -1 where no file of it could be used.
+    digest : list of bytes
+        Hash of the pixels of each.
+
+    """
+
+    pixels: np.ndarray
+    first: np.ndarray
+    digest: list[bytes]
+
+
+def _read_images(
+    source: _Source, index: np.ndarray, ids: np.ndarray, job: Job, lazy: bool
+) -> _Images:
     """Read each distinct image once and hold every repeat against the first.
 
     Parameters
@@ -415,11 +545,8 @@ def _read_images(source: _Source, index: np.ndarray, ids: np.ndarray, job: Job) 
     index : ndarray of shape (n_trial,)
         Which image each trial shows.
     ids : ndarray of shape (n_image,)
-
-    Returns
-    -------
-    ndarray of shape (n_image, n_channel, n_y, n_x)
-        `uint8` if every pixel is a whole number from 0 to 255, `float32` otherwise.
+    lazy : bool
+        Whether to keep nothing of the pixels but their shape and type.
 
     """
     folder, n_trial = _required_folder(source, "images"), len(index)
@@ -428,9 +555,10 @@ def _read_images(source: _Source, index: np.ndarray, ids: np.ndarray, job: Job) 
     if shape is not None and len(shape) != 3:
         source.notes.add(place, f"images have shape {shape}, expected (channel, y, x)")
         shape = None
-    stimulus = np.zeros((len(ids), *(shape or (0, 0, 0))), np.uint8)
-    first = np.full(len(ids), -1)
-    for trial in _present(source, folder, n_trial):
+    whole = (len(ids), *(shape or (0, 0, 0)))
+    stimulus = _nothing(whole, np.uint8) if lazy else np.zeros(whole, np.uint8)
+    first, digest = np.full(len(ids), -1), [b""] * len(ids)
+    for trial in sorted(_present(source, folder, n_trial)):
         job.report(trial / n_trial)
         pixels = source.array(place, f"{trial}.npy")
         if pixels is None or shape is None or not _usable(source, place, trial, pixels, shape):
@@ -441,16 +569,33 @@ def _read_images(source: _Source, index: np.ndarray, ids: np.ndarray, job: Job) 
                 source.notes.add(place, "NaN or infinite pixels", f"{trial}.npy")
                 continue
             if stimulus.dtype == np.uint8:
-                stimulus = stimulus.astype(np.float32)
+                stimulus = _nothing(whole, np.float32) if lazy else stimulus.astype(np.float32)
         image = index[trial]
+        found = hashlib.sha256(np.ascontiguousarray(pixels + pixels.dtype.type(0)).data).digest()
         if first[image] < 0:
-            first[image], stimulus[image] = trial, pixels
-        elif not np.array_equal(stimulus[image], pixels):
+            first[image], digest[image] = trial, found
+            if not lazy:
+                stimulus[image] = pixels
+        elif digest[image] != found:
             source.notes.add(
                 place,
                 f"other pixels than {first[image]}.npy under the same image id {ids[image]}",
                 f"{trial}.npy",
             )
+    return _Images(stimulus, first, digest)
+
+
+def _image_rows(
+    source: _Source, rows: range, report: Callable[[int], None], *, images: _Images
+) -> np.ndarray:
+    """Pixels of some of the distinct images."""
+    place = f"data/{_required_folder(source, 'images')}"
+    stimulus = np.zeros((len(rows), *images.pixels.shape[1:]), images.pixels.dtype)
+    for row, trial in enumerate(images.first[rows.start : rows.stop].tolist()):
+        report(trial)
+        pixels = source.array(place, f"{trial}.npy")
+        if pixels is not None and _usable(source, place, trial, pixels, stimulus.shape[1:]):
+            stimulus[row] = _as_grey_levels(pixels)
     return stimulus
 
 
@@ -464,21 +609,15 @@ def _as_grey_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def _note_shared_images(
-    stimulus: np.ndarray,
-    ids: np.ndarray,
-    index: np.ndarray,
-    split: np.ndarray,
-    cautions: Notes,
-    job: Job,
+    images: _Images, ids: np.ndarray, index: np.ndarray, split: np.ndarray, cautions: Notes
 ) -> None:
     """Note images that two splits share, by id or by pixels: their scores would be too good."""
-    if not stimulus.size:
+    if not images.pixels.size:
         return
     seen: dict[bytes, int] = {}
-    same = np.arange(len(stimulus))
-    for image, pixels in enumerate(stimulus):
-        job.report(image / len(stimulus))
-        same[image] = seen.setdefault(hashlib.sha256(pixels.data).digest(), image)
+    same = np.arange(len(ids))
+    for image in np.flatnonzero(images.first >= 0).tolist():
+        same[image] = seen.setdefault(images.digest[image], image)
     for double in np.flatnonzero(same != np.arange(len(same))):
         pair = f"{ids[same[double]]} = {ids[double]}"
         cautions.add("images", "the same pixels under two ids", pair)
@@ -495,21 +634,13 @@ def _note_shared_images(
                 )
 
 
-def _blank_withheld(
-    response: np.ndarray, trial: dict[str, np.ndarray], state: dict[str, np.ndarray]
-) -> str:
+def _blank_withheld(state: dict[str, np.ndarray]) -> list[str]:
     """Turn zeros that stand for "not given" into NaN, in place; say in words what was withheld.
 
-    Responses are withheld by tier: where all trials of a test tier are exactly 0. A single
-    trial may truly be silent. A trial's behaviour or pupil is never exactly 0 throughout, and
-    is withheld where it is. A variable of which nothing is known is taken out altogether.
+    A trial's behaviour or pupil is never exactly 0 throughout, and is withheld where it is. A
+    variable of which nothing is known is taken out altogether.
     """
     words = []
-    given = np.unique(trial["source_tier"][(response != 0).any(axis=1)])
-    rows = (trial["split"] == "test") & ~np.isin(trial["source_tier"], given)
-    if rows.any():
-        response[rows] = np.nan
-        words.append(f"responses of {rows.sum()} test trials")
     for name in list(state):
         rows = (state[name] == 0).all(axis=1)
         state[name][rows] = np.nan
@@ -518,7 +649,7 @@ def _blank_withheld(
             words.append(name)
         elif rows.any():
             words.append(f"{name} of {rows.sum()} trials")
-    return ", ".join(words)
+    return words
 
 
-LAYOUT = Layout(_recognise, _list_sessions, _read)
+LAYOUT = Layout(_recognise, _list_sessions, _read, partial(_read, lazy=True))
