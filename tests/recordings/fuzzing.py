@@ -43,7 +43,10 @@ def is_ours(event, arguments):
     """Whether a deed is the library's own: HDF5 tried in a process apart, dask naming a graph."""
     if event == "subprocess.Popen":
         return any(str(word).endswith("hdf5_probe.py") for word in arguments[1])
-    return event == "pickle.find_class" and arguments[0].split(".")[0] in ("dask", "cloudpickle")
+    frame = sys._getframe(2) if event == "pickle.find_class" else None
+    while frame and "dask" not in Path(frame.f_code.co_filename).parts:
+        frame = frame.f_back
+    return frame is not None
 
 
 def listen(event, arguments):
