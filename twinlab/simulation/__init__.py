@@ -1,9 +1,10 @@
 """A visual cortex whose right answers are known, recorded like a real one."""
 
-from twinlab.simulation.cortex import COMPOSITION, SimulatedCortex
+from twinlab.simulation.cortex import SimulatedCortex
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
 from twinlab.simulation.recorded import record_twin
+from twinlab.simulation.settings import COMPOSITION
 from twinlab.simulation.truth import (
     compare_mei,
     compare_suppressor,

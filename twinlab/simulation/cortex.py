@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
 import xarray as xr
 
 from twinlab.jobs import Job
-from twinlab.schema import InputError, check_seed, make_recording
+from twinlab.schema import SPLITS, InputError, check_seed, make_recording
 from twinlab.simulation.anatomy import draw_neurons, make_filters
 from twinlab.simulation.behavior import (
     BEHAVIOR_SPREAD,
@@ -22,20 +22,18 @@ from twinlab.simulation.behavior import (
     States,
     draw_states,
 )
+from twinlab.simulation.days import draw_drift, drift_twin, shift_filters
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, REPEATS, draw_responses, reliable_scale
+from twinlab.simulation.settings import COMPOSITION, check_settings, count_kinds
+from twinlab.simulation.trials import check_numbers, order_trials, portions
 from twinlab.stimuli import make_dead_leaves
 from twinlab.twins import StimulusSpec
 
-__all__ = ["COMPOSITION", "N_STATE", "SimulatedCortex"]
-
-COMPOSITION = {"simple": 0.4, "complex": 0.3, "normalized": 0.15, "surround": 0.15}
-ORIENTATION_MAPS = ("salt_and_pepper", "mapped")
+__all__ = ["N_STATE", "SimulatedCortex"]
 
 N_REFERENCE = 800  # images on which reliability is set
 N_STATE = 2  # states of the animal in which each of them is seen
-BATCH = 100  # images, trials or frames of them between two reports
-SMALLEST = 16  # pixels along a side that a receptive field needs
 
 
 class SimulatedCortex:
@@ -84,6 +82,10 @@ class SimulatedCortex:
         The parameters above, by name; they are attributes too.
     spec : StimulusSpec
         The images it sees.
+    found : ndarray of int
+        Positions of the neurons that are recorded: all, until some are lost (`on_day`).
+    drift : dict
+        What `on_day` was asked for; empty on the first day.
 
     Raises
     ------
@@ -128,8 +130,10 @@ class SimulatedCortex:
         self.gaze_shift = gaze_shift
         self.noise = noise
         self.reliability = reliability
-        _check(self.settings)
+        check_settings(self.settings)
         self.session = f"{self._session}-{seed}"
+        self.found = np.arange(n_neuron)
+        self.drift: dict[str, float] = {}
 
         generator = np.random.default_rng([seed, 0])
         stimuli = self._draw_reference(_draw_seed(generator))
@@ -142,7 +146,7 @@ class SimulatedCortex:
             frame_rate=self.frame_rate,
         )
         neurons = draw_neurons(
-            _count(self.composition, n_neuron),
+            count_kinds(self.composition, n_neuron),
             generator,
             session=self.session,
             height=height,
@@ -181,22 +185,138 @@ class SimulatedCortex:
         """Return the neurons as a twin: the model that predicts them as well as can be."""
         return copy.deepcopy(self._twin)
 
+    def on_day(
+        self, day: int, *, gain: float = 0.1, shift: float = 0.5, loss: float = 0.05, seed: int = 0
+    ) -> Self:
+        """Return the cortex as it is some days later, drifted, with some neurons lost.
+
+        Parameters
+        ----------
+        day : int
+            Days since the first, which is 0. Later days go on from the earlier ones of the seed.
+        gain : float
+            Standard deviation of what each neuron's logarithm of the rate changes by in a day.
+        shift : float
+            Standard deviation in pixels of what all receptive fields move by in a day, along each
+            axis.
+        loss : float
+            Probability that a neuron is lost in a day and not found again.
+        seed : int
+            Decides what drifts and who is lost.
+
+        Returns
+        -------
+        SimulatedCortex
+            Its lost neurons are in `neurons` and `as_twin`, but not in what it records. With
+            no drift and no loss its responses are those of the first day.
+
+        Raises
+        ------
+        InputError
+            If a number is out of range, no neuron is left, or this is not the first day.
+
+        """
+        if self.drift:
+            msg = f"This cortex is that of day {self.drift['day']} already; ask that of day 0."
+            raise InputError(msg)
+        generator = np.random.default_rng([self.seed, 4, check_seed(seed)])
+        drift = draw_drift(self.n_neuron, day, generator, gain=gain, shift=shift, loss=loss)
+        later = copy.deepcopy(self)
+        later.drift = {"day": day, "gain": gain, "shift": shift, "loss": loss, "seed": seed}
+        drift_twin(later._twin, drift)
+        later._twin.origin = later._twin.origin | {"drift": later.drift}
+        first = torch.as_tensor(self._true_filter)
+        later._true_filter = shift_filters(first, drift.shift).numpy()
+        later.neurons, later.found = later._twin.neurons, drift.found
+        return later
+
+    def show(
+        self,
+        stimulus: np.ndarray | xr.DataArray,
+        shown: Sequence[int] | np.ndarray | None = None,
+        *,
+        split: str | Sequence[str] = "test",
+        seed: int | None = None,
+        job: Job | None = None,
+    ) -> xr.Dataset:
+        """Show any images in a given order and record the responses, as a rig does.
+
+        Parameters
+        ----------
+        stimulus : array of shape (n_image, channel, y, x)
+            In grey levels; of a cortex that sees videos (n_video, channel, frame, y, x). The
+            `image_id` of a DataArray is kept.
+        shown : sequence of int, optional
+            Position in `stimulus` of what each trial shows, in the order of presentation; each
+            once in their order where absent.
+        split : str, or sequence of str
+            Of all trials, or of each.
+        seed : int, optional
+            Decides behaviour and noise; the cortex's own where absent.
+        job : Job, optional
+
+        Returns
+        -------
+        xarray.Dataset
+            A recording as `record` makes it.
+
+        Raises
+        ------
+        InputError
+            If the stimuli are not of the size it sees or not finite, or `shown` or `split` do
+            not fit.
+
+        """
+        images = self._check_stimulus(stimulus)
+        order = np.arange(len(images)) if shown is None else np.asarray(shown)
+        if not (
+            np.issubdtype(order.dtype, np.integer)
+            and order.ndim == 1
+            and order.size
+            and 0 <= order.min() <= order.max() < len(images)
+        ):
+            msg = (
+                f"`shown` must hold positions between 0 and {len(images) - 1}, one a trial, "
+                f"but is {order.dtype} of shape {order.shape}"
+                + (f" from {order.min()} to {order.max()}." if order.size else ".")
+            )
+            raise InputError(msg)
+        if np.ndim(split) == 0:
+            split = [str(split)] * len(order)
+        if len(split) != len(order) or set(split) - set(SPLITS):
+            msg = (
+                f"`split` must be one of {list(SPLITS)}, or one of them for each of {len(order)} "
+                f"trials, but there are {len(split)} of {sorted(set(split))}."
+            )
+            raise InputError(msg)
+        seed = self.seed if seed is None else seed
+        generator = np.random.default_rng([self.seed, 3, check_seed(seed)])
+        name = f"{self.session}-shown-{seed}"
+        return self._show(
+            images, order, np.asarray(split), generator, seed, name, job or Job(),
+            image_id=_names_of(stimulus),
+        )  # fmt: skip
+
     def record(
         self,
         *,
-        n_train: int = 4000,
+        stimulus: np.ndarray | xr.DataArray | None = None,
+        n_train: int | None = None,
         n_validation: int = 400,
         n_test: int = 100,
         n_repeat: int = 10,
         seed: int | None = None,
         job: Job | None = None,
     ) -> xr.Dataset:
-        """Show dead-leaves images and record the responses.
+        """Show dead-leaves images, or the user's own, and record the responses.
 
         Parameters
         ----------
+        stimulus : array of shape (n_image, channel, y, x), optional
+            In grey levels, in place of dead leaves: the first `n_train` for training, the next
+            `n_validation` for validation, the last `n_test` for testing.
         n_train, n_validation : int
-            Images shown once.
+            Images shown once. Without `n_train`, 4000, or of the user's own all the others.
         n_test, n_repeat : int
             Images shown `n_repeat` times each. All trials are in random order.
         seed : int, optional
@@ -214,40 +334,77 @@ class SimulatedCortex:
         Raises
         ------
         InputError
-            If a number is negative or nothing is left to show.
+            If a number is negative, nothing is left to show, or `stimulus` does not fit.
 
         """
+        if n_train is None:
+            n_train = 4000 if stimulus is None else len(stimulus) - n_validation - n_test
         count = {"train": n_train, "validation": n_validation, "test": n_test}
-        return self._record(count, n_repeat, seed, job or Job())
+        return self._record(count, n_repeat, seed, job or Job(), stimulus)
 
     def _record(
-        self, count: dict[str, int], n_repeat: int, seed: int | None, job: Job, n_frame: int = 1
+        self,
+        count: dict[str, int],
+        n_repeat: int,
+        seed: int | None,
+        job: Job,
+        stimulus: np.ndarray | xr.DataArray | None = None,
+        n_frame: int = 1,
     ) -> xr.Dataset:
-        n = _check_numbers(count, n_repeat, "image" if self.frame_rate is None else "video")
+        own = None if stimulus is None else self._check_stimulus(stimulus)
+        what = "image" if self.frame_rate is None else "video"
+        n = check_numbers(count, n_repeat, what, None if own is None else len(own))
         seed = self.seed if seed is None else seed
         generator = np.random.default_rng([self.seed, 1, check_seed(seed)])
-        stimulus = self._draw_stimuli(n, n_frame, _draw_seed(generator), job.part(0.0, 0.4))
-        shown, split = _order_trials(count, n_repeat, generator)
-        states = self._draw_states(len(shown), n_frame, generator)
-        true_rate = self._respond(stimulus, np.arange(n), job.part(0.4, 0.65))
-        rate = self._respond(stimulus, shown, job.part(0.65, 1.0), **states._asdict())
-        attrs: dict[str, Any] = {} if self.frame_rate is None else {"frame_rate": self.frame_rate}
+        image_seed = _draw_seed(generator)
+        if own is None:
+            own = self._draw_stimuli(n, n_frame, image_seed, job.part(0.0, 0.4))
+        shown, split = order_trials(count, n_repeat, generator)
         # A recording of its own seed has its own name; the neurons stay in their session.
         name = self.session if seed == self.seed else f"{self.session}-recording-{seed}"
+        return self._show(
+            own, shown, split, generator, seed, name, job.part(0.4, 1.0),
+            image_id=_names_of(stimulus),
+        )  # fmt: skip
+
+    def _show(
+        self,
+        stimulus: np.ndarray,
+        shown: np.ndarray,
+        split: np.ndarray,
+        generator: np.random.Generator,
+        seed: int,
+        name: str,
+        job: Job,
+        *,
+        image_id: np.ndarray | None,
+    ) -> xr.Dataset:
+        n_frame = stimulus.shape[2] if self.spec.is_video else 1
+        states = self._draw_states(len(shown), n_frame, generator)
+        true_rate = self._respond(stimulus, np.arange(len(stimulus)), job.part(0.0, 0.4))
+        rate = self._respond(stimulus, shown, job.part(0.4, 1.0), **states._asdict())
+        # Drawn for the lost neurons too, so that losing some does not change the others.
+        response = draw_responses(rate, generator, self.noise)
+        attrs: dict[str, Any] = {} if self.frame_rate is None else {"frame_rate": self.frame_rate}
+        if self.drift:
+            name = f"{name}-day-{self.drift['day']}"
+            attrs["drift"] = json.dumps(self.drift, sort_keys=True)
+        neurons = self.neurons.isel(neuron=self.found)
+        truth = xr.Dataset(self._truth(true_rate)).isel(neuron=self.found)
         recording = make_recording(
             stimulus=stimulus,
-            response=draw_responses(rate, generator, self.noise),
+            response=response[:, self.found],
             trial={
                 "stimulus_index": shown,
-                "image_id": shown,
+                "image_id": shown if image_id is None else image_id[shown],
                 "split": split,
                 "presentation_order": np.arange(len(shown)),
             },
-            neuron={str(key): value.values for key, value in self.neurons.coords.items()},
+            neuron={str(key): value.values for key, value in neurons.coords.items()},
             behavior=states.behavior,
             pupil_center=states.pupil_center,
             response_units=NOISES[self.noise][2],
-            extra=self._truth(true_rate),
+            extra={str(key): variable for key, variable in truth.variables.items()},
             recording_id=name,
             species="simulated",
             source="twinlab.simulation",
@@ -256,10 +413,20 @@ class SimulatedCortex:
             recording_seed=seed,
             **attrs,
         )
-        for key, value in self.neurons.coords.items():
+        for key, value in neurons.coords.items():
             recording[key].attrs = dict(value.attrs)
         job.report(1.0, "recorded")
         return recording
+
+    def _check_stimulus(self, stimulus: np.ndarray | xr.DataArray) -> np.ndarray:
+        """The user's stimuli, or `InputError` if this cortex cannot be shown them."""
+        values = np.asarray(stimulus)
+        self.spec.check(values)
+        if not len(values) or not np.isfinite(values).all():
+            what = "holds no image" if not len(values) else "has grey levels that are not finite"
+            msg = f"`stimulus` {what}; expected finite grey levels of at least one."
+            raise InputError(msg)
+        return values
 
     def _draw_reference(self, seed: int) -> np.ndarray:
         """Images in whose units filters and rates are set."""
@@ -290,12 +457,12 @@ class SimulatedCortex:
     def _draw_stimuli(self, n: int, n_frame: int, seed: int, job: Job) -> np.ndarray:
         """Dead leaves, in portions short enough to be cancelled between."""
         size = (self.height, self.width, seed)
-        portions = []
-        for start, stop in _portions(n, n_frame):
+        made = []
+        for start, stop in portions(n, n_frame):
             job.report(start / n, "making stimuli")
-            made = self._make_leaves(stop - start, *size, n_frame=n_frame, first=start)
-            portions.append(made.values)
-        return np.concatenate(portions)
+            leaves = self._make_leaves(stop - start, *size, n_frame=n_frame, first=start)
+            made.append(leaves.values)
+        return np.concatenate(made)
 
     def _make_leaves(self, *size: int, n_frame: int, first: int) -> xr.DataArray:
         del n_frame  # an image has one
@@ -332,7 +499,7 @@ class SimulatedCortex:
         frames = stimuli.shape[2:-2]
         rate = np.empty((len(shown), self.n_neuron, *frames), np.float32)
         with torch.inference_mode():
-            for start, stop in _portions(len(shown), int(np.prod(frames))):
+            for start, stop in portions(len(shown), int(np.prod(frames))):
                 if job:
                     job.report(start / len(shown), "recording")
                 part = slice(start, stop)
@@ -374,77 +541,13 @@ class SimulatedCortex:
         return reliable_scale(drive, self.noise, self.reliability, generator)
 
 
-def _check_numbers(count: Mapping[str, int], n_repeat: int, what: str) -> int:
-    """Total number of images (or videos), or `InputError` if they cannot be shown."""
-    total = sum(count.values())
-    if min(*count.values(), n_repeat - 1) < 0 or total < 1:
-        msg = (
-            f"A recording needs at least one {what}, no negative number of {what}s, and "
-            f"`n_repeat` >= 1, but got {dict(count)} and n_repeat = {n_repeat}."
-        )
-        raise InputError(msg)
-    return total
-
-
-def _order_trials(
-    count: Mapping[str, int], n_repeat: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which stimulus each trial shows, at random, test stimuli repeatedly; split of each."""
-    split = np.repeat(list(count), list(count.values()))
-    shown = np.repeat(np.arange(len(split)), np.where(split == "test", n_repeat, 1))
-    shown = generator.permutation(shown)
-    return shown, split[shown]
-
-
-def _portions(n: int, n_frame: int) -> Iterator[tuple[int, int]]:
-    """Ranges of stimuli of so many frames that are dealt with between two reports."""
-    size = max(BATCH // n_frame, 1)
-    for start in range(0, n, size):
-        yield start, min(start + size, n)
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """Raise `InputError` naming every setting that cannot be used."""
-    faults = []
-    if settings["n_neuron"] < 1 or settings["channel"] < 1:
-        faults.append(
-            "`n_neuron` and `channel` must be at least 1, but got "
-            f"{settings['n_neuron']} and {settings['channel']}"
-        )
-    if min(settings["height"], settings["width"]) < SMALLEST:
-        faults.append(
-            f"`height` and `width` must be at least {SMALLEST} pixels, but got "
-            f"{settings['height']} and {settings['width']}"
-        )
-    shares = settings["composition"]
-    if set(shares) - set(KINDS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
-        faults.append(
-            f"`composition` must give shares of at least 0, some positive, of {list(KINDS)}, "
-            f"but got {shares}"
-        )
-    for name, known in (("orientation_map", ORIENTATION_MAPS), ("noise", tuple(NOISES))):
-        if settings[name] not in known:
-            faults.append(f"`{name}` must be one of {list(known)}, but got {settings[name]!r}")
-    if not 0.05 <= settings["reliability"] <= 0.9:
-        faults.append(f"`reliability` must be 0.05 to 0.9, but got {settings['reliability']:g}")
-    if settings["gaze_shift"] < 0:
-        faults.append(f"`gaze_shift` must be at least 0, but got {settings['gaze_shift']:g}")
-    if settings["seed"] < 0:
-        faults.append(f"`seed` must be at least 0, but got {settings['seed']}")
-    if faults:
-        msg = "This cortex cannot be simulated: " + "; ".join(faults) + "."
-        raise InputError(msg)
-
-
-def _count(composition: Mapping[str, float], n: int) -> dict[str, int]:
-    """Numbers of each kind, which add up to `n` and are nearest to the shares."""
-    share = np.array([composition.get(kind, 0.0) for kind in KINDS])
-    exact = share / share.sum() * n
-    count = np.floor(exact).astype(int)
-    count[np.argsort(count - exact, kind="stable")[: n - count.sum()]] += 1
-    return dict(zip(KINDS, count.tolist(), strict=True))
-
-
 def _draw_seed(generator: np.random.Generator) -> int:
     """Seed for images."""
     return int(generator.integers(2**63))
+
+
+def _names_of(stimulus: np.ndarray | xr.DataArray | None) -> np.ndarray | None:
+    """`image_id` of labelled stimuli, None of others."""
+    if isinstance(stimulus, xr.DataArray) and "image_id" in stimulus.coords:
+        return stimulus.image_id.values
+    return None

@@ -99,7 +99,8 @@ class SimulatedVideoCortex(SimulatedCortex):
     def record(
         self,
         *,
-        n_train: int = 100,
+        stimulus: np.ndarray | xr.DataArray | None = None,
+        n_train: int | None = None,
         n_validation: int = 12,
         n_test: int = 12,
         n_repeat: int = 10,
@@ -107,16 +108,19 @@ class SimulatedVideoCortex(SimulatedCortex):
         seed: int | None = None,
         job: Job | None = None,
     ) -> xr.Dataset:
-        """Show moving dead leaves and record the responses.
+        """Show moving dead leaves, or the user's own videos, and record the responses.
 
         Parameters
         ----------
+        stimulus : array of shape (n_video, channel, frame, y, x), optional
+            In grey levels, in place of dead leaves, for training, validation and testing in
+            this order.
         n_train, n_validation : int
-            Videos shown once.
+            Videos shown once. Without `n_train`, 100, or of the user's own all the others.
         n_test, n_repeat : int
             Videos shown `n_repeat` times each. All trials are in random order.
         n_frame : int
-            Frames of each video. Before it the screen is grey.
+            Frames of each video of dead leaves. Before it the screen is grey.
         seed : int, optional
             Decides videos, order, behaviour and noise; the cortex's own where absent.
         job : Job, optional
@@ -132,14 +136,16 @@ class SimulatedVideoCortex(SimulatedCortex):
         Raises
         ------
         InputError
-            If a number is negative or nothing is left to show.
+            If a number is negative, nothing is left to show, or `stimulus` does not fit.
 
         """
         if n_frame < 1:
             msg = f"A video needs at least one frame, but got n_frame = {n_frame}."
             raise InputError(msg)
+        if n_train is None:
+            n_train = 100 if stimulus is None else len(stimulus) - n_validation - n_test
         count = {"train": n_train, "validation": n_validation, "test": n_test}
-        return self._record(count, n_repeat, seed, job or Job(), n_frame)
+        return self._record(count, n_repeat, seed, job or Job(), stimulus, n_frame)
 
     def _draw_reference(self, seed: int) -> np.ndarray:
         """Videos in whose units filters and rates are set."""
