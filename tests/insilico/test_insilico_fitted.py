@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from twinlab import fitting, insilico
+from twinlab import fitting, insilico, stimuli, twins
 from twinlab.cli.demo import DEMO_ARCHITECTURE, DEMO_SETTINGS
 from twinlab.simulation import SimulatedCortex, compare_suppressor, compare_tuning
 
@@ -49,15 +49,39 @@ def test_simple_and_complex_cells_are_told_by_their_diverse_inputs(quiet, kind):
     assert (invariant == (kind[chosen] == "complex")).mean() >= 0.9
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="4,000 natural images teach the demo's core no surround: its twin's suppression index "
-    "is 0.003 in the median where the planted neurons' own is 0.96 (AUC 0.57 against 1.0)",
-)
-def test_suppressed_surrounds_are_found(quiet, kind):
-    found = insilico.EXPERIMENTS["size_tuning"](quiet)
+def show_patches(n, generator):
+    """Gratings in patches of all sizes, on grey: what natural images lack to teach surrounds."""
+    return stimuli.make_gratings(
+        generator.uniform(0, 180, n),
+        generator.uniform(0.08, 0.22, n),
+        generator.uniform(0, 360, n),
+        height=36,
+        width=64,
+        contrast=generator.uniform(0.1, 0.9, n),
+        center=(generator.uniform(0, 64, n), generator.uniform(0, 36, n)),
+        radius=generator.uniform(2, 22, n),
+    )
+
+
+@pytest.mark.timeout(3600)
+def test_suppressed_surrounds_are_found():
+    """By a core that reaches them, 33 pixels wide, shown natural images and grating patches.
+
+    Natural images alone do not teach them: of 4,000 (200 neurons) or 8,000 (1,000 neurons) the
+    same core has an AUC of 0.69 or 0.66, the demo's narrower one 0.57.
+    """
+    n = 10_500
+    images = stimuli.make_dead_leaves(n, 36, 64, seed=1).values.astype(np.float32)
+    images[::2] = show_patches(n // 2, np.random.default_rng(1)).values
+    recording = SimulatedCortex(seed=0, n_neuron=400).record(stimulus=images.round())
+    architecture = twins.Architecture(
+        layers=4, hidden=48, hidden_kernel=9, behavior="gain", shifter=True
+    )
+    settings = fitting.FitSettings(max_epochs=12, average=0.98)
+    twin, _ = fitting.fit_twin(recording, architecture, settings)
+    found = insilico.EXPERIMENTS["size_tuning"](twin.condition())
     index = np.nan_to_num(found.suppression_index.values)
-    assert roc_auc_score(kind == "surround", index) >= 0.9
+    assert roc_auc_score(found.true_type.values == "surround", index) >= 0.9
 
 
 def test_least_exciting_inputs_of_simple_cells_are_their_inverted_filters(quiet, kind):

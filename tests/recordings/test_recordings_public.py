@@ -224,7 +224,7 @@ def test_mirrored_test_images_are_left_out_of_training(tmp_path, monkeypatch):
 
 
 def test_columns_are_those_of_the_mouse(tmp_path):
-    truth = write_minimodel2024(tmp_path).truth
+    write_minimodel2024(tmp_path)
     images = scipy.io.loadmat(tmp_path / "nat60k_text16.mat")["img"]
     (tmp_path / "FX20_nat60k_2023_09_29.npz").rename(tmp_path / "L1_A5_nat60k_2023_02_27.npz")
     opened = recordings.open_recording(tmp_path)
