@@ -103,7 +103,8 @@ def check_doubled_neurons(case: Case) -> Iterator[Finding]:
     n = 0
     for _, block in rows_of(recording.response, case.job):
         values = block.reshape(len(block), n_neuron, -1)
-        standard = np.nan_to_num((values - mean) / scale).transpose(1, 0, 2).reshape(n_neuron, -1)
+        standard = np.nan_to_num((values - mean) / scale, posinf=0, neginf=0)
+        standard = standard.transpose(1, 0, 2).reshape(n_neuron, -1)
         n += standard.shape[1]
         for start in range(0, standard.shape[1], 4096):
             some = standard[:, start : start + 4096].T.astype(np.float32)

@@ -144,7 +144,7 @@ def _survey_responses(
     centre: np.ndarray | None = None  # sums of squares about zero would lose digits
     for rows, block in rows_of(recording.response, job):
         values = block.reshape(len(block), n_neuron, -1).astype(np.float64)
-        given = ~np.isnan(values)
+        given = np.isfinite(values)  # infinite ones are a fault of their own
         n_given = given.sum(axis=(1, 2))
         filled = np.where(given, values, 0)
         mean[rows] = filled.sum(axis=(1, 2)) / np.where(n_given, n_given, np.nan)
