@@ -139,13 +139,13 @@ def take_trials(
     rows = np.flatnonzero(recording.split.values == split)
     seen = rows[_any_recorded(recording.response.values, rows)]
     refuse_empty(recording, split, len(seen), len(rows))
-    chosen = recording.isel(trial=seen)
+    index = recording.stimulus_index.values[seen].astype(np.int64)
     if images is None:
         images = torch.as_tensor(recording.stimulus.values).to(device)
     return Trials(
         images=images,
-        index=torch.as_tensor(chosen.stimulus_index.values.astype(np.int64)).to(device),
-        response=torch.as_tensor(chosen.response.values).to(device),
+        index=torch.as_tensor(index).to(device),
+        response=torch.as_tensor(recording.response.values[seen]).to(device),
         context=recorded_context(recording, seen, device),
     )
 
@@ -235,12 +235,12 @@ def context_moments(recording: xr.Dataset) -> tuple[dict[str, list[float]], dict
 
     A context that was never recorded (all NaN) is left out.
     """
-    train = recording.isel(trial=recording.split.values == "train")
+    train = recording.split.values == "train"
     typical, moments = {}, {}
     for name in ("behavior", "pupil_center"):
-        if name not in train:
+        if name not in recording:
             continue
-        values = as_rows(train[name].values).astype(np.float64)
+        values = as_rows(recording[name][train].values).astype(np.float64)
         if np.isnan(values).all(axis=0).any():
             continue
         typical[name] = [float(v) for v in np.nanmedian(values, axis=0)]
