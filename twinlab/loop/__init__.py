@@ -1,0 +1,18 @@
+"""The inception loop: stimuli made on a twin go to a rig, and the responses come back."""
+
+from twinlab.loop.plan import Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.schedule import BLANK, make_schedule
+
+__all__ = [
+    # what is decided beforehand
+    "Plan",
+    "Presentation",
+    "Rig",
+    "Stimuli",
+    "Units",
+    "parse_plan",
+    "read_plan",
+    # what is shown when
+    "BLANK",
+    "make_schedule",
+]
