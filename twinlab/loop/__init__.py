@@ -1,5 +1,14 @@
 """The inception loop: stimuli made on a twin go to a rig, and the responses come back."""
 
+from twinlab.loop.exporting import (
+    FORMATS,
+    export_stimuli,
+    read_key,
+    read_manifest,
+    read_schedule,
+    read_stimuli,
+)
+from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.plan import Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
 from twinlab.loop.schedule import BLANK, make_schedule
 
@@ -15,4 +24,12 @@ __all__ = [
     # what is shown when
     "BLANK",
     "make_schedule",
+    # to the rig's files and back
+    "FORMATS",
+    "export_stimuli",
+    "gather_stimuli",
+    "read_key",
+    "read_manifest",
+    "read_schedule",
+    "read_stimuli",
 ]

@@ -324,6 +324,10 @@ def _misfits(plan: Plan) -> Iterator[str]:
             f"`presentation.on_s` ({budget.on_s:g}) is {frames:g} frames of the rig "
             f"({rig.frame_rate_hz:g} Hz); expected a whole number"
         )
+    if budget.n_blank > plan.n_stimulus:
+        yield (
+            f"`presentation.n_blank` ({budget.n_blank}) is more than the {plan.n_stimulus} stimuli"
+        )
     if plan.minutes > budget.minutes:
         yield (
             f"the session takes {plan.minutes:.0f} minutes, but `presentation.minutes` is "
