@@ -9,7 +9,10 @@ from twinlab.loop.exporting import (
     read_stimuli,
 )
 from twinlab.loop.gathering import gather_stimuli
+from twinlab.loop.importing import Imported, import_responses
+from twinlab.loop.matching import match_by_fingerprint, match_by_position, match_by_table
 from twinlab.loop.plan import Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.rigs import play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
 
 __all__ = [
@@ -27,9 +30,16 @@ __all__ = [
     # to the rig's files and back
     "FORMATS",
     "export_stimuli",
+    "Imported",
     "gather_stimuli",
+    "import_responses",
     "read_key",
     "read_manifest",
     "read_schedule",
     "read_stimuli",
+    "play_rig",
+    # which unit is which neuron
+    "match_by_fingerprint",
+    "match_by_position",
+    "match_by_table",
 ]
