@@ -53,7 +53,10 @@ def test_responses_are_those_of_what_was_shown(cortex, planned, schedule, folder
     direct = cortex.show(every.astype(np.float32), shown, seed=3)
     assert (found.response.values == direct.response.values).mean() > 0.98
     assert found.kind.values[found.stimulus_id.values == "mei-3"].tolist() == ["mei"] * 4
-    assert set(found.neuron_id.values[found.kind.values == "blank"]) == {""}
+    assert set(found.made_for.values[found.kind.values == "mei"]) == {
+        f"simulated-0/{i}" for i in range(6)
+    }
+    assert set(found.made_for.values[found.kind.values == "blank"]) == {""}
 
 
 def test_arrays_say_the_same_as_a_table(folder, rows, write, tmp_path):

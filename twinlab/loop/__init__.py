@@ -1,5 +1,7 @@
 """The inception loop: stimuli made on a twin go to a rig, and the responses come back."""
 
+from twinlab.loop.agreement import compare_prediction
+from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import (
     FORMATS,
     export_stimuli,
@@ -10,8 +12,14 @@ from twinlab.loop.exporting import (
 )
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.importing import Imported, import_responses
-from twinlab.loop.matching import match_by_fingerprint, match_by_position, match_by_table
+from twinlab.loop.matching import (
+    match_by_fingerprint,
+    match_by_position,
+    match_by_table,
+    name_units,
+)
 from twinlab.loop.plan import Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.power import plan_power
 from twinlab.loop.rigs import play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
 
@@ -42,4 +50,10 @@ __all__ = [
     "match_by_fingerprint",
     "match_by_position",
     "match_by_table",
+    "name_units",
+    # was the twin right, and could it be seen
+    "compare_confusion",
+    "compare_controls",
+    "compare_prediction",
+    "plan_power",
 ]

@@ -9,7 +9,7 @@ import xarray as xr
 
 from twinlab.schema import InputError
 
-__all__ = ["gather_stimuli"]
+__all__ = ["gather_stimuli", "neuron_names"]
 
 CONTROLS = ("natural", "gabor")  # as `insilico.cross_examine` adds them
 
@@ -87,3 +87,8 @@ def gather_stimuli(results: Sequence[xr.Dataset]) -> xr.Dataset:
         coords,
         {"left_out": ", ".join(left_out)},
     )
+
+
+def neuron_names(session: np.ndarray, neuron_id: np.ndarray) -> list[str]:
+    """One name for each neuron, whatever session it is of: "session/neuron_id"."""
+    return [f"{s}/{n}" for s, n in zip(session.astype(str), neuron_id.astype(str), strict=True)]

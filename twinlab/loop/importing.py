@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.loop.exporting import read_key, read_schedule
+from twinlab.loop.gathering import neuron_names
 from twinlab.loop.schedule import BLANK
 from twinlab.schema import InputError
 
@@ -58,9 +59,10 @@ def import_responses(path: str | PathLike[str], folder: str | PathLike[str]) -> 
     -------
     Imported
         `responses`: a Dataset with `response` (trial, unit) of all planned trials in their
-        order, NaN where there is none; along `trial` also `code`, `stimulus_id`, `kind`, and
-        `session` and `neuron_id` of the neuron it was made for, empty for blanks; along `unit` its
-        name. `findings`: missing and extra trials, stimuli without a response, silent units.
+        order, NaN where there is none; along `trial` also `code`, `stimulus_id`, `kind` and
+        `made_for`, the name of the neuron it was made for ("session/neuron_id"), empty for
+        blanks; along `unit` its name. `findings`: missing and extra trials, stimuli without a
+        response, silent units.
 
     Raises
     ------
@@ -81,11 +83,15 @@ def import_responses(path: str | PathLike[str], folder: str | PathLike[str]) -> 
     response[trial[planned]] = table.response[planned]
     names = dict(zip(key.code.values.astype(str), range(key.sizes["stimulus"]), strict=True))
     of = [names.get(code, -1) for code in schedule.code.values.astype(str)]
-    labels = {"stimulus_id": BLANK, "kind": BLANK, "session": "", "neuron_id": ""}
+    made_for = neuron_names(key.session.values, key.neuron_id.values)
+    columns = {
+        "stimulus_id": (key.stimulus_id.values.astype(str), BLANK),
+        "kind": (key.kind.values.astype(str), BLANK),
+        "made_for": (np.array(made_for), ""),
+    }
     coords: dict[str, Any] = {
-        name: ("trial", [str(key[name].values[i]) if i >= 0 else blank for i in of])
-        for name, blank in labels.items()
-        if name in key
+        name: ("trial", [str(values[i]) if i >= 0 else blank for i in of])
+        for name, (values, blank) in columns.items()
     }
     responses = xr.Dataset(
         {"response": (("trial", "unit"), response, {"long_name": "response", "units": "a.u."})},

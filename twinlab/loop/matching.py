@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from twinlab.schema import InputError
 
-__all__ = ["match_by_fingerprint", "match_by_position", "match_by_table"]
+__all__ = ["match_by_fingerprint", "match_by_position", "match_by_table", "name_units"]
 
 LEAST_IMAGES = 10  # of a fingerprint
 ROUNDS = 10  # of moving one field of view onto the other, and of estimating how many are lost
@@ -194,6 +194,49 @@ def match_by_fingerprint(
             agreement,
             {"long_name": "correlation of the fingerprints", "units": "1"},
         )
+    )
+
+
+def name_units(responses: xr.Dataset, match: xr.Dataset) -> xr.Dataset:
+    """Responses of the units that were matched, under the names of their neurons.
+
+    Parameters
+    ----------
+    responses : xarray.Dataset
+        Of `import_responses`, along `unit`.
+    match : xarray.Dataset
+        Of one of the functions above; neurons are named as by "session/neuron_id".
+
+    Returns
+    -------
+    xarray.Dataset
+        `responses` along `neuron` in place of `unit`, with `unit` and `confidence` as coordinates.
+        Attributes `unmatched_neurons` and `unmatched_units` name those left out.
+
+    Raises
+    ------
+    InputError
+        If there is no match.
+
+    """
+    found = np.flatnonzero(match.position.values >= 0)
+    position = match.position.values[found]
+    if not len(found):
+        msg = (
+            f"None of {match.sizes['neuron']} neurons has a unit; match them in another way, or "
+            "lower `min_confidence`."
+        )
+        raise InputError(msg)
+    units = responses.unit.values.astype(str)
+    names = match.neuron.values.astype(str)
+    named = responses.isel(unit=position).rename(unit="neuron")
+    return named.assign_coords(
+        neuron=names[found],
+        unit=("neuron", units[position], {"long_name": "unit of the later session"}),
+        confidence=("neuron", match.confidence.values[found], match.confidence.attrs),
+    ).assign_attrs(
+        unmatched_neurons=", ".join(np.delete(names, found)),
+        unmatched_units=", ".join(np.delete(units, position)),
     )
 
 
