@@ -180,8 +180,8 @@ def compare_controls(
     xarray.Dataset
         `response` (neuron), the mean over repeats, and of each control `response_control`
         (control, neuron); `ratio` (control, neuron), NaN where the control's mean is not positive;
-        `p_value` and `q_value` (control, neuron) of a larger response (one-sided Mann-Whitney test over
-        trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the neurons
+        `p_value` and `q_value` (control, neuron) of a larger response (one-sided Mann-Whitney test
+        over trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the neurons
         where it is defined, and `share_larger`, each with `<name>_interval`; `ratio_of_means`, of
         the summed responses, likewise; and `population_p_value`, a one-sided Wilcoxon signed-rank
         test over neurons.
