@@ -18,7 +18,7 @@ n_repeat = 10
 n_blank = 2
 on_s = 0.5
 off_s = 1
-minutes = 20
+minutes = 21
 [rig]
 width_px = 1920
 height_px = 1080
@@ -33,8 +33,8 @@ def test_a_plan_is_read_from_its_file(tmp_path):
     assert plan.seed == 3
     assert plan.stimuli.objectives == ("mei", "lei")
     assert plan.rig.gamma == 1  # by default
-    assert plan.n_stimulus == 20 * 3
-    assert plan.minutes == pytest.approx(10 * (60 + 2) * 1.5 / 60)
+    assert plan.n_stimulus == 20 * 4
+    assert plan.minutes == pytest.approx(10 * (80 + 2) * 1.5 / 60)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,11 @@ def test_a_plan_is_read_from_its_file(tmp_path):
         ('["mei", "lei"]', '["mei", "mei"]', "`stimuli.objectives` must be different ones of"),
         ('["mei", "lei"]', '"mei"', "`stimuli.objectives` must be a list of text"),
         ('["mei", "lei"]', "[]", "`stimuli.objectives` is empty"),
+        ("[units]", "[fit]\nverifier = 'best'\n[units]", "`fit.verifier` must be one of"),
         ("width_px = 1920", "", "`rig.width_px` is missing"),
         ("on_s = 0.5", "on_s = nan", "`presentation.on_s` must be a number from"),
         ("on_s = 0.5", "on_s = 0.51", "30.6 frames"),
-        ("minutes = 20", "minutes = 10", "takes 16 minutes"),
+        ("minutes = 21", "minutes = 10", "takes 20 minutes"),
         ("height_px = 1080", 'height_px = 1080\ngamma = 2\ngamma_table = "g.csv"', "keep one"),
         ("image_degrees_per_pixel = 2", "image_degrees_per_pixel = 0.01", "too coarse"),
         ("[units]", "[units", "is not TOML"),

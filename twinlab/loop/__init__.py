@@ -18,13 +18,29 @@ from twinlab.loop.matching import (
     match_by_table,
     name_units,
 )
-from twinlab.loop.plan import Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.plan import Fit, Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
 from twinlab.loop.power import plan_power
 from twinlab.loop.rigs import play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
+from twinlab.loop.steps import (
+    STEPS,
+    bring_responses,
+    loop_status,
+    new_loop,
+    open_loop,
+    run_loop,
+)
 
 __all__ = [
+    # the whole, in a folder
+    "STEPS",
+    "bring_responses",
+    "loop_status",
+    "new_loop",
+    "open_loop",
+    "run_loop",
     # what is decided beforehand
+    "Fit",
     "Plan",
     "Presentation",
     "Rig",

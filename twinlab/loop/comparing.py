@@ -101,7 +101,8 @@ def compare_confusion(
     generator = np.random.default_rng([check_seed(seed), 6])
     null = np.empty((n_permutation, len(summary)))
     for i in range(n_permutation):
-        job.report(0.5 * i / max(n_permutation, 1), "permuting stimuli")
+        if i % 100 == 0:
+            job.report(0.5 * i / n_permutation, "permuting stimuli")
         null[i] = _summaries(matrix[generator.permutation(n)])
     interval = bootstrap(
         lambda unit, means: _summaries(_standardise(means[0]), unit),
@@ -181,9 +182,9 @@ def compare_controls(
         `response` (neuron), the mean over repeats, and of each control `response_control`
         (control, neuron); `ratio` (control, neuron), NaN where the control's mean is not positive;
         `p_value` and `q_value` (control, neuron) of a larger response (one-sided Mann-Whitney test
-        over trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the neurons
-        where it is defined, and `share_larger`, each with `<name>_interval`; `ratio_of_means`, of
-        the summed responses, likewise; and `population_p_value`, a one-sided Wilcoxon signed-rank
+        over trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the
+        neurons where it is defined, `ratio_of_means`, of the summed responses, and `share_larger`,
+        each with `<name>_interval`; and `population_p_value`, a one-sided Wilcoxon signed-rank
         test over neurons.
 
     Raises

@@ -14,14 +14,19 @@ __all__ = ["gather_stimuli", "neuron_names"]
 CONTROLS = ("natural", "gabor")  # as `insilico.cross_examine` adds them
 
 
-def gather_stimuli(results: Sequence[xr.Dataset]) -> xr.Dataset:
+def gather_stimuli(
+    results: Sequence[xr.Dataset], controls: Sequence[str] = CONTROLS
+) -> xr.Dataset:
     """Put the stimuli that experiments made, and their controls, one after the other.
 
     Parameters
     ----------
     results : sequence of xarray.Dataset
         Of `synthesize_mei`, `synthesize_lei` or `cross_examine`, of the same size: each has a
-        stimulus a neuron, named like its experiment, and may have `natural` and `gabor`.
+        stimulus a neuron, named like its experiment, and may have controls. Those of MEIs keep
+        their names; those of LEIs are "natural-lei" and "gabor-lei".
+    controls : sequence of str
+        Which of the controls to take along.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def gather_stimuli(results: Sequence[xr.Dataset]) -> xr.Dataset:
             )
             raise InputError(msg)
         empty = np.full((result.sizes["y"], result.sizes["x"]), np.nan, np.float32)
-        for kind in (main, *(name for name in CONTROLS if name in result)):
+        for kind in (main, *(name for name in controls if name in result)):
             label = kind if kind == main or main == "mei" else f"{kind}-{main}"
             for i, image in enumerate(result[kind].values):
                 unit = (str(result.session.values[i]), str(result.neuron_id.values[i]))

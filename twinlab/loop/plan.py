@@ -14,6 +14,7 @@ from twinlab.schema import InputError
 __all__ = [
     "CONTROLS",
     "OBJECTIVES",
+    "Fit",
     "Plan",
     "Presentation",
     "Rig",
@@ -23,8 +24,9 @@ __all__ = [
     "read_plan",
 ]
 
-OBJECTIVES = ("mei", "lei", "diverse", "discriminating")
-CONTROLS = ("natural", "gabor", "noise")
+OBJECTIVES = ("mei", "lei")
+CONTROLS = ("natural", "gabor")
+VERIFIERS = ("squeeze_excitation", "rotation_equivariant")
 
 
 def _between(low: float, high: float, default: Any = MISSING) -> Any:
@@ -61,6 +63,28 @@ class Units:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """The twins: an ensemble that makes stimuli, and another architecture that judges them.
+
+    Attributes
+    ----------
+    members : int
+        Of the ensemble.
+    max_epochs, layers, hidden : int
+        As of `fitting.FitSettings` and `twins.Architecture`.
+    verifier : str
+        Core of the judge, of `VERIFIERS`; that of the ensemble is "stacked".
+
+    """
+
+    members: int = _between(1, 100, 2)
+    max_epochs: int = _between(1, 10_000, 10)
+    layers: int = _between(1, 20, 3)
+    hidden: int = _between(1, 4096, 32)
+    verifier: str = field(default=VERIFIERS[0], metadata={"known": VERIFIERS})
+
+
+@dataclass(frozen=True)
 class Stimuli:
     """What is made for each neuron.
 
@@ -69,8 +93,8 @@ class Stimuli:
     objectives : tuple of str
         Of `OBJECTIVES`; one stimulus each.
     controls : tuple of str
-        Of `CONTROLS`; one norm-matched stimulus each. The stimuli made for the other neurons
-        are controls too, which every neuron sees anyway.
+        Of `CONTROLS`; one norm-matched stimulus for each objective. The stimuli made for the
+        other neurons are controls too, which every neuron sees anyway.
     norm : float
         L2 norm of each, in standard deviations of the training pixels.
 
@@ -149,6 +173,7 @@ class Plan:
     recording : str
         A manifest name, a file or folder, a store, or "simulated".
     rig : Rig
+    fit : Fit
     units : Units
     stimuli : Stimuli
     presentation : Presentation
@@ -159,6 +184,7 @@ class Plan:
 
     recording: str
     rig: Rig
+    fit: Fit = Fit()
     units: Units = Units()
     stimuli: Stimuli = Stimuli()
     presentation: Presentation = Presentation()
@@ -167,7 +193,7 @@ class Plan:
     @property
     def n_stimulus(self) -> int:
         """Different stimuli, blanks left out."""
-        made = len(self.stimuli.objectives) + len(self.stimuli.controls)
+        made = len(self.stimuli.objectives) * (1 + len(self.stimuli.controls))
         return self.units.number * made
 
     @property
@@ -278,6 +304,8 @@ def _fault(value: Any, hint: Any, rule: dict[str, Any]) -> str:
         return EXPECTED[hint]
     if "low" in rule and not rule["low"] <= value <= rule["high"]:  # NaN is not either
         return f"{EXPECTED[hint]} from {rule['low']:g} to {rule['high']:g}"
+    if hint is str and "known" in rule:
+        return "" if value in rule["known"] else f"one of {list(rule['known'])}"
     if "known" in rule and (set(value) - set(rule["known"]) or len(set(value)) < len(value)):
         return f"different ones of {list(rule['known'])}"
     return ""
