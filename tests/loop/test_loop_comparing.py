@@ -68,6 +68,22 @@ def test_a_pure_diagonal_is_found_exactly():
     netcdf_bytes(found)
 
 
+def test_least_exciting_stimuli_are_to_excite_least():
+    response = 5 - 3 * np.eye(9)[:, None] * np.ones((9, 2, 9))
+    observed = session({"lei": response, "natural": 0 * response + 6}, ("lei", "natural"))
+    found = compare_confusion(observed, "lei", expect="least", n_permutation=200, n_bootstrap=0)
+    np.testing.assert_allclose(found.specificity, np.sqrt(8))
+    np.testing.assert_allclose(np.diagonal(found.confusion), -np.sqrt(8))
+    assert float(found.share_best_for_it) == 1
+    assert float(found.mean_specificity_p_value) < 0.01
+    controls = compare_controls(observed, ["natural"], "lei", expect="least", n_bootstrap=0)
+    assert float(controls.median_ratio[0]) == pytest.approx(2 / 6)
+    assert float(controls.share_surpassed[0]) == 1
+    assert float(controls.population_p_value[0]) < 0.01
+    with pytest.raises(InputError, match="`expect` must be"):
+        compare_confusion(observed, "lei", expect="more")
+
+
 def test_neurons_that_fire_more_weigh_no_more():
     generator = np.random.default_rng(0)
     response = poisson(2 + 3 * np.eye(12), 8, generator)
@@ -177,7 +193,7 @@ def test_ratios_are_those_planted():
     assert (found.population_p_value < 1e-5).all()
     assert (found.q_value.sel(control="natural") < 0.05).all()
     assert (found.q_value >= found.p_value).all()
-    assert float(found.share_larger.sel(control="natural")) == 1
+    assert float(found.share_surpassed.sel(control="natural")) == 1
 
 
 def test_equal_stimuli_are_not_told_apart():
@@ -198,7 +214,7 @@ def test_a_control_without_a_positive_mean_has_no_ratio():
     found = compare_controls(session(response, ("mei", "natural")), ["natural"], n_bootstrap=5)
     assert np.isnan(found.ratio.values[0]).tolist() == [False, False, True, False]
     assert float(found.median_ratio[0]) == 1
-    assert float(found.share_larger[0]) == 0.25
+    assert float(found.share_surpassed[0]) == 0.25
     with pytest.raises(InputError, match="kind 'gabor'"):
         compare_controls(session(response, ("mei", "natural")), ["gabor"])
 

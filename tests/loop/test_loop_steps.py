@@ -3,16 +3,20 @@
 import csv
 import json
 import shutil
+import sys
 from contextlib import suppress
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
+from twinlab import cli
+from twinlab.cli.loop_report import say_what_is_shown, write_loop_report
 from twinlab.jobs import Cancelled, Job
 from twinlab.loop import bring_responses, loop_status, new_loop, read_key, run_loop
 from twinlab.recordings import open_recording, save_recording
-from twinlab.schema import InputError, open_result
+from twinlab.schema import InputError, fingerprint, open_result
 from twinlab.simulation import SimulatedCortex
 
 PLAN = """
@@ -162,3 +166,65 @@ def test_what_is_no_loop_is_refused(plan, done, tmp_path):
     (folder / "plan.toml").write_text(PLAN.replace("number = 6", "number = 7"))
     with pytest.raises(InputError, match="was changed since the loop began"):
         run_loop(folder)
+
+
+@pytest.mark.slow
+def test_a_twin_fitted_on_shuffled_responses_shows_nothing(plan, tmp_path):
+    recording = open_recording(plan.parent / "recording.zarr").load()
+    fitted = np.flatnonzero(recording.split.values != "test")  # the repeats choose the neurons
+    shuffled = recording.copy(deep=True)
+    order = np.random.default_rng(0).permutation(fitted)
+    shuffled.response[fitted] = recording.response.values[order]
+    shuffled.attrs["fingerprint"] = fingerprint(shuffled)
+    save_recording(shuffled, tmp_path / "recording.zarr")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    new_loop(tmp_path / "plan.toml", tmp_path / "loop")
+    run_loop(tmp_path / "loop")
+    confusion = open_result(tmp_path / "loop" / "confusion-mei.nc")
+    assert float(confusion.mean_specificity_p_value) > 0.05
+    assert float(confusion.share_best_for_it) <= 3 / 6
+    assert "is not shown" in " ".join(say_what_is_shown(confusion, None))
+
+
+def test_the_report_says_what_is_and_what_is_not_shown(done):
+    path = write_loop_report(done, done / "report.html")
+    page = path.read_text()
+    for words in (
+        "of the neurons answer most to the MEI",
+        "The stimuli are the neurons&#x27; own",
+    ):
+        assert words in page
+    assert page.count("data:image/png") == 1 + 6 * 3
+    assert "Every planned trial came back once." in page
+    null = open_result(done / "confusion-mei.nc")
+    null["mean_specificity_p_value"] = null.mean_specificity_p_value * 0 + 0.4
+    assert "own is not shown (p = 0.4" in " ".join(say_what_is_shown(null, None))
+
+
+def test_the_command_runs_a_loop(plan, done, tmp_path, capsys):
+    def call(*words):
+        argv = ["twinlab", "loop", *map(str, words)]
+        with patch.object(sys, "argv", argv), pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr()
+
+    status, said = call("new", plan, tmp_path / "loop")
+    assert (status, said.err) == (0, "")
+    assert "18 stimuli, 8 repeats: 3 minutes at the rig." in said.out
+    status, said = call("status", tmp_path / "loop")
+    assert said.out.count("done") == 0
+    status, said = call("run", tmp_path / "loop", "--until", "recording")
+    assert "recording: 10 neurons" in said.out
+    status, said = call("status", tmp_path / "loop")
+    assert said.out.splitlines()[0] == "done  recording"
+    status, said = call("report", tmp_path / "loop")
+    assert status == 2
+    assert "step 'fit' is not done" in said.err
+    status, said = call("run", done)
+    assert "Nothing was left to do." in said.out
+    status, said = call("report", done, "--out", tmp_path / "r.html")
+    assert (tmp_path / "r.html").is_file()
+    status, said = call("import", done, tmp_path / "none.csv")
+    assert (status, said.err.count("\n")) == (2, 1)
+    status, said = call("new", tmp_path / "none.toml", tmp_path / "other")
+    assert (status, said.err.count("\n")) == (2, 1)

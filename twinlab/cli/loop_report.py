@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from pathlib import Path
 
@@ -101,9 +102,11 @@ def say_what_is_shown(confusion: xr.Dataset, controls: xr.Dataset | None) -> lis
     """
     share, chance = (float(confusion[f"share_best_for_it{k}"]) for k in ("", "_chance"))
     p = float(confusion.mean_specificity_p_value)
-    kind = str(confusion.confusion.attrs["long_name"]).rsplit(" ", 1)[-1]
+    settings = json.loads(confusion.attrs["settings"])
+    kind, expect = settings["kind"].upper(), settings["expect"]
+    more = "larger" if expect == "most" else "smaller"
     lines = [
-        f"{share:.0%} of the neurons answer most to the {kind} that was made for them (chance "
+        f"{share:.0%} of the neurons answer {expect} to the {kind} that was made for them (chance "
         f"{chance:.0%})."
     ]
     if p < LEVEL:
@@ -115,7 +118,7 @@ def say_what_is_shown(confusion: xr.Dataset, controls: xr.Dataset | None) -> lis
     if controls is not None:
         for i, name in enumerate(controls.control.values.astype(str)):
             ratio, p = float(controls.median_ratio[i]), float(controls.population_p_value[i])
-            shown = "larger" if p < LEVEL else "not shown to be larger"
+            shown = more if p < LEVEL else f"not shown to be {more}"
             lines.append(
                 f"Responses are {number(ratio)} times those to the control {name} (median), "
                 f"{shown} (p = {p:.2g})."
@@ -134,9 +137,7 @@ def _confusion(confusion: xr.Dataset) -> str:
 def _controls(controls: xr.Dataset | None) -> str:
     if controls is None:
         return ""
-    rows = [
-        ["control", "median ratio", "95 % interval", "neurons with a larger response (q < 0.05)"]
-    ]
+    rows = [["control", "median ratio", "95 % interval", "neurons for which it holds (q < 0.05)"]]
     for i, name in enumerate(controls.control.values.astype(str)):
         q = controls.q_value.values[i]
         rows.append(

@@ -30,6 +30,7 @@ def compare_confusion(
     observed: xr.Dataset,
     kind: str = "mei",
     *,
+    expect: str = "most",
     n_permutation: int = 10_000,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -49,6 +50,9 @@ def compare_confusion(
         `name_units` returns it.
     kind : str
         Of the stimuli.
+    expect : {"most", "least"}
+        Whether neurons should answer most to their own stimulus, or least, as to least exciting
+        inputs. Below, for "least" read less for more.
     n_permutation : int
         Of which stimulus was made for whom, behind the p values of the population.
     n_bootstrap : int
@@ -62,14 +66,14 @@ def compare_confusion(
     -------
     xarray.Dataset
         `confusion` (made_for, neuron); along `neuron`: `specificity`, the standardised response to
-        its own stimulus; `rank`, of its own among all, 1 the largest; `p_value`, the share of all
-        stimuli that excite it at least as much as its own, and `q_value` (Benjamini-Hochberg);
-        `best_for_it`, 1 where no other stimulus excites it more; `best_by_it`, 1 where its
-        stimulus excites no other neuron more, in standardised responses. Scalars:
-        `mean_specificity`, `share_best_for_it` (column maxima), `share_best_by_it` (row maxima),
-        each with `<name>_interval` (bound), the mean under the null, `<name>_chance`, and its
-        permutation p value, `<name>_p_value`. Neurons that do not vary, or whose own stimulus has
-        no response, are NaN and in no mean.
+        its own stimulus (minus that for "least"); `rank`, of its own among all, 1 the largest;
+        `p_value`, the share of all stimuli that excite it at least as much as its own, and
+        `q_value` (Benjamini-Hochberg); `best_for_it`, 1 where no other stimulus excites it more;
+        `best_by_it`, 1 where its stimulus excites no other neuron more, in standardised responses.
+        Scalars: `mean_specificity`, `share_best_for_it` (column maxima), `share_best_by_it` (row
+        maxima), each with `<name>_interval` (bound), the mean under the null, `<name>_chance`, and
+        its permutation p value, `<name>_p_value`. Neurons that do not vary, or whose own stimulus
+        has no response, are NaN and in no mean.
 
     Raises
     ------
@@ -84,6 +88,7 @@ def compare_confusion(
     """
     job = job or Job()
     check_resampling(n_permutation, n_bootstrap, confidence)
+    sign = _sign(expect)
     name, _, stacked = own_repeats(observed, kind)
     if len(name) < FEWEST:
         msg = (
@@ -92,7 +97,7 @@ def compare_confusion(
         )
         raise InputError(msg)
     n = len(name)
-    matrix = _standardise(mean_repeats(stacked))
+    matrix = sign * _standardise(mean_repeats(stacked))
     own = np.diagonal(matrix)
     valid = np.isfinite(own)
     with np.errstate(invalid="ignore"):
@@ -105,7 +110,7 @@ def compare_confusion(
             job.report(0.5 * i / n_permutation, "permuting stimuli")
         null[i] = _summaries(matrix[generator.permutation(n)])
     interval = bootstrap(
-        lambda unit, means: _summaries(_standardise(means[0]), unit),
+        lambda unit, means: _summaries(sign * _standardise(means[0]), unit),
         [stacked], n,
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job.part(0.5, 1.0),
     )  # fmt: skip
@@ -121,7 +126,7 @@ def compare_confusion(
     variables: dict[str, Any] = {
         "confusion": (
             ("made_for", "neuron"),
-            matrix,
+            sign * matrix,
             {"long_name": f"standardised response to the {kind}", "units": "1"},
         )
     } | {
@@ -146,8 +151,8 @@ def compare_confusion(
         experiment="confusion",
         seed=seed,
         settings={
-            "kind": kind, "n_permutation": n_permutation, "n_bootstrap": n_bootstrap,
-            "confidence": confidence,
+            "kind": kind, "expect": expect, "n_permutation": n_permutation,
+            "n_bootstrap": n_bootstrap, "confidence": confidence,
         },
         source=WALKER,
     )  # fmt: skip
@@ -158,6 +163,7 @@ def compare_controls(
     controls: list[str],
     kind: str = "mei",
     *,
+    expect: str = "most",
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -173,6 +179,8 @@ def compare_controls(
         Kinds of stimuli made for the same neurons, such as "natural" and "gabor".
     kind : str
         What is compared with them.
+    expect : {"most", "least"}
+        As of `compare_confusion`.
     n_bootstrap, confidence, seed, job
         As of `compare_confusion`.
 
@@ -183,9 +191,9 @@ def compare_controls(
         (control, neuron); `ratio` (control, neuron), NaN where the control's mean is not positive;
         `p_value` and `q_value` (control, neuron) of a larger response (one-sided Mann-Whitney test
         over trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the
-        neurons where it is defined, `ratio_of_means`, of the summed responses, and `share_larger`,
-        each with `<name>_interval`; and `population_p_value`, a one-sided Wilcoxon signed-rank
-        test over neurons.
+        neurons where it is defined, `ratio_of_means`, of the summed responses, and
+        `share_surpassed`, of neurons whose response is larger, each with `<name>_interval`; and
+        `population_p_value`, a one-sided Wilcoxon signed-rank test over neurons.
 
     Raises
     ------
@@ -195,6 +203,7 @@ def compare_controls(
     """
     job = job or Job()
     check_resampling(0, n_bootstrap, confidence)
+    sign = _sign(expect)
     name = own_repeats(observed, kind)[0]
     repeats = {one: _own_trials(observed, one) for one in (kind, *controls)}
     lacking = [one for one, of in repeats.items() if not set(of) & set(name)]
@@ -209,30 +218,34 @@ def compare_controls(
     own = mean_repeats(stacked[0])
     control = np.stack([mean_repeats(one) for one in stacked[1:]])
     p_value = np.array(
-        [[_more(a, b) for a, b in zip(stacked[0], other, strict=True)] for other in stacked[1:]]
+        [
+            [_more(sign * a, sign * b) for a, b in zip(stacked[0], other, strict=True)]
+            for other in stacked[1:]
+        ]
     )
     q_value = np.stack([benjamini_hochberg(row) for row in p_value])
-    summary = _ratios(np.arange(len(name)), [own, *control])
+    summary = _ratios(np.arange(len(name)), [own, *control], sign)
     interval = bootstrap(
-        _ratios, stacked, len(name),
+        lambda unit, means: _ratios(unit, means, sign), stacked, len(name),
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job,
     )  # fmt: skip
-    population = [_signed_rank(own - one) for one in control]
+    population = [_signed_rank(sign * (own - one)) for one in control]
     table = ("control", "neuron")
     variables: dict[str, Any] = {
         "response": ("neuron", own, {"long_name": f"response to the {kind}", "units": "a.u."}),
         "response_control": (table, control, {"long_name": "response to it", "units": "a.u."}),
         "ratio": (table, _divide(own, control), {"long_name": f"{kind} / control", "units": "1"}),
-        "p_value": (table, p_value, {"long_name": f"p value of a larger {kind}", "units": "1"}),
+        "p_value": (table, p_value, {"long_name": f"p value of the {kind}", "units": "1"}),
         "q_value": (table, q_value, {"long_name": "false discovery rate", "units": "1"}),
         "population_p_value": (
             "control", population, {"long_name": "p value over neurons", "units": "1"},
         ),
     }  # fmt: skip
+    amount = "more" if sign == 1 else "less"
     words_of = {
         "median_ratio": f"median over neurons of {kind} / control",
         "ratio_of_means": f"summed responses to {kind} / to control",
-        "share_larger": f"share of neurons that the {kind} excites more",
+        "share_surpassed": f"share of neurons that the {kind} excites {amount}",
     }
     for i, (key, words) in enumerate(words_of.items()):
         variables |= scalar(key, summary[i], interval[i], words, "control")
@@ -242,9 +255,22 @@ def compare_controls(
         ),
         experiment="controls",
         seed=seed,
-        settings={"kind": kind, "n_bootstrap": n_bootstrap, "confidence": confidence},
+        settings={
+            "kind": kind,
+            "expect": expect,
+            "n_bootstrap": n_bootstrap,
+            "confidence": confidence,
+        },
         source=WALKER,
     )
+
+
+def _sign(expect: str) -> int:
+    """1 where neurons should answer most, -1 where least."""
+    if expect not in ("most", "least"):
+        msg = f"`expect` must be 'most' or 'least', but is {expect!r}."
+        raise InputError(msg)
+    return 1 if expect == "most" else -1
 
 
 def _standardise(mean: np.ndarray) -> np.ndarray:
@@ -304,7 +330,7 @@ def _divide(own: np.ndarray, control: np.ndarray) -> np.ndarray:
     return own / np.where(control > 0, control, np.nan)
 
 
-def _ratios(unit: np.ndarray, means: list[np.ndarray]) -> np.ndarray:
+def _ratios(unit: np.ndarray, means: list[np.ndarray], sign: int) -> np.ndarray:
     """Median ratio, ratio of means and share that is larger, (3, control)."""
     own, control = means[0][unit], np.stack(means[1:])[:, unit]
     ratio = _divide(own, control)
@@ -315,7 +341,7 @@ def _ratios(unit: np.ndarray, means: list[np.ndarray]) -> np.ndarray:
         for row in ratio
     ]
     larger = [
-        mean_defined(np.where(ok, own > row, np.nan))
+        mean_defined(np.where(ok, sign * own > sign * row, np.nan))
         for ok, row in zip(there, control, strict=True)
     ]
     return np.array([median, summed, larger])

@@ -38,6 +38,7 @@ __all__ = ["STEPS", "bring_responses", "loop_status", "new_loop", "open_loop", "
 
 KIND = "twinlab loop 1"
 MARK = "loop.json"
+EXPECTED = {"mei": "most", "lei": "least"}
 BATCH = 256  # stimuli shown to the twin at once
 MOST_NATURAL = 5000  # images among which the best natural one is looked for
 
@@ -383,12 +384,12 @@ def _compare(folder: Path, plan: Plan, job: Job) -> str:
 
 
 def _confuse(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
-    return compare_confusion(observed, name, seed=plan.seed, job=job)
+    return compare_confusion(observed, name, expect=EXPECTED[name], seed=plan.seed, job=job)
 
 
 def _control(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
     kinds = [one if name == "mei" else f"{one}-{name}" for one in plan.stimuli.controls]
-    return compare_controls(observed, kinds, name, seed=plan.seed, job=job)
+    return compare_controls(observed, kinds, name, expect=EXPECTED[name], seed=plan.seed, job=job)
 
 
 def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:
