@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from twinlab.loop import export_stimuli, import_responses, play_rig
+from twinlab.loop import export_stimuli, import_responses, match_by_table, name_units, play_rig
 from twinlab.schema import InputError
 
 
@@ -57,6 +57,21 @@ def test_responses_are_those_of_what_was_shown(cortex, planned, schedule, folder
         f"simulated-0/{i}" for i in range(6)
     }
     assert set(found.made_for.values[found.kind.values == "blank"]) == {""}
+
+
+def test_neurons_lost_on_a_later_day_are_named(cortex, folder, tmp_path):
+    later = cortex.on_day(3, loss=0.2, seed=1)
+    assert 0 < len(later.found) < 6
+    play_rig(later, folder, tmp_path / "r.csv", seed=3)
+    imported = import_responses(tmp_path / "r.csv", folder)
+    assert imported.responses.unit.values.tolist() == [str(i) for i in later.found]
+    names = [f"simulated-0/{i}" for i in range(6)]
+    table = {names[i]: str(i) for i in later.found}
+    match = match_by_table(table, names, imported.responses.unit.values.tolist())
+    named = name_units(imported.responses, match)
+    lost = [name for name in names if name not in table]
+    assert named.attrs["unmatched_neurons"] == ", ".join(lost)
+    assert named.neuron.values.tolist() == list(table)
 
 
 def test_arrays_say_the_same_as_a_table(folder, rows, write, tmp_path):

@@ -17,7 +17,7 @@ from twinlab.jobs import Cancelled, Job
 from twinlab.loop import bring_responses, loop_status, new_loop, read_key, run_loop
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, fingerprint, open_result
-from twinlab.simulation import SimulatedCortex
+from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
 
 PLAN = """
 recording = "recording.zarr"
@@ -109,6 +109,7 @@ class Impatient(Job):
 @pytest.mark.slow
 def test_a_loop_stopped_anywhere_ends_alike(plan):
     short = PLAN.replace("max_epochs = 8", "max_epochs = 2").replace("number = 6", "number = 3")
+    short += '[stimuli]\nobjectives = ["mei", "lei"]\n'
     (plan.parent / "short.toml").write_text(short)
     whole, stopped = plan.parent / "whole", plan.parent / "stopped"
     for folder in (whole, stopped):
@@ -118,11 +119,11 @@ def test_a_loop_stopped_anywhere_ends_alike(plan):
     ended_at = []
     for stop in range(10):  # more and more patient, so that it ends
         with suppress(Cancelled):
-            run_loop(stopped, job=Impatient(int(generator.integers(20, 40) * 2**stop)))
+            run_loop(stopped, job=Impatient(int(generator.integers(20, 40) * 3**stop)))
         ended_at.append(sum(loop_status(stopped).values()))
     assert ended_at[-1] == 8
     assert len(set(ended_at)) >= 3  # in different steps
-    made = ("mei", "responses", "confusion-mei", "controls-mei", "prediction")
+    made = ("mei", "lei", "responses", "confusion-mei", "controls-lei", "prediction")
     for name in made:
         ended, expected = (open_result(one / f"{name}.nc") for one in (stopped, whole))
         assert ended.identical(expected), name
@@ -150,6 +151,32 @@ def test_with_a_rig_the_loop_waits_for_its_responses(plan, done, tmp_path):
     with pytest.raises(InputError, match="is there already"):
         bring_responses(folder, tmp_path / "r.csv", tmp_path / "t.csv")
     assert [line.split(":")[0] for line in run_loop(folder)] == ["comparison"]
+
+
+def test_what_no_simulated_cortex_recorded_waits_for_a_rig(done, tmp_path):
+    folder = tmp_path / "real"
+    shutil.copytree(done, folder)
+    for name in ("responses.nc", "comparison.done"):
+        (folder / name).unlink()
+    recording = open_recording(folder / "recording.zarr").load()
+    del recording.attrs["simulation"]
+    shutil.rmtree(folder / "recording.zarr")
+    save_recording(recording, folder / "recording.zarr")
+    (line,) = run_loop(folder)
+    assert "the loop waits for the rig" in line
+    assert not loop_status(folder)["responses"]
+
+
+def test_videos_are_refused_before_anything_is_fitted(tmp_path):
+    cortex = SimulatedVideoCortex(seed=0, n_neuron=3, height=16, width=16)
+    save_recording(
+        cortex.record(n_train=2, n_validation=1, n_test=1, n_repeat=2, n_frame=5),
+        tmp_path / "recording.zarr",
+    )
+    (tmp_path / "plan.toml").write_text(PLAN)
+    new_loop(tmp_path / "plan.toml", tmp_path / "loop")
+    with pytest.raises(InputError, match="made with videos"):
+        run_loop(tmp_path / "loop")
 
 
 def test_what_is_no_loop_is_refused(plan, done, tmp_path):

@@ -31,7 +31,7 @@ from twinlab.loop.plan import Plan, read_plan
 from twinlab.loop.rigs import play_rig
 from twinlab.loop.schedule import make_schedule
 from twinlab.recordings import open_recording, save_recording
-from twinlab.schema import InputError, open_result, save_result
+from twinlab.schema import InputError, open_result, save_result, stimulus_kind
 from twinlab.simulation import SimulatedCortex
 
 __all__ = ["STEPS", "bring_responses", "loop_status", "new_loop", "open_loop", "run_loop"]
@@ -246,6 +246,9 @@ def _record(folder: Path, plan: Plan, job: Job) -> str:
         began_in = Path(json.loads((folder / MARK).read_text())["began_in"])
         beside = began_in / plan.recording
         recording = open_recording(beside if beside.exists() else plan.recording, job=job)
+    if stimulus_kind(recording) != "image":
+        msg = f"{plan.recording}: was made with videos, but a loop shows images; plan another."
+        raise InputError(msg)
     save_recording(recording, folder / STEPS["recording"])
     return f"{recording.sizes['neuron']} neurons, {recording.sizes['trial']} trials"
 
@@ -311,6 +314,12 @@ def _synthesise(folder: Path, plan: Plan, job: Job) -> str:
     twin, judge = (
         twins.load_twin(folder / STEPS[name]).condition() for name in ("fit", "verifier")
     )
+    if (twin.spec.low, twin.spec.high) != (0, 255):
+        msg = (
+            f"{folder}: the recording's pixels run from {twin.spec.low:g} to {twin.spec.high:g}; "
+            "a rig shows grey levels of 0 to 255, so rescale the recording's stimuli to them."
+        )
+        raise InputError(msg)
     chosen = np.flatnonzero(open_result(folder / STEPS["units"]).chosen.values)
     natural = np.asarray(recording.stimulus.isel(image=slice(MOST_NATURAL)))
     make = {"mei": insilico.synthesize_mei, "lei": insilico.synthesize_lei}
