@@ -22,6 +22,17 @@ MAY_IMPORT = {
     "evaluation": {"schema", "jobs"},
     "fitting": BOTTOM | {"twins", "evaluation"},
     "insilico": BOTTOM | {"stimuli", "twins", "evaluation"},
+    # a loop fits, synthesises and shows, on a rig or on the simulated cortex: all but pictures
+    "loop": BOTTOM
+    | {
+        "stimuli",
+        "recordings",
+        "simulation",
+        "twins",
+        "evaluation",
+        "fitting",
+        "insilico",
+    },
     "plots": {"schema", "files"},
     "explorers": EVERY,
     "cli": EVERY,

@@ -10,6 +10,7 @@ Where things are::
     fitting       recording -> twin and its history
     evaluation    recorded and predicted responses -> scores with their ceilings
     insilico      experiments on a twin: receptive fields, tuning, optimal stimuli
+    loop          inception loops: planned, shown on a rig, read back, compared
     plots         result -> HoloViews element
     explorers     live viewers, in JupyterLab and in a browser
     jobs          long work: progress, cancel, resume

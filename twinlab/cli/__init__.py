@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twinlab import __version__
+from twinlab.cli.loops import loop_app
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,7 @@ recordings_app = typer.Typer(
     help="Recordings: what is known, fetched, whole, and in which layout.", no_args_is_help=True
 )
 app.add_typer(recordings_app, name="recordings")
+app.add_typer(loop_app, name="loop")
 
 Settings = Annotated[
     list[str] | None,

@@ -1,0 +1,91 @@
+"""A plan is judged whole: every fault in one line, before anything starts."""
+
+import pytest
+
+from twinlab.loop import parse_plan, read_plan
+from twinlab.schema import InputError
+
+GOOD = """
+recording = "simulated"
+seed = 3
+[units]
+number = 20
+[stimuli]
+objectives = ["mei", "lei"]
+controls = ["natural"]
+[presentation]
+n_repeat = 10
+n_blank = 2
+on_s = 0.5
+off_s = 1
+minutes = 21
+[rig]
+width_px = 1920
+height_px = 1080
+degrees_per_pixel = 0.07
+image_degrees_per_pixel = 2
+"""
+
+
+def test_a_plan_is_read_from_its_file(tmp_path):
+    (tmp_path / "plan.toml").write_text(GOOD)
+    plan = read_plan(tmp_path / "plan.toml")
+    assert plan.seed == 3
+    assert plan.stimuli.objectives == ("mei", "lei")
+    assert plan.rig.gamma == 1  # by default
+    assert plan.n_stimulus == 20 * 4
+    assert plan.minutes == pytest.approx(10 * (80 + 2) * 1.5 / 60)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seed = 3", "sede = 3", "`sede` is unknown; known: recording"),
+        ("number = 20", "numbers = 20", "`units.numbers` is unknown"),
+        ("number = 20", "number = 20.5", "`units.number` must be a whole number, but is 20.5"),
+        ("number = 20", "number = true", "`units.number` must be a whole number, but is True"),
+        ("number = 20", "number = 0", "from 1 to"),
+        ('recording = "simulated"', "", "`recording` is missing"),
+        ('recording = "simulated"', 'recording = " "', "`recording` is empty"),
+        ('["mei", "lei"]', '["mie"]', "`stimuli.objectives` must be different ones of"),
+        ('["mei", "lei"]', '["mei", "mei"]', "`stimuli.objectives` must be different ones of"),
+        ('["mei", "lei"]', '"mei"', "`stimuli.objectives` must be a list of text"),
+        ('["mei", "lei"]', "[]", "`stimuli.objectives` is empty"),
+        ("[units]", "[fit]\nverifier = 'best'\n[units]", "`fit.verifier` must be one of"),
+        ("width_px = 1920", "", "`rig.width_px` is missing"),
+        ("on_s = 0.5", "on_s = nan", "`presentation.on_s` must be a number from"),
+        ("on_s = 0.5", "on_s = 0.51", "30.6 frames"),
+        ("minutes = 21", "minutes = 10", "takes 20 minutes"),
+        ("height_px = 1080", 'height_px = 1080\ngamma = 2\ngamma_table = "g.csv"', "keep one"),
+        ("image_degrees_per_pixel = 2", "image_degrees_per_pixel = 0.01", "too coarse"),
+        ("[units]", "[units", "is not TOML"),
+        ("[units]\nnumber = 20", "units = 4", "`units` must be a table"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_in_one_line(old, new, words):
+    assert old in GOOD
+    text = GOOD.replace(old, new)
+    if new == "units = 4":
+        text = new + "\n" + GOOD.replace(old, "")
+    with pytest.raises(InputError) as caught:
+        parse_plan(text, "plan.toml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("plan.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(InputError, match=r"`seed`.*`units.number`.*`rig.width_px`"):
+        parse_plan(
+            GOOD.replace("seed = 3", "seed = -1")
+            .replace("number = 20", 'number = "many"')
+            .replace("width_px = 1920", "width_px = 0")
+        )
+
+
+def test_no_file_and_no_text_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_plan(tmp_path / "plan.toml")
+    (tmp_path / "plan.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not text"):
+        read_plan(tmp_path / "plan.toml")

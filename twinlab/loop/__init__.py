@@ -1,0 +1,75 @@
+"""The inception loop: stimuli made on a twin go to a rig, and the responses come back."""
+
+from twinlab.loop.agreement import compare_prediction
+from twinlab.loop.comparing import compare_confusion, compare_controls
+from twinlab.loop.exporting import (
+    FORMATS,
+    export_stimuli,
+    read_key,
+    read_manifest,
+    read_schedule,
+    read_stimuli,
+)
+from twinlab.loop.gathering import gather_stimuli
+from twinlab.loop.importing import Imported, import_responses
+from twinlab.loop.matching import (
+    match_by_fingerprint,
+    match_by_position,
+    match_by_table,
+    name_units,
+)
+from twinlab.loop.plan import Fit, Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.power import plan_power
+from twinlab.loop.rigs import play_rig
+from twinlab.loop.schedule import BLANK, make_schedule
+from twinlab.loop.steps import (
+    STEPS,
+    bring_responses,
+    loop_status,
+    new_loop,
+    open_loop,
+    run_loop,
+)
+
+__all__ = [
+    # the whole, in a folder
+    "STEPS",
+    "bring_responses",
+    "loop_status",
+    "new_loop",
+    "open_loop",
+    "run_loop",
+    # what is decided beforehand
+    "Fit",
+    "Plan",
+    "Presentation",
+    "Rig",
+    "Stimuli",
+    "Units",
+    "parse_plan",
+    "read_plan",
+    # what is shown when
+    "BLANK",
+    "make_schedule",
+    # to the rig's files and back
+    "FORMATS",
+    "export_stimuli",
+    "Imported",
+    "gather_stimuli",
+    "import_responses",
+    "read_key",
+    "read_manifest",
+    "read_schedule",
+    "read_stimuli",
+    "play_rig",
+    # which unit is which neuron
+    "match_by_fingerprint",
+    "match_by_position",
+    "match_by_table",
+    "name_units",
+    # was the twin right, and could it be seen
+    "compare_confusion",
+    "compare_controls",
+    "compare_prediction",
+    "plan_power",
+]

@@ -1,0 +1,363 @@
+"""The plan of an inception loop: one TOML file, judged whole before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from twinlab.schema import InputError
+
+__all__ = [
+    "CONTROLS",
+    "OBJECTIVES",
+    "Fit",
+    "Plan",
+    "Presentation",
+    "Rig",
+    "Stimuli",
+    "Units",
+    "parse_plan",
+    "read_plan",
+]
+
+OBJECTIVES = ("mei", "lei")
+CONTROLS = ("natural", "gabor")
+VERIFIERS = ("squeeze_excitation", "rotation_equivariant")
+
+
+def _between(low: float, high: float, default: Any = MISSING) -> Any:
+    metadata = {"low": low, "high": high}
+    return (
+        field(metadata=metadata)
+        if default is MISSING
+        else field(default=default, metadata=metadata)
+    )
+
+
+def _among(known: tuple[str, ...], default: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"known": known})
+
+
+@dataclass(frozen=True)
+class Units:
+    """Which neurons stimuli are made for.
+
+    Attributes
+    ----------
+    number : int
+        How many; the most reliable ones that fit.
+    min_reliability : float
+        Least oracle correlation over repeated images.
+    areas : tuple of str
+        In which they lie; any where empty.
+
+    """
+
+    number: int = _between(1, 100_000, 100)
+    min_reliability: float = _between(-1, 1, 0.1)
+    areas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The twins: an ensemble that makes stimuli, and another architecture that judges them.
+
+    Attributes
+    ----------
+    members : int
+        Of the ensemble.
+    max_epochs, layers, hidden : int
+        As of `fitting.FitSettings` and `twins.Architecture`.
+    verifier : str
+        Core of the judge, of `VERIFIERS`; that of the ensemble is "stacked".
+
+    """
+
+    members: int = _between(1, 100, 2)
+    max_epochs: int = _between(1, 10_000, 10)
+    layers: int = _between(1, 20, 3)
+    hidden: int = _between(1, 4096, 32)
+    verifier: str = field(default=VERIFIERS[0], metadata={"known": VERIFIERS})
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """What is made for each neuron.
+
+    Attributes
+    ----------
+    objectives : tuple of str
+        Of `OBJECTIVES`; one stimulus each.
+    controls : tuple of str
+        Of `CONTROLS`; one norm-matched stimulus for each objective. The stimuli made for the
+        other neurons are controls too, which every neuron sees anyway.
+    norm : float
+        L2 norm of each, in standard deviations of the training pixels.
+
+    """
+
+    objectives: tuple[str, ...] = _among(OBJECTIVES, ("mei",))
+    controls: tuple[str, ...] = _among(CONTROLS, ("natural", "gabor"))
+    norm: float = _between(0.01, 1e4, 7.0)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How stimuli are shown, and for how long in all.
+
+    Attributes
+    ----------
+    n_repeat : int
+        Times each is shown, once in each block.
+    n_blank : int
+        Blank trials in each block.
+    on_s, off_s : float
+        Seconds that a stimulus, and the grey screen after it, is shown.
+    minutes : float
+        Budget: longest the session may take.
+
+    """
+
+    n_repeat: int = _between(2, 1000, 10)
+    n_blank: int = _between(0, 10_000, 5)
+    on_s: float = _between(0.01, 600, 0.5)
+    off_s: float = _between(0, 600, 0.5)
+    minutes: float = _between(0.01, 1440, 120.0)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The screen on which stimuli are shown.
+
+    Attributes
+    ----------
+    width_px, height_px : int
+        Of the screen.
+    degrees_per_pixel : float
+        Visual angle of a pixel of the screen.
+    image_degrees_per_pixel : float
+        Visual angle of a pixel of the images that the twin sees.
+    center_x_deg, center_y_deg : float
+        Middle of the image, rightward and downward from the middle of the screen.
+    gamma : float
+        Exponent of luminance as a function of the level sent to the screen; 1 where the rig
+        corrects it itself.
+    gamma_table : str
+        CSV file, beside the plan, of levels (0 to 255) and the luminances measured, in any
+        unit; in place of `gamma`.
+    frame_rate_hz : float
+
+    """
+
+    width_px: int = _between(1, 100_000)
+    height_px: int = _between(1, 100_000)
+    degrees_per_pixel: float = _between(1e-4, 90)
+    image_degrees_per_pixel: float = _between(1e-4, 90)
+    center_x_deg: float = _between(-180, 180, 0.0)
+    center_y_deg: float = _between(-180, 180, 0.0)
+    gamma: float = _between(0.1, 10, 1.0)
+    gamma_table: str = ""
+    frame_rate_hz: float = _between(1, 1000, 60.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before a loop starts.
+
+    Attributes
+    ----------
+    recording : str
+        A manifest name, a file or folder, a store, or "simulated".
+    rig : Rig
+    fit : Fit
+    units : Units
+    stimuli : Stimuli
+    presentation : Presentation
+    seed : int
+        Of all that is random.
+
+    """
+
+    recording: str
+    rig: Rig
+    fit: Fit = Fit()
+    units: Units = Units()
+    stimuli: Stimuli = Stimuli()
+    presentation: Presentation = Presentation()
+    seed: int = _between(0, 2**31 - 1, 0)
+
+    @property
+    def n_stimulus(self) -> int:
+        """Different stimuli, blanks left out."""
+        made = len(self.stimuli.objectives) * (1 + len(self.stimuli.controls))
+        return self.units.number * made
+
+    @property
+    def minutes(self) -> float:
+        """How long the session takes."""
+        shown = self.presentation
+        n_trial = shown.n_repeat * (self.n_stimulus + shown.n_blank)
+        return n_trial * (shown.on_s + shown.off_s) / 60
+
+
+def read_plan(path: str | PathLike[str]) -> Plan:
+    """Read a plan from its TOML file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not TOML, or the plan has faults: all in one line.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file; expected the TOML file of a plan."
+        raise InputError(msg)
+    try:
+        return parse_plan(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        msg = f"{path}: is not text ({error}); expected the TOML file of a plan."
+        raise InputError(msg) from error
+
+
+def parse_plan(text: str, where: str = "the plan") -> Plan:
+    """Make a plan of the text of its TOML file.
+
+    Raises
+    ------
+    InputError
+        As `read_plan`; `where` names the source.
+
+    Examples
+    --------
+    >>> plan = parse_plan('''
+    ... recording = "simulated"
+    ... units.number = 40
+    ... [rig]
+    ... width_px = 1920
+    ... height_px = 1080
+    ... degrees_per_pixel = 0.07
+    ... image_degrees_per_pixel = 2.0
+    ... ''')
+    >>> plan.n_stimulus, round(plan.minutes)
+    (120, 21)
+
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{where}: is not TOML: {error}; correct it there."
+        raise InputError(msg) from error
+    faults = list(_faults(table, Plan, ""))
+    if not faults:
+        plan: Plan = _build(table, Plan)
+        faults = list(_misfits(plan))
+    if faults:
+        msg = f"{where}: cannot be used: " + "; ".join(faults) + "."
+        raise InputError(msg)
+    return plan
+
+
+def _faults(table: Any, kind: type, where: str) -> Iterator[str]:
+    """Say everything that keeps a table from being made into a dataclass."""
+    if not isinstance(table, dict):
+        yield f"`{where}` must be a table, but is {table!r}"
+        return
+    known = {entry.name: entry for entry in fields(kind)}
+    hints = get_type_hints(kind)
+    dot = f"{where}." if where else ""
+    for name, entry in known.items():
+        if name not in table and entry.default is MISSING:
+            yield f"`{dot}{name}` is missing"
+    for name, value in table.items():
+        if name not in known:
+            yield f"`{dot}{name}` is unknown; known: {', '.join(known)}"
+        elif hints[name] not in EXPECTED:
+            yield from _faults(value, hints[name], f"{dot}{name}")
+        elif fault := _fault(value, hints[name], dict(known[name].metadata)):
+            yield f"`{dot}{name}` must be {fault}, but is {value!r}"
+
+
+EXPECTED = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    tuple[str, ...]: "a list of text",
+}
+
+
+def _fault(value: Any, hint: Any, rule: dict[str, Any]) -> str:
+    """What a value must be, or nothing where it is."""
+    if not _is_of(value, hint):
+        return EXPECTED[hint]
+    if "low" in rule and not rule["low"] <= value <= rule["high"]:  # NaN is not either
+        return f"{EXPECTED[hint]} from {rule['low']:g} to {rule['high']:g}"
+    if hint is str and "known" in rule:
+        return "" if value in rule["known"] else f"one of {list(rule['known'])}"
+    if "known" in rule and (set(value) - set(rule["known"]) or len(set(value)) < len(value)):
+        return f"different ones of {list(rule['known'])}"
+    return ""
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _build(table: dict[str, Any], kind: Any) -> Any:
+    hints = get_type_hints(kind)
+    made = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            made[name] = _build(value, hints[name])
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def _misfits(plan: Plan) -> Iterator[str]:
+    """What is wrong although each value by itself is right."""
+    if not plan.recording.strip():
+        yield "`recording` is empty"
+    if not plan.stimuli.objectives:
+        yield "`stimuli.objectives` is empty; expected at least one"
+    rig, budget = plan.rig, plan.presentation
+    if rig.gamma_table and rig.gamma != 1:
+        yield "`rig.gamma` and `rig.gamma_table` are both given; keep one"
+    if rig.image_degrees_per_pixel < rig.degrees_per_pixel:
+        yield (
+            f"`rig.image_degrees_per_pixel` ({rig.image_degrees_per_pixel:g}) is less than "
+            f"`rig.degrees_per_pixel` ({rig.degrees_per_pixel:g}): the screen is too coarse"
+        )
+    frames = budget.on_s * rig.frame_rate_hz
+    if abs(frames - round(frames)) > 0.01 * frames:
+        yield (
+            f"`presentation.on_s` ({budget.on_s:g}) is {frames:g} frames of the rig "
+            f"({rig.frame_rate_hz:g} Hz); expected a whole number"
+        )
+    if budget.n_blank > plan.n_stimulus:
+        yield (
+            f"`presentation.n_blank` ({budget.n_blank}) is more than the {plan.n_stimulus} stimuli"
+        )
+    if plan.minutes > budget.minutes:
+        yield (
+            f"the session takes {plan.minutes:.0f} minutes, but `presentation.minutes` is "
+            f"{budget.minutes:g}; plan fewer units, controls or repeats"
+        )

@@ -1,0 +1,178 @@
+"""Responses to the stimuli of a session, repeat by repeat, and what resampling them tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from twinlab.jobs import Job
+from twinlab.schema import InputError, check_seed
+
+__all__ = [
+    "benjamini_hochberg",
+    "bootstrap",
+    "check_resampling",
+    "mean_defined",
+    "mean_repeats",
+    "own_repeats",
+    "scalar",
+    "stack_repeats",
+]
+
+
+def stack_repeats(observed: xr.Dataset, stimulus_id: list[str]) -> np.ndarray:
+    """Responses to some stimuli, (stimulus, repeat, neuron), NaN where there are fewer.
+
+    Raises
+    ------
+    InputError
+        If `observed` has no `response` (trial, neuron) with `stimulus_id` along `trial`.
+
+    """
+    if "response" not in observed or set(observed.response.dims) != {"trial", "neuron"}:
+        msg = (
+            "`observed` has no `response` (trial, neuron); expected that of `name_units`, or of a "
+            "session in which the units are the neurons."
+        )
+        raise InputError(msg)
+    response = observed.response.transpose("trial", "neuron").values.astype(float)
+    shown = observed.stimulus_id.values.astype(str)
+    trials = [np.flatnonzero(shown == name) for name in stimulus_id]
+    n_repeat = max((len(trial) for trial in trials), default=0)
+    stacked = np.full((len(stimulus_id), n_repeat, response.shape[1]), np.nan)
+    for row, trial in enumerate(trials):
+        stacked[row, : len(trial)] = response[trial]
+    return stacked
+
+
+def own_repeats(observed: xr.Dataset, kind: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Neurons that have a stimulus of a kind, where they are, and responses to all of these.
+
+    Returns
+    -------
+    name : list of str
+    position : ndarray of int, shape (n,)
+        Along `neuron` of `observed`.
+    response : ndarray of shape (n, n_repeat, n)
+        To the stimulus of each neuron (first), of each neuron (last).
+
+    """
+    of_kind = observed.kind.values.astype(str) == kind
+    neuron = observed.neuron.values.astype(str).tolist()
+    made_for = observed.made_for.values.astype(str)[of_kind].tolist()
+    stimulus = observed.stimulus_id.values.astype(str)[of_kind].tolist()
+    stimulus_of = dict(zip(made_for, stimulus, strict=True))
+    twice = sorted(
+        name
+        for name in stimulus_of
+        if len({s for m, s in zip(made_for, stimulus, strict=True) if m == name}) > 1
+    )
+    if twice:
+        msg = f"Neuron {twice[0]} has several stimuli of kind {kind!r}; compare them by kind."
+        raise InputError(msg)
+    name = [one for one in neuron if one in stimulus_of]
+    position = np.array([neuron.index(one) for one in name], int)
+    response = stack_repeats(observed, [stimulus_of[one] for one in name])[..., position]
+    return name, position, response
+
+
+def mean_repeats(stacked: np.ndarray) -> np.ndarray:
+    """Mean over repeats (second axis), NaN where there is none."""
+    n = np.isfinite(stacked).sum(1)
+    return np.where(n > 0, np.nansum(stacked, 1) / np.maximum(n, 1), np.nan)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray, list[np.ndarray]], np.ndarray],
+    stacked: list[np.ndarray],
+    n_unit: int,
+    *,
+    n_bootstrap: int,
+    confidence: float,
+    seed: int,
+    job: Job,
+) -> np.ndarray:
+    """Interval of a statistic over units and, within each stimulus, over repeats.
+
+    Parameters
+    ----------
+    statistic : callable
+        Of positions of the units drawn, and mean responses (stimulus, ...) for each of `stacked`;
+        gives an array.
+    stacked : list of ndarray of shape (n_stimulus, n_repeat, ...)
+    n_unit : int
+    n_bootstrap, confidence, seed
+        As of `compare_confusion`.
+    job : Job
+
+    Returns
+    -------
+    ndarray of shape (..., 2)
+        Percentiles of the statistic over resamples, moved by the difference between it and the
+        resamples' mean: repeats drawn twice add noise, which biases maxima. NaN with `n_bootstrap`
+        0.
+
+    """
+    every = np.arange(n_unit)
+    whole = statistic(every, [mean_repeats(one) for one in stacked])
+    if not n_bootstrap:
+        return np.full((*whole.shape, 2), np.nan)
+    generator = np.random.default_rng(check_seed(seed))
+    drawn = np.empty((n_bootstrap, *whole.shape))
+    for i in range(n_bootstrap):
+        job.report(i / n_bootstrap, "resampling units and repeats")
+        means = []
+        for one in stacked:
+            chosen = generator.integers(one.shape[1], size=one.shape[:2])
+            means.append(mean_repeats(one[np.arange(len(one))[:, None], chosen]))
+        drawn[i] = statistic(generator.integers(n_unit, size=n_unit), means)
+    tail = (1 - confidence) / 2
+    # Where a resample leaves nothing defined it says nothing.
+    bounds = np.moveaxis(np.nanquantile(drawn, [tail, 1 - tail], axis=0), 0, -1)
+    moved: np.ndarray = bounds + (whole - np.nanmean(drawn, axis=0))[..., None]
+    return moved
+
+
+def benjamini_hochberg(p_value: np.ndarray) -> np.ndarray:
+    """Smallest false discovery rate at which each hypothesis is rejected; NaN stays NaN.
+
+    References
+    ----------
+    Benjamini & Hochberg (1995), Journal of the Royal Statistical Society B 57: 289-300.
+
+    """
+    adjusted = np.full(p_value.shape, np.nan)
+    given = np.flatnonzero(np.isfinite(p_value))
+    order = given[np.argsort(p_value[given])]
+    stepped = p_value[order] * len(order) / np.arange(1, len(order) + 1)
+    adjusted[order] = np.minimum.accumulate(stepped[::-1])[::-1]
+    return adjusted
+
+
+def mean_defined(values: np.ndarray) -> float:
+    """Mean of what is defined, NaN where nothing is."""
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if there.size else np.nan
+
+
+def check_resampling(n_permutation: int, n_bootstrap: int, confidence: float) -> None:
+    """Raise `InputError` for numbers of resamples that cannot be."""
+    if min(n_permutation, n_bootstrap) < 0 or not 0 < confidence < 1:
+        msg = (
+            "`n_permutation` and `n_bootstrap` must be at least 0 and `confidence` between 0 and "
+            f"1, but got {n_permutation}, {n_bootstrap} and {confidence:g}."
+        )
+        raise InputError(msg)
+
+
+def scalar(key: str, value: Any, interval: np.ndarray, words: str, *dims: str) -> dict[str, Any]:
+    """A summary and its interval, labelled."""
+    return {
+        key: (dims, value, {"long_name": words, "units": "1"}),
+        f"{key}_interval": (
+            (*dims, "bound"), interval, {"long_name": f"interval of the {words}", "units": "1"},
+        ),
+    }  # fmt: skip
