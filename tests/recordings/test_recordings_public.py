@@ -168,7 +168,7 @@ def test_the_grey_screen_is_no_image_and_said_to_be_left_out(tmp_path):
     assert opened.sizes["image"] == 6
     assert opened.attrs["left_out"].startswith("2 presentations of the grey screen (image 7)")
     assert np.bincount(opened.stimulus_index).tolist() == [2] * 6
-    assert opened.attrs["degrees_per_pixel"] == 1
+    assert recordings.degrees_to_pixels(opened, 3.0) == 3
 
 
 def test_a_response_that_is_nan_stays_missing(tmp_path):

@@ -59,7 +59,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
 
     `image_id` is the source's id of the video where it gives one, and a hash of its pixels
     else. Videos with the same pixels are one, whatever their ids: some are shown in several
-    tiers. Shorter videos are filled up with their own mean grey level; the coordinate
+    tiers. Shorter videos are filled up with their own mean grey level; the variable
     `n_frame` says where each ends, and responses are NaN from there on.
     """
     del session  # there is one
