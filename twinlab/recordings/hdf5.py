@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ __all__ = [
     "member",
     "open_hdf5",
     "refuse_dangerous",
+    "required",
     "text",
     "values",
     "walk",
@@ -71,7 +73,7 @@ def refuse_dangerous(path: Path) -> None:
     Raises
     ------
     InputError
-        If that process did not come through.
+        If that process did not come through, or there can be none.
 
     """
     stat = path.stat()
@@ -83,8 +85,25 @@ def refuse_dangerous(path: Path) -> None:
 @lru_cache
 def _comes_through(path: Path, size: int, changed: int) -> bool:
     del size, changed  # another file may lie at the same path tomorrow
-    command = [sys.executable, "-I", hdf5_probe.__file__, str(path)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    # with the packages of this process, wherever it has them from
+    command = [sys.executable, "-P", hdf5_probe.__file__, str(path)]
+    packages = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    reason = "it runs inside of another program"
+    if sys.executable and not getattr(sys, "frozen", False):  # else that program would start
+        try:
+            ended = subprocess.run(command, env=packages, capture_output=True, check=False)
+        except OSError as error:
+            reason = f"{sys.executable}: {error.strerror}"
+        else:
+            if ended.stdout.startswith(hdf5_probe.READY):
+                return ended.returncode == 0
+            said = ended.stderr.decode("utf-8", "replace").split("\n")
+            reason = f"{sys.executable}: {' '.join(said).strip()[-200:]}"
+    msg = (
+        f"{path}: not opened, because HDF5 files are first tried in a process of their own and "
+        f"this Python cannot start one ({reason}); convert it to a store with a plain Python."
+    )
+    raise InputError(msg)
 
 
 @contextmanager
@@ -193,6 +212,25 @@ def values(dataset: h5py.Dataset) -> np.ndarray:
         flat = [_decode(item) for item in np.ravel(np.asarray(found, object))]
         return np.array(flat, str).reshape(np.shape(found))
     return np.asarray(found)
+
+
+def required(group: h5py.Group, name: str, n: int | None = None) -> np.ndarray:
+    """Read the dataset of a name, `n` values in a row if that is given.
+
+    Raises
+    ------
+    DamagedError
+        If there is none, it is too large to be read whole, or it has another shape.
+
+    """
+    place, found = f"{group.name.rstrip('/')}/{name}", member(group, name)
+    if not isinstance(found, h5py.Dataset):
+        msg = f"{place}: there is no such dataset"
+        raise DamagedError(msg)
+    if n is not None and found.shape != (n,):
+        msg = f"{place}: shape {found.shape}, expected ({n},)"
+        raise DamagedError(msg)
+    return values(found)
 
 
 def _decode(item: Any) -> str:
