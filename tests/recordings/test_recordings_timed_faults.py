@@ -340,7 +340,20 @@ def test_a_fault_of_a_dynamic_recording_is_named(name, tmp_path):
     assert re.search(message, complaint("sensorium-dynamic", root))
 
 
+def edit_trial(root, number, **changes):
+    path = root / f"screen/meta/{number:05d}.yml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
 EXPERANTO_FAULTS = {
+    "two videos of one name": (
+        lambda root: edit_trial(root, 7, condition_hash="v1"),
+        r"screen/data: 00007\.npy: other pixels than 00003\.npy under the same id 'v1'",
+    ),
+    "a tier that is no word": (
+        lambda root: edit_trial(root, 7, tier=["train"]),
+        r"unknown tier .*list.*; known: train",
+    ),
     "no times": (
         lambda root: (root / "screen/timestamps.npy").unlink(),
         r"screen/timestamps\.npy: there is no such file",
@@ -416,6 +429,16 @@ def test_a_fault_of_an_experanto_folder_is_named(name, tmp_path):
     root = write_experanto(tmp_path).path
     spoil(root)
     assert re.search(message, complaint("experanto", root, "videos"))
+
+
+def test_a_video_that_was_broken_off_once_is_whole(tmp_path):
+    sample = write_experanto(tmp_path)
+    edit_trial(sample.path, 0, num_frames=3)
+    opened = recordings.open_recording(sample.path, session="videos").load()
+    np.testing.assert_array_equal(opened.stimulus, sample.truth["stimulus"])
+    expected = sample.truth["response"].copy()
+    expected[0, :, 3:] = np.nan
+    np.testing.assert_allclose(opened.response, expected, rtol=2e-6)
 
 
 def test_a_device_that_cannot_be_used_is_said_to_be_left_out(tmp_path):

@@ -80,10 +80,13 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         trials, times = _trials(path, session, notes)
         shown = _shown(trials, times, session)
         names, index = np.unique([trial.identity for trial in trials], return_inverse=True)
-        first = [int(np.flatnonzero(index == number)[0]) for number in range(len(names))]
         shown = Shown(index, shown.onset, shown.duration)
-        files = [trials[row] for row in first]
+        # of a video that was broken off once, a whole showing tells the pixels
+        order = sorted(range(len(trials)), key=lambda row: -trials[row].n_frame)
+        whole = [order[place] for place in np.unique(index[order], return_index=True)[1]]
+        files = [trials[row] for row in whole]
         stimulus = _lazy_pixels(path / "screen/data", files, session, notes, job)
+        _note_other_pixels(path / "screen/data", trials, [files[k] for k in index], session, notes)
         source, neuron, units, latency = _responses(path / "responses", notes)
     except DamagedError as error:
         msg = f"{path}: {error}."
@@ -181,8 +184,8 @@ def _trials(path: Path, session: str, notes: Notes) -> tuple[list[_Trial], np.nd
             notes.add("screen/meta", fault, name)
         elif not file.endswith(".npy"):
             notes.add("screen/data", "encoded; decode it to .npy first", file)
-        elif tier not in SPLITS:
-            fault = f"unknown tier {tier!a}; known: {', '.join(filter(None, SPLITS))}"
+        elif tier not in SPLITS or (meta.get("tier") and not tier):
+            fault = f"unknown tier {tier or type(meta['tier']).__name__!a}; known: {', '.join(filter(None, SPLITS))}"
             notes.add("screen/meta", fault, name)
         else:
             identity = identity or _hash(folder / file)
@@ -216,6 +219,23 @@ def _shown(trials: list[_Trial], times: np.ndarray, session: str) -> Shown:
     rows = np.where(inside, first[:, None] + frame, 0)
     usual = np.median(steps[rows[inside]])  # a last frame stays on until the next trial
     return Shown(index, np.where(inside, times[rows], np.nan), np.full(rows.shape, usual))
+
+
+def _note_other_pixels(
+    folder: Path, trials: list[_Trial], alike: list[_Trial], session: str, notes: Notes
+) -> None:
+    """Note trials whose file has other pixels than that of the trial they are called like."""
+    for trial, other in zip(trials, alike, strict=True):
+        if trial.file == other.file:
+            continue
+        one, two = (_frames(folder, it, session)[: trial.n_frame] for it in (trial, other))
+        common = min(len(one), len(two))
+        if len(one) < trial.n_frame:
+            fault = f"{len(one)} frames, expected {trial.n_frame}"
+            notes.add("screen/data", fault, trial.file)
+        elif not np.array_equal(one[:common], two[:common]):
+            fault = f"other pixels than {other.file} under the same id {trial.identity!a}"
+            notes.add("screen/data", fault, trial.file)
 
 
 def _lazy_pixels(
