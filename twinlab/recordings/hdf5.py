@@ -20,6 +20,7 @@ from twinlab.jobs import Job
 from twinlab.recordings import hdf5_probe
 from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.members import DamagedError
+from twinlab.recordings.pixels import are_grey_levels, fill_up
 from twinlab.recordings.reading import Notes
 from twinlab.schema import InputError
 
@@ -294,8 +295,7 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
                 frames = _read_clip(file, clip)
                 if not np.isfinite(frames).all():
                     faults.add(clip.name, "NaN or infinite pixels")
-                with np.errstate(invalid="ignore"):
-                    whole &= bool((frames == frames.astype(np.uint8)).all())
+                whole = whole and are_grey_levels(frames)
     dtype = np.dtype(np.uint8 if whole else np.float32)
     height, width, channel = size
     n_frame = max(clip.n_frame for clip in clips)
@@ -305,10 +305,7 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
         try:
             with open_hdf5(path) as file:
                 for row, clip in zip(block, clips[start:stop], strict=True):
-                    frames = _read_clip(file, clip)
-                    row[:, : len(frames)] = np.moveaxis(frames, -1, 0)
-                    mean = frames.mean(dtype=np.float64)
-                    row[:, len(frames) :] = np.rint(mean) if whole else mean
+                    fill_up(row, np.moveaxis(_read_clip(file, clip), -1, 0))
         except InputError as error:
             faults.add(clips[start].name, str(error))
         return block

@@ -25,9 +25,10 @@ import yaml
 
 from twinlab.jobs import Job
 from twinlab.recordings.blocks import lazy_rows
-from twinlab.recordings.layouts.sensorium_static import SPLIT_OF_TIER
+from twinlab.recordings.layouts.sensorium import SPLIT_OF_TIER
 from twinlab.recordings.mapped import map_npy, map_raw, regular
 from twinlab.recordings.members import DamagedError
+from twinlab.recordings.pixels import are_grey_levels, fill_up
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
     SPIKE_LATENCY,
@@ -185,7 +186,8 @@ def _trials(path: Path, session: str, notes: Notes) -> tuple[list[_Trial], np.nd
         elif not file.endswith(".npy"):
             notes.add("screen/data", "encoded; decode it to .npy first", file)
         elif tier not in SPLITS or (meta.get("tier") and not tier):
-            fault = f"unknown tier {tier or type(meta['tier']).__name__!a}; known: {', '.join(filter(None, SPLITS))}"
+            found = tier or type(meta["tier"]).__name__
+            fault = f"unknown tier {found!a}; known: {', '.join(filter(None, SPLITS))}"
             notes.add("screen/meta", fault, name)
         else:
             identity = identity or _hash(folder / file)
@@ -255,11 +257,9 @@ def _lazy_pixels(
             notes.add("screen/data", f"frames of {frames.shape[1:]}, expected {size}", trial.file)
         else:
             size = frames.shape[1:]
-            if frames.dtype != np.uint8:
-                if not np.isfinite(frames).all():
-                    notes.add("screen/data", "NaN or infinite pixels", trial.file)
-                with np.errstate(invalid="ignore", over="ignore"):
-                    whole &= bool((frames == frames.astype(np.uint8)).all())
+            if frames.dtype.kind == "f" and not np.isfinite(frames).all():
+                notes.add("screen/data", "NaN or infinite pixels", trial.file)
+            whole = whole and are_grey_levels(frames)
     if not size:
         return da.from_array(np.zeros((0, 0, 0, 0), np.uint8))
     height, width, channel = size
@@ -271,12 +271,9 @@ def _lazy_pixels(
         for row, trial in zip(block, trials[start:stop], strict=True):
             try:
                 frames = _frames(folder, trial, session)[: trial.n_frame]
-                row[:, : len(frames)] = np.moveaxis(frames, -1, 0)
+                fill_up(row, np.moveaxis(frames, -1, 0))
             except (DamagedError, ValueError) as error:
                 notes.add("screen/data", str(error), trial.file)
-                continue
-            mean = frames.mean(dtype=np.float64)
-            row[:, len(frames) :] = np.rint(mean) if whole else mean
         return block
 
     pixels = lazy_rows(read, (len(trials), channel, n_frame, height, width), dtype)
