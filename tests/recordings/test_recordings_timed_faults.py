@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from samples import save
 from timed_samples import (
-    save,
     write_allen_nwb1,
     write_experanto,
     write_nwb2,
