@@ -130,8 +130,8 @@ def check_doubled_neurons(case: Case) -> Iterator[Finding]:
 
 
 def _correlation(case: Case, one: int, other: int) -> float:
-    pair = case.recording.response.isel(neuron=[one, other]).transpose("neuron", ...).values
-    pair = pair.reshape(2, -1)
+    pair = case.recording.response.isel(neuron=[one, other]).values
+    pair = np.moveaxis(pair, 1, 0).reshape(2, -1)
     return float(np.corrcoef(pair[:, ~np.isnan(pair).any(axis=0)])[0, 1])
 
 
