@@ -14,6 +14,7 @@ from timed_samples import (
     write_nwb2,
     write_nwb2_clips,
     write_nwb2_units,
+    write_one_allen_nwb1,
     write_sensorium_dynamic,
 )
 
@@ -447,3 +448,24 @@ def test_a_device_that_cannot_be_used_is_said_to_be_left_out(tmp_path):
     with pytest.warns(UserWarning, match="treadmill: left out of `behavior`"):
         opened = recordings.open_recording(path, session="videos")
     assert opened.behavior_channel.values.tolist() == ["eye_tracker_0", "eye_tracker_1"]
+
+
+def test_infinite_responses_are_found_where_they_are_not_read_at_once(tmp_path):
+    path = write_one_allen_nwb1(tmp_path).path
+    with h5py.File(path, "a") as file:
+        file[TRACES.replace("__", "/") + "/data"][1, 21:28] = np.inf
+    (found,) = recordings.check_recording(path)
+    assert found.severity == "error"
+    assert re.fullmatch(r"neuron 512: \d responses are infinite", str(found))
+    with pytest.raises(InputError, match="`response` is infinite"):
+        recordings.open_recording(path)
+
+
+def test_pixels_beyond_single_precision_are_refused(tmp_path):
+    sample = write_experanto(tmp_path)
+    save(sample.path / "screen/data/00003.npy", np.full((5, 3, 4), 1e300))
+    said = complaint("experanto", sample.path, "videos")
+    assert "00003.npy: NaN or infinite pixels" in said
+    path = write_one_allen_nwb1(tmp_path).path
+    change(path, stimulus__templates__natural_scenes_image_stack__data=np.full((4, 3, 5), 1e300))
+    assert "NaN or infinite pixels" in complaint("allen-nwb1", path)

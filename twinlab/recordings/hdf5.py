@@ -20,7 +20,7 @@ from twinlab.jobs import Job
 from twinlab.recordings import hdf5_probe
 from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.members import DamagedError
-from twinlab.recordings.pixels import are_grey_levels, fill_up
+from twinlab.recordings.pixels import as_grey_levels, fill_up
 from twinlab.recordings.reading import Notes
 from twinlab.schema import InputError
 
@@ -292,10 +292,10 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
         for done, clip in enumerate(clips):
             job.report(done / len(clips))
             if member(file, clip.name).dtype != np.uint8:
-                frames = _read_clip(file, clip)
-                if not np.isfinite(frames).all():
+                levels = as_grey_levels(_read_clip(file, clip))
+                whole = whole and levels.dtype == np.uint8
+                if not np.isfinite(levels).all():
                     faults.add(clip.name, "NaN or infinite pixels")
-                whole = whole and are_grey_levels(frames)
     dtype = np.dtype(np.uint8 if whole else np.float32)
     height, width, channel = size
     n_frame = max(clip.n_frame for clip in clips)

@@ -18,6 +18,7 @@ from twinlab.recordings.checks.responses import (
     check_constant_neurons,
     check_doubled_neurons,
     check_drift,
+    check_infinite_responses,
     check_missing_responses,
     check_normalisation,
     check_outliers,
@@ -162,7 +163,9 @@ def check_recording(
 def _run_checks(recording: xr.Dataset, survey: xr.Dataset | None, job: Job) -> list[Finding]:
     if survey is None:
         survey = survey_recording(recording, job.part(0, 0.5))
-    findings: list[Finding] = []
+    findings = list(check_infinite_responses(Case(recording, survey, job)))
+    if findings:
+        return findings
     for number, (name, check) in enumerate(CHECKS.items()):
         start = 0.5 + 0.5 * number / len(CHECKS)
         part = job.part(start, start + 0.5 / len(CHECKS), f"checking {name}")

@@ -28,7 +28,7 @@ from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.layouts.sensorium import SPLIT_OF_TIER
 from twinlab.recordings.mapped import map_npy, map_raw, regular
 from twinlab.recordings.members import DamagedError
-from twinlab.recordings.pixels import are_grey_levels, fill_up
+from twinlab.recordings.pixels import as_grey_levels, fill_up
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
     SPIKE_LATENCY,
@@ -257,9 +257,10 @@ def _lazy_pixels(
             notes.add("screen/data", f"frames of {frames.shape[1:]}, expected {size}", trial.file)
         else:
             size = frames.shape[1:]
-            if frames.dtype.kind == "f" and not np.isfinite(frames).all():
+            levels = as_grey_levels(frames)
+            whole = whole and levels.dtype == np.uint8
+            if not np.isfinite(levels).all():
                 notes.add("screen/data", "NaN or infinite pixels", trial.file)
-            whole = whole and are_grey_levels(frames)
     if not size:
         return da.from_array(np.zeros((0, 0, 0, 0), np.uint8))
     height, width, channel = size
