@@ -1,10 +1,8 @@
 """The command, as its user meets it: what it says, what it writes, how it ends."""
 
-import contextlib
 import errno
 import io
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from command import call, mistake
 
 from twinlab import cli, recordings, schema, simulation, twins
 from twinlab.cli.experiments import open_experiment
@@ -42,32 +41,6 @@ def fitted(bench):
     )
     assert status == 0, err
     return bench / "twin", out
-
-
-def call(*words):
-    """Run the command in this process; status, standard output, standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    before = sys.argv
-    sys.argv = ["twinlab", *map(str, words)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
-        status = 0
-    except SystemExit as end:
-        status = end.code or 0
-    finally:
-        sys.argv = before
-    return status, out.getvalue(), err.getvalue()
-
-
-def mistake(*words):
-    """What a command that must fail says: one line, status 2."""
-    status, _, err = call(*words)
-    lines = [line for line in err.splitlines() if line.startswith("twinlab:")]
-    assert status == 2, err
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    return lines[0]
 
 
 def test_a_fit_says_what_it_beat_and_leaves_a_whole_twin(fitted):

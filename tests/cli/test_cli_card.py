@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from command import call
 from matplotlib.image import imread
-from test_cli import call
 
 from twinlab import recordings
 from twinlab.cli.card import make_card, write_card

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from command import call, mistake
 from hosts import Site, status
-from test_cli import call, mistake
 
 from twinlab import recordings
 from twinlab.recordings import manifests

@@ -169,7 +169,7 @@ def test_a_damaged_checkpoint_is_named(recording, tmp_path):
 
 def test_a_recording_without_validation_trials_is_refused(recording):
     without = recording.isel(trial=recording.split.values != "validation")
-    with pytest.raises(InputError, match="no validation trial with a response"):
+    with pytest.raises(InputError, match="has 0 validation trials with a response .*--split"):
         fitting.fit_twin(without, SMALL, SHORT)
 
 

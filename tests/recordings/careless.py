@@ -9,7 +9,7 @@ import signal
 import zipfile
 
 import numpy as np
-from layout_samples import Sample
+from samples import Sample
 from spoiling import pickled_attacks
 
 from twinlab.recordings.arrays import read_arrays

@@ -7,15 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from samples import save
 
 TIERS = ["train", "test", "train", "validation", "test", "train", "test", "test", "validation"]
 IMAGE_IDS = [12, 31, 10, 20, 30, 11, 31, 31, 21]  # test images: 31 three times, 30 once
 N_NEURON, SHAPE = 5, (1, 4, 6)
-
-
-def save(path: Path, values) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, values)
 
 
 @pytest.fixture

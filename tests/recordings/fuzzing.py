@@ -77,8 +77,9 @@ def open_watched(path, patience_s=PATIENCE_S):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             listening = True
-            lines = [f"{it} {it.advice}" for it in recordings.check_recording(path)]
+            lines = []
             try:
+                lines = [f"{it} {it.advice}" for it in recordings.check_recording(path)]
                 recordings.open_recording(path).load()
                 outcome = "opened"
             except InputError as error:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 from PIL import Image
-from timed_samples import TIMED_SAMPLES, Sample, save
+from samples import Sample, save
+from timed_samples import TIMED_SAMPLES
 
 
 def write_sensorium_static(folder: Path) -> Sample:

@@ -168,7 +168,7 @@ def test_the_grey_screen_is_no_image_and_said_to_be_left_out(tmp_path):
     assert opened.sizes["image"] == 6
     assert opened.attrs["left_out"].startswith("2 presentations of the grey screen (image 7)")
     assert np.bincount(opened.stimulus_index).tolist() == [2] * 6
-    assert opened.attrs["degrees_per_pixel"] == 1
+    assert recordings.degrees_to_pixels(opened, 3.0) == 3
 
 
 def test_a_response_that_is_nan_stays_missing(tmp_path):
@@ -207,7 +207,8 @@ def test_sessions_whose_pixels_are_not_documented_are_refused(tmp_path):
         (tmp_path / f"{name}.mat").write_bytes((tmp_path / NATIMG).read_bytes())
         line = refusal(tmp_path, session=name)
         assert "the pixels of these stimuli are not published in a documented way" in line
-    assert "holds 3 sessions; name one with `session`" in refusal(tmp_path)
+    with pytest.raises(InputError, match="holds 3 sessions; name one with `session`"):
+        recordings.open_recording(tmp_path)
     recordings.open_recording(tmp_path, session="M160825_MP027_2016-12-14")
 
 
@@ -404,7 +405,9 @@ def test_each_region_is_a_session(tmp_path):
     write_antolik2016(tmp_path)
     (tmp_path / "region1").rename(tmp_path / "region3")
     write_antolik2016(tmp_path)
-    assert "holds 2 sessions; name one with `session`: region1, region3" in refusal(tmp_path)
+    for function in (recordings.open_recording, recordings.check_recording):
+        with pytest.raises(InputError, match="holds 2 sessions; name one with .*region1, region3"):
+            function(tmp_path)  # nothing is wrong with it
     assert set(recordings.open_recording(tmp_path, session="region3").session.values) == {
         "region3"
     }

@@ -317,6 +317,16 @@ def test_what_is_lazy_stays_lazy_and_is_the_same(change):
     assert found.stimulus.dtype == np.uint8
 
 
+def test_where_each_video_ends_is_told_in_new_frames(videos):
+    lengths = np.full(videos.sizes["video"], 12)
+    lengths[0] = 7  # the fourth new frame would be half of it
+    for known in (videos.assign(n_frame=("video", lengths)),
+                  videos.assign_coords(n_frame=("video", lengths))):  # fmt: skip
+        half = recordings.resample_frames(known, 15)
+        assert half.n_frame.values.tolist() == [3, *[6] * (len(lengths) - 1)]
+        assert ("n_frame" in half.coords) == ("n_frame" in known.coords)
+
+
 def test_a_rate_without_a_whole_frame_is_refused(videos):
     for rate in (2.0, 0.0, -5.0, np.nan):
         with pytest.raises(InputError, match="have no whole frame; give a higher rate"):

@@ -433,10 +433,9 @@ def test_a_folder_that_holds_a_zip_says_so(layout, pack):
 
 
 def test_an_unknown_source_lists_what_is_known(tmp_path):
-    with pytest.raises(InputError, match="expected a path or one of .*lurz2020, microns"):
-        recordings.open_recording(tmp_path / "nothing")
-    (fault,) = faults_of(tmp_path / "nothing")
-    assert "no such file, folder or recording" in fault
+    for function in (recordings.open_recording, recordings.check_recording):
+        with pytest.raises(InputError, match="no such file, folder or recording; expected .*lurz"):
+            function(tmp_path / "nothing")
     (tmp_path / "words.txt").write_text("words")
     with pytest.raises(InputError, match="not a whole zip file"):
         recordings.open_recording(tmp_path / "words.txt")

@@ -137,7 +137,7 @@ def test_a_recording_on_the_disk_is_divided_alike(repeated, tmp_path):
     ("wanted", "message"),
     [
         ({"by": "trial"}, "`by` is 'trial'; known: image, neuron, session"),
-        ({"fractions": (0.5, 0.5)}, "expected three shares"),
+        ({"fractions": (0.5, 0.5)}, "expected three numbers"),
         ({"fractions": (0.5, 0.2, 0.2)}, "that add up to 1"),
         ({"by": "session", "fractions": (0.9, 0.05, 0.05)}, "has 4 sessions to divide"),
         ({"seed": -1}, "`seed` must be at least 0"),

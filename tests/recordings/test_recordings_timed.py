@@ -12,12 +12,12 @@ import pytest
 import xarray as xr
 import yaml
 from pynwb.image import ImageSeries
+from samples import save
 from timed_samples import (
     RATE,
     TIMED_SAMPLES,
     add_traces,
     new_nwb,
-    save,
     slow_traces,
     write,
     write_allen_nwb1,

@@ -7,11 +7,14 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from samples import save
 from timed_samples import (
-    save,
     write_allen_nwb1,
     write_experanto,
     write_nwb2,
+    write_nwb2_clips,
+    write_nwb2_units,
+    write_one_allen_nwb1,
     write_sensorium_dynamic,
 )
 
@@ -37,12 +40,47 @@ def test_a_file_that_ends_the_process_is_refused(tmp_path, monkeypatch):
         "faulthandler.dump_traceback_later(0.1, exit=True); time.sleep(9)",
     ):
         deadly = tmp_path / "deadly.py"
-        deadly.write_text(f"import faulthandler, os, time\n{ending}")
+        deadly.write_text(f"import faulthandler, os, time\nos.write(1, b'ready')\n{ending}")
         monkeypatch.setattr(hdf5_probe, "__file__", str(deadly))
         hdf5._comes_through.cache_clear()
         with pytest.raises(InputError, match="damaged so that it cannot be read safely"):
             recordings.open_recording(path, session="natural_scenes")
     hdf5._comes_through.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("executable", "frozen", "reason"),
+    [
+        ("", False, "it runs inside of another program"),
+        ("app", True, "it runs inside of another program"),
+        ("/nowhere/python", False, "/nowhere/python: No such file or directory"),
+        ("/bin/true", False, "/bin/true: "),
+        ("/bin/false", False, "/bin/false: "),
+    ],
+)
+def test_a_python_that_can_start_no_other_does_not_call_files_damaged(
+    executable, frozen, reason, tmp_path, monkeypatch
+):
+    monkeypatch.undo()
+    path = write_allen_nwb1(tmp_path).path
+    monkeypatch.setattr(hdf5.sys, "executable", executable)
+    monkeypatch.setattr(hdf5.sys, "frozen", frozen, raising=False)
+    with pytest.raises(InputError, match="cannot start one") as caught:
+        recordings.open_recording(path, session="natural_scenes")
+    assert reason in str(caught.value)
+    assert "damaged" not in str(caught.value)
+    monkeypatch.undo()
+    hdf5.refuse_dangerous(path)
+
+
+def test_a_file_is_tried_with_the_packages_of_this_process(tmp_path, monkeypatch):
+    """Wherever h5py was found: in a folder that only this process knows, say."""
+    monkeypatch.undo()
+    (tmp_path / "h5py.py").write_text("raise ImportError('none here')")
+    monkeypatch.setattr(hdf5.sys, "path", [str(tmp_path), *hdf5.sys.path])
+    path = write_allen_nwb1(tmp_path).path
+    with pytest.raises(InputError, match=r"cannot start one \(.*none here\)"):
+        hdf5.refuse_dangerous(path)
 
 
 def complaint(layout, path, session=None):
@@ -165,6 +203,14 @@ NWB2_FAULTS = {
         {"processing__ophys__ImageSegmentation__cells0__id": [40]},
         r"rois: \(3,\) rows of 1, expected",
     ),
+    "neurons without ids": (
+        {"processing__ophys__ImageSegmentation__cells0__id": None},
+        "cells0/id: there is no such dataset",
+    ),
+    "no word of which image": (
+        {"stimulus__presentation__natural_scenes_stimulus__data": None},
+        "natural_scenes_stimulus/data: there is no such dataset",
+    ),
     "images beyond": (
         {"stimulus__presentation__natural_scenes_stimulus__data": np.full(5, 12, np.uint32)},
         "5 presentations of images up to 12, but there are 12 images",
@@ -191,6 +237,28 @@ def test_a_fault_of_an_nwb2_file_is_named(name, nwb2, tmp_path):
     path = shutil.copy(nwb2, tmp_path / "copy.nwb")
     change(path, **changes)
     assert re.search(message, complaint("nwb2", path, "natural_scenes"))
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "values", "message"),
+    [
+        (write_nwb2_units, "units/id", None, "units/id: there is no such dataset"),
+        (write_nwb2_units, "units/spike_times", 3.0, "expected numbers, one after the other"),
+        (write_nwb2_units, "units/spike_times_index", [1], r"shape \(1,\), expected \(3,\)"),
+        (write_nwb2_units, "intervals/contours_presentations/frame", [], r"frame: shape \(0,\)"),
+        (write_nwb2_clips, "intervals/Clip/stop_time", [], r"stop_time: shape \(0,\), expected"),
+        (write_nwb2_clips, "intervals/Clip/condition_hash", "a", r"condition_hash: shape \(\)"),
+    ],
+)
+def test_tables_that_do_not_fit_are_named(layout, name, values, message, tmp_path):
+    path = layout(tmp_path).path
+    with h5py.File(path, "a") as file:
+        said = dict(file[name].attrs)
+        del file[name]
+        if values is not None:
+            file[name] = values
+            file[name].attrs.update(said)
+    assert re.search(message, complaint("nwb2", path))
 
 
 def test_a_stimulus_in_another_file_is_said_to_be_there(nwb2, tmp_path):
@@ -273,7 +341,20 @@ def test_a_fault_of_a_dynamic_recording_is_named(name, tmp_path):
     assert re.search(message, complaint("sensorium-dynamic", root))
 
 
+def edit_trial(root, number, **changes):
+    path = root / f"screen/meta/{number:05d}.yml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
 EXPERANTO_FAULTS = {
+    "two videos of one name": (
+        lambda root: edit_trial(root, 7, condition_hash="v1"),
+        r"screen/data: 00007\.npy: other pixels than 00003\.npy under the same id 'v1'",
+    ),
+    "a tier that is no word": (
+        lambda root: edit_trial(root, 7, tier=["train"]),
+        r"unknown tier .*list.*; known: train",
+    ),
     "no times": (
         lambda root: (root / "screen/timestamps.npy").unlink(),
         r"screen/timestamps\.npy: there is no such file",
@@ -351,9 +432,40 @@ def test_a_fault_of_an_experanto_folder_is_named(name, tmp_path):
     assert re.search(message, complaint("experanto", root, "videos"))
 
 
+def test_a_video_that_was_broken_off_once_is_whole(tmp_path):
+    sample = write_experanto(tmp_path)
+    edit_trial(sample.path, 0, num_frames=3)
+    opened = recordings.open_recording(sample.path, session="videos").load()
+    np.testing.assert_array_equal(opened.stimulus, sample.truth["stimulus"])
+    expected = sample.truth["response"].copy()
+    expected[0, :, 3:] = np.nan
+    np.testing.assert_allclose(opened.response, expected, rtol=2e-6)
+
+
 def test_a_device_that_cannot_be_used_is_said_to_be_left_out(tmp_path):
     path = write_experanto(tmp_path).path
     (path / "treadmill/data.npy").unlink()
     with pytest.warns(UserWarning, match="treadmill: left out of `behavior`"):
         opened = recordings.open_recording(path, session="videos")
     assert opened.behavior_channel.values.tolist() == ["eye_tracker_0", "eye_tracker_1"]
+
+
+def test_infinite_responses_are_found_where_they_are_not_read_at_once(tmp_path):
+    path = write_one_allen_nwb1(tmp_path).path
+    with h5py.File(path, "a") as file:
+        file[TRACES.replace("__", "/") + "/data"][1, 21:28] = np.inf
+    (found,) = recordings.check_recording(path)
+    assert found.severity == "error"
+    assert re.fullmatch(r"neuron 512: \d responses are infinite", str(found))
+    with pytest.raises(InputError, match="`response` is infinite"):
+        recordings.open_recording(path)
+
+
+def test_pixels_beyond_single_precision_are_refused(tmp_path):
+    sample = write_experanto(tmp_path)
+    save(sample.path / "screen/data/00003.npy", np.full((5, 3, 4), 1e300))
+    said = complaint("experanto", sample.path, "videos")
+    assert "00003.npy: NaN or infinite pixels" in said
+    path = write_one_allen_nwb1(tmp_path).path
+    change(path, stimulus__templates__natural_scenes_image_stack__data=np.full((4, 3, 5), 1e300))
+    assert "NaN or infinite pixels" in complaint("allen-nwb1", path)

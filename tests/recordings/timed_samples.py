@@ -7,7 +7,7 @@ As in `layout_samples`: a writer gets an empty folder; `Sample.path` is what is 
 import datetime
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,19 +15,9 @@ import pynwb
 import yaml
 from pynwb.base import ImageReferences, Images
 from pynwb.image import GrayscaleImage, ImageSeries, IndexSeries
+from samples import Sample, save
 
 RATE = 30.0  # of the traces
-
-
-class Sample(NamedTuple):
-    path: Path
-    truth: dict[str, Any]
-    session: str | None = None
-
-
-def save(path: Path, values) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, values)
 
 
 def slow_traces(times, n_neuron):

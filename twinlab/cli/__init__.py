@@ -12,13 +12,12 @@ import typer
 
 from twinlab import __version__
 from twinlab.cli.loops import loop_app
+from twinlab.cli.sources import open_source, open_twin, parse_source, simulated_cortex
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from twinlab.jobs import Job
-    from twinlab.simulation import SimulatedCortex
-    from twinlab.twins import Twin
 
 __all__ = ["app", "main"]
 
@@ -42,7 +41,8 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
 ]
 RECORDING = (
-    "Recording: a path (zip, folder or .zarr), a manifest name, `simulated` or `simulated-video`."
+    "Recording: a path (file, folder or .zarr), a manifest name, `simulated` or "
+    "`simulated-video`; of several sessions one is named behind a colon, PATH:SESSION."
 )
 UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
             errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EADDRINUSE)  # fmt: skip
@@ -494,7 +494,6 @@ def fetch_recording(
 @recordings_app.command("check")
 def check_recording(
     path: Annotated[str, typer.Argument(help=RECORDING)],
-    session: Annotated[str, typer.Option(help="Which session, of several.")] = "",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Report everything that is wrong with a recording or would mislead, all at once.
@@ -507,9 +506,11 @@ def check_recording(
     from twinlab.cli.progress import watched_job
 
     with watched_job("check") as job:
-        made = _simulated_cortex(path)
-        source = path if made is None else made.record(job=job.part(0.0, 0.5))
-        findings = recordings.check_recording(source, session or None, job=job)
+        made = simulated_cortex(path)
+        source, session = parse_source(path)
+        findings = recordings.check_recording(
+            source if made is None else made.record(job=job.part(0.0, 0.5)), session, job=job
+        )
     if json_:
         typer.echo(findings_json(path, findings))
     elif findings:
@@ -523,14 +524,13 @@ def check_recording(
 def make_card(
     source: Annotated[str, typer.Argument(help=RECORDING)],
     out: Annotated[Path, typer.Option(help="Page to write (.html).")] = Path("card.html"),
-    session: Annotated[str, typer.Option(help="Which session, of several.")] = "",
 ) -> None:
     """Write a recording's card: one page that says what it is, how good, and what to mind."""
     from twinlab.cli.card import make_card
     from twinlab.cli.progress import watched_job
 
     with watched_job("card") as job:
-        path = make_card(source, out, session=session or None, job=job)
+        path = make_card(source, out, job=job)
     typer.echo(f"The card is in {path}.")
 
 
@@ -538,47 +538,47 @@ def make_card(
 def convert_recording(
     source: Annotated[str, typer.Argument(help=RECORDING)],
     target: Annotated[Path, typer.Argument(help="Store to write (.zarr).")],
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="TRAIN,VALIDATION,TEST",
+            help="Divide the images or videos anew, in these shares, such as 0.8,0.1,0.1.",
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of --split.")] = 0,
 ) -> None:
-    """Write a recording as a Zarr store, which opens many times faster."""
+    """Write a recording as a Zarr store, which opens many times faster.
+
+    A recording larger than the memory is read and written piece by piece. Stopped, the same
+    command goes on with it. --split keeps all repeats and copies of an image together.
+    """
     from twinlab import recordings
     from twinlab.cli.progress import watched_job
 
+    fractions = _shares(split)
     with watched_job("convert") as job:
-        opened = open_source(source, job=job)
-        recordings.save_recording(opened, target)
-    typer.echo(f"The recording is in {target}.")
+        cortex = simulated_cortex(source)
+        if cortex is None:
+            path, session = parse_source(source)
+            recordings.convert_recording(
+                path, target, job, session=session, fractions=fractions, seed=seed
+            )
+        else:
+            made = cortex.record(job=job)
+            if fractions is not None:
+                made = recordings.split_recording(made, fractions=fractions, seed=seed)
+            recordings.save_recording(made, target)
+    typer.echo(f"The recording is in {target}. Next: twinlab fit {target} --out TWIN")
 
 
-def open_source(name: str, session: str | None = None, job: Job | None = None) -> xr.Dataset:
-    """Open a recording by path or name; `simulated` and `simulated-video` (`:SEED`) make one."""
-    from twinlab import recordings
-
-    cortex = _simulated_cortex(name)
-    if cortex is not None:
-        return cortex.record(job=job)
-    return recordings.open_recording(name, session=session, job=job)
-
-
-def open_twin(name: str) -> Twin:
-    """Load a twin from its folder; `simulated` and `simulated-video` make the true one."""
-    from twinlab import twins
-
-    cortex = _simulated_cortex(name)
-    return twins.load_twin(name) if cortex is None else cortex.as_twin()
-
-
-def _simulated_cortex(name: str) -> SimulatedCortex | None:
+def _shares(words: str) -> list[float] | None:
     from twinlab.schema import InputError
 
-    head, _, seed = name.partition(":")
-    if head not in ("simulated", "simulated-video"):
-        return None
-    if seed and not seed.isdigit():
-        msg = f"{name}: the seed after `{head}:` must be a whole number, but is {seed!r}."
-        raise InputError(msg)
-    from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
-
-    return (SimulatedCortex if head == "simulated" else SimulatedVideoCortex)(int(seed or 0))
+    try:
+        return [float(word) for word in words.split(",")] if words else None
+    except ValueError as error:
+        msg = f"--split {words}: expected three shares that add up to 1, such as 0.8,0.1,0.1."
+        raise InputError(msg) from error
 
 
 def score_lines(scores: xr.Dataset) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from twinlab import __version__, cli, plots, recordings
+from twinlab import __version__, plots, recordings
 from twinlab.cli.pages import figures, number, pixels, section, write_page
+from twinlab.cli.sources import open_source, parse_source
 from twinlab.cli.summary import summarise_recording
 from twinlab.jobs import Job
 from twinlab.recordings import Finding, Manifest
@@ -35,19 +36,16 @@ N_STIMULI = 12
 N_FRAMES = 4  # shown of a video
 
 
-def make_card(
-    source: str, path: Path, *, session: str | None = None, job: Job | None = None
-) -> Path:
+def make_card(source: str, path: Path, *, job: Job | None = None) -> Path:
     """Open a recording, go through it, and write its card.
 
     Parameters
     ----------
     source : str
-        A path, the name of a public recording, `simulated` or `simulated-video`.
+        A path, the name of a public recording (either with `:SESSION`), `simulated` or
+        `simulated-video`.
     path : Path
         The page to write.
-    session : str, optional
-        Which session, where there are several.
     job : Job, optional
 
     Returns
@@ -61,11 +59,13 @@ def make_card(
 
     """
     job = job or Job()
-    recording = cli.open_source(source, session=session, job=job.part(0, 0.4))
+    recording = open_source(source, job=job.part(0, 0.4))
     summary = summarise_recording(recording, job.part(0.4, 0.7))
     findings = recordings.check_recording(recording, survey=summary, job=job.part(0.7, 0.9))
     job.report(0.9, "drawing")
-    return write_card(path, recording, summary, findings, _manifest_of(recording, source))
+    return write_card(
+        path, recording, summary, findings, _manifest_of(recording, parse_source(source)[0])
+    )
 
 
 def write_card(

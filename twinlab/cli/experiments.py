@@ -12,7 +12,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import xarray as xr
 
-from twinlab import cli, stimuli, twins
+from twinlab import stimuli, twins
+from twinlab.cli.sources import open_source, open_twin
 from twinlab.fitting import read_value
 from twinlab.insilico import (
     EXPERIMENTS,
@@ -170,7 +171,7 @@ def open_experiment(
             return function(model, rival, neurons, **settings)
 
         return own.condition().to(device), compared, {"judge": rival.identity}
-    model = cli.open_twin(twin).condition().to(device)
+    model = open_twin(twin).condition().to(device)
     if experiment not in IMAGE_EXPERIMENTS:
         return model, EXPERIMENTS[experiment], {}
     function, shown = IMAGE_EXPERIMENTS[experiment], _open_image(model.spec, recording, image)
@@ -190,8 +191,8 @@ def _digest(content: bytes) -> str:
 
 def _open_two(twin: str, other: str) -> tuple[twins.Twin, twins.Twin, twins.Twin | None]:
     """The twin, its first member or itself, and another: the one named, or the second member."""
-    whole = own = cli.open_twin(twin)
-    judge = cli.open_twin(other) if other else None
+    whole = own = open_twin(twin)
+    judge = open_twin(other) if other else None
     if isinstance(whole, twins.EnsembleTwin):
         members = [member for member in whole.members if isinstance(member, twins.Twin)]
         own = members[0]
@@ -226,7 +227,7 @@ def _open_natural(spec: twins.StimulusSpec, recording: str) -> np.ndarray:
             )  # fmt: skip
         # dead leaves span 0 to 255; the twin may see other units
         return spec.low + leaves.values / 255 * (spec.high - spec.low)
-    source = cli.open_source(recording)
+    source = open_source(recording)
     shown = np.unique(source.stimulus_index.values[source.split.values == "test"])
     natural: np.ndarray = source.stimulus.values[shown[:N_NATURAL]]
     return natural

@@ -53,6 +53,14 @@ def fit_recordings(
 
     Under ``torchrun`` all processes fit and the first one writes.
     """
+    sessions = [str(source.session.values[0]) for source in sources]
+    doubled = sorted({name for name in sessions if sessions.count(name) > 1})
+    if doubled:
+        msg = (
+            f"More than one recording is of session {', '.join(doubled)}, of which a twin can "
+            "learn one: its neurons are told by their session. Name one of each."
+        )
+        raise InputError(msg)
     _join_processes(device)
     if model != "deep":
         twin = fitting.CLASSICAL[model](sources[0], seed=settings.seed, device=device, job=job)
@@ -79,7 +87,7 @@ def fit_recordings(
         )
     checkpoints = out.with_name(out.name + ".fitting")
     recordings: Any = (
-        sources[0] if len(sources) == 1 else {str(s.session.values[0]): s for s in sources}
+        sources[0] if len(sources) == 1 else dict(zip(sessions, sources, strict=True))
     )
     fitted, results["history"] = fitting.fit_ensemble(
         recordings, architecture, settings, members=members, core=_open_core(core),

@@ -9,8 +9,9 @@ from pathlib import Path
 import typer
 import xarray as xr
 
-from twinlab import cli, explorers, schema, twins
+from twinlab import explorers, schema, twins
 from twinlab.cli.progress import watched_job
+from twinlab.cli.sources import open_source, open_twin
 
 __all__ = ["make_bench", "serve_twins"]
 
@@ -34,7 +35,7 @@ def serve_twins(names: list[str], recording: str, *, port: int, browser: bool) -
         if not recording and all(name.startswith("simulated") for name in names):
             recording = names[0]  # the simulated twin's own recording is known
         if recording:
-            source = cli.open_source(recording, job=job)
+            source = open_source(recording, job=job)
         makers = {_page(name): make_bench(name, source) for name in names}
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, port=port, open_browser=browser)
@@ -49,7 +50,7 @@ def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorer
 
     Of an ensemble the first member is explored, and the second judges its images.
     """
-    twin = cli.open_twin(name)
+    twin = open_twin(name)
     other = None
     if isinstance(twin, twins.EnsembleTwin):
         members = [member for member in twin.members if isinstance(member, twins.Twin)]

@@ -18,7 +18,7 @@ from twinlab.fitting.trials import (
     AFTER,
     FRAMES,
     recorded_context,
-    refuse_empty,
+    refuse_few,
     seen_frames,
     some_rows,
 )
@@ -138,11 +138,11 @@ def stored_trials(recording: xr.Dataset, split: str, device: torch.device) -> St
     Raises
     ------
     InputError
-        If there is no such trial.
+        If there are too few of them.
 
     """
     rows = np.flatnonzero(recording.split.values == split)
-    refuse_empty(recording, split, len(rows), len(rows))
+    refuse_few(recording, split, len(rows), len(rows))
     answered: list[np.ndarray] = []
 
     def blocks() -> Iterator[np.ndarray]:
@@ -152,7 +152,7 @@ def stored_trials(recording: xr.Dataset, split: str, device: torch.device) -> St
 
     summary = summarise_responses(blocks())
     seen = rows[np.concatenate(answered)]
-    refuse_empty(recording, split, len(seen), len(rows))
+    refuse_few(recording, split, len(seen), len(rows))
     index = recording.stimulus_index.values[seen].astype(np.int64)
     return StoredTrials(
         stimulus=recording.stimulus,

@@ -284,12 +284,6 @@ def _prepare(
         core = copy.deepcopy(source.core).eval().requires_grad_(False)
     for recording in recordings:
         train, validation = _take(recording, where)
-        if len(validation) < 2:
-            msg = (
-                "The recording has 1 validation trial; a fit is stopped by the correlation over "
-                "validation trials and needs at least 2."
-            )
-            raise InputError(msg)
         twin = _start(recording, train, architecture, settings, core, source).to(where)
         twin.core_dtype = settings.core_dtype(where)
         core = twin.core

@@ -23,7 +23,7 @@ __all__ = [
     "origin_of",
     "recorded_context",
     "recorded_neurons",
-    "refuse_empty",
+    "refuse_few",
     "take_trials",
 ]
 
@@ -133,12 +133,12 @@ def take_trials(
     Raises
     ------
     InputError
-        If there is no such trial.
+        If there are too few of them.
 
     """
     rows = np.flatnonzero(recording.split.values == split)
     seen = rows[_any_recorded(recording.response.values, rows)]
-    refuse_empty(recording, split, len(seen), len(rows))
+    refuse_few(recording, split, len(seen), len(rows))
     index = recording.stimulus_index.values[seen].astype(np.int64)
     if images is None:
         images = torch.as_tensor(recording.stimulus.values).to(device)
@@ -150,12 +150,16 @@ def take_trials(
     )
 
 
-def refuse_empty(recording: xr.Dataset, split: str, answered: int, n_trial: int) -> None:
-    """Raise `InputError` if no trial of a split has a response."""
-    if not answered:
+def refuse_few(recording: xr.Dataset, split: str, answered: int, n_trial: int) -> None:
+    """Raise `InputError` if too few trials of a split have a response."""
+    fewest = 2 if split == "validation" else 1  # over which there is a correlation
+    if answered < fewest:
+        name = recording.attrs.get("recording_id", "The recording")
         msg = (
-            f"{recording.attrs.get('recording_id', 'The recording')} has no {split} trial with a "
-            f"response ({n_trial} {split} trials in all); a fit needs some."
+            f"{name} has {answered} {split} trials with a response ({n_trial} {split} trials in "
+            f"all) and a fit needs at least {fewest}; "
+            "divide it with `twinlab recordings convert SOURCE OUT.zarr --split 0.8,0.1,0.1`, or "
+            "with `recordings.split_recording`."
         )
         raise InputError(msg)
 

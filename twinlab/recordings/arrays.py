@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.recordings.drawing import FRACTIONS, draw_split
+from twinlab.recordings.pixels import are_grey_levels
 from twinlab.recordings.reading import Notes, Reading
 from twinlab.schema import SPLITS, InputError, make_recording
 
@@ -304,20 +305,12 @@ def _as_stimulus(stimulus: Any, frame_rate: float | None) -> np.ndarray:
         msg = f"`stimulus` has shape {pixels.shape}; expected {expected}, none of them 0."
         raise InputError(msg)
     if pixels.dtype != np.uint8:
-        pixels = pixels.astype(np.uint8) if _are_grey_levels(pixels) else as_float32(pixels)
+        whole = all(are_grey_levels(one) for one in pixels)  # one by one, to save memory
+        pixels = pixels.astype(np.uint8) if whole else as_float32(pixels)
     if pixels.dtype == np.float32 and not all(np.isfinite(one).all() for one in pixels):
         msg = "`stimulus` has NaN or infinite pixels; expected finite ones."
         raise InputError(msg)
     return pixels[:, None] if pixels.ndim == fewest else pixels
-
-
-def _are_grey_levels(pixels: np.ndarray) -> bool:
-    """Whether every pixel is a whole number from 0 to 255; image by image, to save memory."""
-    return all(
-        # a NaN fails the first comparison
-        one.min() >= 0 and one.max() <= 255 and np.array_equal(one, one.astype(np.uint8))
-        for one in pixels
-    )
 
 
 def _leading_axes(response: np.ndarray, n_image: int, is_video: bool) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -17,12 +17,15 @@ from twinlab import __version__
 from twinlab.files import write_whole
 from twinlab.jobs import Cancelled, Job
 from twinlab.recordings.chunks import write_chunks
+from twinlab.recordings.drawing import check_fractions
 from twinlab.recordings.opening import (
+    choose_neurons,
     locate_source,
     read_layout,
     refuse_faults,
     warn_of_cautions,
 )
+from twinlab.recordings.splitting import split_recording
 from twinlab.recordings.store import check_target, is_store, open_store
 from twinlab.schema import InputError, make_recording
 
@@ -37,6 +40,8 @@ def convert_recording(
     job: Job | None = None,
     *,
     session: str | None = None,
+    fractions: Sequence[float] | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write a recording to a Zarr store, which opens many times faster.
 
@@ -54,6 +59,12 @@ def convert_recording(
     job : Job, optional
     session : str, optional
         Which session, where the source has several.
+    fractions : sequence of 3 float, optional
+        Shares of training, validation and test, if the images or videos are to be divided anew
+        by `split_recording`: many sources have no validation trials, without which nothing can
+        be fitted.
+    seed : int
+        Of that division.
 
     Returns
     -------
@@ -68,8 +79,13 @@ def convert_recording(
         If the job was cancelled.
 
     """
-    job, path, target = job or Job(), locate_source(source, session), Path(target)
+    job, target = job or Job(), Path(target)
+    path, session = locate_source(source, session)
+    if fractions is not None:
+        check_fractions(fractions)  # before the source is read through
     recording, check = _open_source(path, session, job.part(0, READING))
+    if fractions is not None:
+        recording = split_recording(recording, fractions=fractions, seed=seed)
     check_target(recording, target)
     with _resumable(target, _plan(path, recording)) as workplace:
         write_chunks(
@@ -89,7 +105,7 @@ def _open_source(
 ) -> tuple[xr.Dataset, Callable[[], None]]:
     """The recording, lazy where its layout allows; and what raises when it turns out faulty."""
     if is_store(path):
-        return open_store(path), lambda: None
+        return choose_neurons(path, open_store(path), session), lambda: None
     reading = read_layout(path, session, job, lazy=True)
     refuse_faults(path, reading)
     warn_of_cautions(path, reading)
@@ -108,6 +124,7 @@ def _plan(path: Path, recording: xr.Dataset) -> str:
         "files": state.hexdigest(),
         "recording": recording.attrs.get("recording_id", ""),
         "session": sorted(set(recording.session.values.astype(str).tolist())),
+        "split_rule": recording.attrs.get("split_rule", ""),
         "twinlab_version": __version__,
     }
     return json.dumps(plan, indent=1)

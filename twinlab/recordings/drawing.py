@@ -8,9 +8,21 @@ import numpy as np
 
 from twinlab.schema import InputError, check_seed
 
-__all__ = ["FRACTIONS", "draw_split", "hold_out"]
+__all__ = ["FRACTIONS", "check_fractions", "draw_split", "hold_out"]
 
 FRACTIONS = (0.8, 0.1, 0.1)
+
+
+def check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    """Return shares of training, validation and test, or raise `InputError` if they are none."""
+    shares = np.asarray(fractions, np.float64)
+    if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
+        msg = (
+            f"`fractions` are {tuple(fractions)}; expected three numbers from 0 that add up to 1, "
+            "the shares of training, validation and test."
+        )
+        raise InputError(msg)
+    return shares
 
 
 def draw_split(
@@ -39,13 +51,7 @@ def draw_split(
         If the fractions do not add up to 1, or the seed is negative.
 
     """
-    shares = np.asarray(fractions, float)
-    if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
-        msg = (
-            f"`fractions` are {fractions}; expected three numbers from 0 that add up to 1, for "
-            "train, validation and test."
-        )
-        raise InputError(msg)
+    shares = check_fractions(fractions)
     n_image = len(n_shown)
     labels = np.arange(n_image) if group is None else np.unique(group, return_inverse=True)[1]
     n_group = labels.max() + 1

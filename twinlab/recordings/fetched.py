@@ -22,6 +22,7 @@ __all__ = [
     "fetched_file",
     "files_by_hand",
     "read_checksums",
+    "session_of_file",
 ]
 
 CHECKSUMS = "checksums.json"  # beside the files: sha256 and size of each at its first fetch
@@ -64,10 +65,20 @@ def fetched_file(name: str, session: str | None = None) -> Path:
         raise InputError(msg)
     if len(there) > 1:
         msg = (
-            f"{name}: has {len(there)} sessions here; name one with `session`: {', '.join(there)}."
+            f"{name}: has {len(there)} sessions here; name one with `session`: {', '.join(there)} "
+            f"(on the command line {name}:{next(iter(there))})."
         )
         raise InputError(msg)
     return next(iter(there.values()))
+
+
+def session_of_file(name: str, path: Path) -> str | None:
+    """Session by which `fetched_file` gives a path; None where it has those of several, or one."""
+    manifest = describe_recording(name)
+    if not manifest.files:
+        return path.stem
+    target = cache_folder(name)
+    return next((file.session for file in manifest.files if target / file.name == path), None)
 
 
 def count_fetched(manifest: Manifest) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from twinlab.jobs import Job
 from twinlab.recordings import hdf5_probe
 from twinlab.recordings.blocks import lazy_rows
 from twinlab.recordings.members import DamagedError
+from twinlab.recordings.pixels import as_grey_levels, fill_up
 from twinlab.recordings.reading import Notes
 from twinlab.schema import InputError
 
@@ -29,6 +31,7 @@ __all__ = [
     "member",
     "open_hdf5",
     "refuse_dangerous",
+    "required",
     "text",
     "values",
     "walk",
@@ -71,7 +74,7 @@ def refuse_dangerous(path: Path) -> None:
     Raises
     ------
     InputError
-        If that process did not come through.
+        If that process did not come through, or there can be none.
 
     """
     stat = path.stat()
@@ -83,8 +86,25 @@ def refuse_dangerous(path: Path) -> None:
 @lru_cache
 def _comes_through(path: Path, size: int, changed: int) -> bool:
     del size, changed  # another file may lie at the same path tomorrow
-    command = [sys.executable, "-I", hdf5_probe.__file__, str(path)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    # with the packages of this process, wherever it has them from
+    command = [sys.executable, "-P", hdf5_probe.__file__, str(path)]
+    packages = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    reason = "it runs inside of another program"
+    if sys.executable and not getattr(sys, "frozen", False):  # else that program would start
+        try:
+            ended = subprocess.run(command, env=packages, capture_output=True, check=False)
+        except OSError as error:
+            reason = f"{sys.executable}: {error.strerror}"
+        else:
+            if ended.stdout.startswith(hdf5_probe.READY):
+                return ended.returncode == 0
+            said = ended.stderr.decode("utf-8", "replace").split("\n")
+            reason = f"{sys.executable}: {' '.join(said).strip()[-200:]}"
+    msg = (
+        f"{path}: not opened, because HDF5 files are first tried in a process of their own and "
+        f"this Python cannot start one ({reason}); convert it to a store with a plain Python."
+    )
+    raise InputError(msg)
 
 
 @contextmanager
@@ -195,6 +215,25 @@ def values(dataset: h5py.Dataset) -> np.ndarray:
     return np.asarray(found)
 
 
+def required(group: h5py.Group, name: str, n: int | None = None) -> np.ndarray:
+    """Read the dataset of a name, `n` values in a row if that is given.
+
+    Raises
+    ------
+    DamagedError
+        If there is none, it is too large to be read whole, or it has another shape.
+
+    """
+    place, found = f"{group.name.rstrip('/')}/{name}", member(group, name)
+    if not isinstance(found, h5py.Dataset):
+        msg = f"{place}: there is no such dataset"
+        raise DamagedError(msg)
+    if n is not None and found.shape != (n,):
+        msg = f"{place}: shape {found.shape}, expected ({n},)"
+        raise DamagedError(msg)
+    return values(found)
+
+
 def _decode(item: Any) -> str:
     return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
 
@@ -253,11 +292,10 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
         for done, clip in enumerate(clips):
             job.report(done / len(clips))
             if member(file, clip.name).dtype != np.uint8:
-                frames = _read_clip(file, clip)
-                if not np.isfinite(frames).all():
+                levels = as_grey_levels(_read_clip(file, clip))
+                whole = whole and levels.dtype == np.uint8
+                if not np.isfinite(levels).all():
                     faults.add(clip.name, "NaN or infinite pixels")
-                with np.errstate(invalid="ignore"):
-                    whole &= bool((frames == frames.astype(np.uint8)).all())
     dtype = np.dtype(np.uint8 if whole else np.float32)
     height, width, channel = size
     n_frame = max(clip.n_frame for clip in clips)
@@ -267,10 +305,7 @@ def lazy_clips(path: Path, clips: list[Clip], faults: Notes, job: Job) -> da.Arr
         try:
             with open_hdf5(path) as file:
                 for row, clip in zip(block, clips[start:stop], strict=True):
-                    frames = _read_clip(file, clip)
-                    row[:, : len(frames)] = np.moveaxis(frames, -1, 0)
-                    mean = frames.mean(dtype=np.float64)
-                    row[:, len(frames) :] = np.rint(mean) if whole else mean
+                    fill_up(row, np.moveaxis(_read_clip(file, clip), -1, 0))
         except InputError as error:
             faults.add(clips[start].name, str(error))
         return block

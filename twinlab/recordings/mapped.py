@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from twinlab.recordings.members import DamagedError, _parse_header
+from twinlab.recordings.archives import DamagedError
+from twinlab.recordings.npy_headers import header_end, parse_header
 
 __all__ = ["map_npy", "map_raw", "regular"]
 
@@ -35,12 +36,8 @@ def map_npy(path: Path) -> np.ndarray:
     try:
         with regular(path).open("rb") as file:
             head = file.read(HEADER_BYTES)
-        size = 2 if head[6:7] == b"\x01" else 4
-        start = 8 + size + int.from_bytes(head[8 : 8 + size], "little")
-        if head[:6] != b"\x93NUMPY" or start > len(head):
-            msg = "not a .npy file"
-            raise DamagedError(msg)
-        dtype, shape, fortran, _ = _parse_header(head[:start])
+        start = header_end(head)
+        dtype, shape, fortran, _ = parse_header(head[:start])
     except OSError as error:
         msg = f"{_place(path)}: cannot be read ({error.strerror})"
         raise DamagedError(msg) from error

@@ -10,14 +10,16 @@ import dask.array as da
 import xarray as xr
 
 from twinlab.jobs import Job
-from twinlab.recordings.fetched import fetched_file
+from twinlab.recordings.fetched import fetched_file, session_of_file
 from twinlab.recordings.layouts import LAYOUTS
 from twinlab.recordings.manifests import list_recordings, terms_of_session
-from twinlab.recordings.reading import Reading
+from twinlab.recordings.reading import Layout, Reading
 from twinlab.recordings.store import is_store, open_store
-from twinlab.schema import InputError, make_recording
+from twinlab.schema import InputError, fingerprint, is_lazy, make_recording
 
 __all__ = [
+    "SessionError",
+    "choose_neurons",
     "locate_source",
     "open_recording",
     "read_layout",
@@ -27,6 +29,10 @@ __all__ = [
 
 SESSIONS_IN_ERROR = 10
 FAULTS_IN_ERROR = 3  # more belong in a list, which `check_recording` gives
+
+
+class SessionError(InputError):
+    """Nothing is wrong with the source: it has several sessions, or others than the one named."""
 
 
 def open_recording(
@@ -41,11 +47,13 @@ def open_recording(
     Parameters
     ----------
     source : path or str
-        A folder or zip in the static layout of Lurz 2020 and Sensorium 2022, a Zarr store
-        made by `save_recording`, or the name of a public recording that was fetched. What
-        a path holds is judged by its content, not by its name.
+        A file or folder in one of the public layouts, a Zarr store made by `save_recording`,
+        or the name of a public recording that was fetched. What a path holds is judged by its
+        content, not by its name.
     session : str, optional
-        Which session ("animal-session-scan"), where a public recording has several.
+        Which session ("animal-session-scan"), where there are several. Of a public recording
+        whose files have sessions of their own, the file's and its own with a slash between them
+        ("501271265/natural_scenes"). Of a store that holds neurons of several, these neurons.
     lazy : bool, optional
         Whether what a store holds is left there, as dask arrays that are read where they are
         used. If absent, a store larger than a quarter of this machine's memory is. That all
@@ -76,11 +84,9 @@ def open_recording(
     >>> recording.response.sel(neuron=recording.layer == "L2/3")  # doctest: +SKIP
 
     """
-    path = locate_source(source, session)
+    path, session = locate_source(source, session)
     if is_store(path):
-        recording = open_store(path, lazy=lazy)
-        _choose_session(path, sorted(set(recording.session.values.tolist())), session)
-        return recording
+        return choose_neurons(path, open_store(path, lazy=lazy), session)
     if lazy:
         msg = f"{path}: only a Zarr store can be left on the disk; convert the recording first."
         raise InputError(msg)
@@ -119,12 +125,8 @@ def read_layout(path: Path, session: str | None, job: Job, *, lazy: bool = False
         If no layout is recognised, or it holds several sessions and none is chosen.
 
     """
-    # what no layout recognises is left to the commonest one, to say what is wrong with it
-    layout = next(
-        (known for known in LAYOUTS.values() if known.recognise(path)),
-        LAYOUTS["sensorium-static"],
-    )
-    session = _choose_session(path, layout.list_sessions(path), session)
+    layout = _layout_of(path)
+    session = _choose_session(str(path), layout.list_sessions(path), session)
     read = layout.read_lazily if lazy and layout.read_lazily else layout.read
     reading = read(path, session, job)
     # a file of one experiment may call its parts sessions; its neurons say where they were seen
@@ -135,39 +137,78 @@ def read_layout(path: Path, session: str | None, job: Job, *, lazy: bool = False
     return reading
 
 
-def _choose_session(path: Path, known: list[str], session: str | None) -> str:
+def _layout_of(path: Path) -> Layout:
+    """Layout of a source; one that none recognises is left to the commonest to find fault with."""
+    recognised = (known for known in LAYOUTS.values() if known.recognise(path))
+    return next(recognised, LAYOUTS["sensorium-static"])
+
+
+def _choose_session(source: str, known: list[str], session: str | None) -> str:
     if session is None and len(known) == 1:
         return known[0]
     if session is None:
         shown = ", ".join(known[:SESSIONS_IN_ERROR]) + (", ..." * (len(known) > SESSIONS_IN_ERROR))
-        msg = f"{path}: holds {len(known)} sessions; name one with `session`: {shown}."
-        raise InputError(msg)
+        msg = (
+            f"{source}: holds {len(known)} sessions; name one with `session`: {shown} (on the "
+            f"command line {source}:{known[0]})."
+        )
+        raise SessionError(msg)
     if session not in known:
-        msg = f"{path}: has no session {session}; it holds {', '.join(known)}."
-        raise InputError(msg)
+        msg = f"{source}: has no session {session}; it holds {', '.join(known)}."
+        raise SessionError(msg)
     return session
 
 
-def locate_source(source: str | PathLike[str], session: str | None) -> Path:
-    """Path of the source: its own, or where a public recording of that name was put.
+def choose_neurons(path: Path, recording: xr.Dataset, session: str | None) -> xr.Dataset:
+    """Neurons of one session of those in a store, and all trials; all neurons if none is named.
+
+    Raises
+    ------
+    SessionError
+        If the store holds no neurons of that session.
+
+    """
+    if session is None:
+        return recording
+    sessions = recording.session.values.astype(str)
+    _choose_session(str(path), sorted(set(sessions.tolist())), session)
+    if (sessions == session).all():
+        return recording
+    chosen = recording.isel(neuron=sessions == session)
+    del chosen.attrs["fingerprint"]  # of another content
+    if not is_lazy(chosen):
+        chosen.attrs["fingerprint"] = fingerprint(chosen)
+    return chosen
+
+
+def locate_source(source: str | PathLike[str], session: str | None) -> tuple[Path, str | None]:
+    """Path of the source, its own or where a public recording was put, and the session in it.
 
     Raises
     ------
     InputError
-        If there is no such path, and no fetched recording of that name.
+        If there is no such path, and no fetched recording of that name; or the recording's
+        file has sessions of its own and none is named.
 
     """
     path = Path(source).expanduser()
     if path.exists():
-        return path
-    known = list_recordings()
-    if str(source) in known:
-        return fetched_file(str(source), session)
-    msg = (
-        f"{source}: no such file, folder or recording; expected a path or one of "
-        f"{', '.join(known)}."
-    )
-    raise InputError(msg)
+        return path, session
+    name, known = str(source), list_recordings()
+    if name not in known:
+        msg = (
+            f"{source}: no such file, folder or recording; expected a path or one of "
+            f"{', '.join(known)}."
+        )
+        raise InputError(msg)
+    of_file, _, within = (session or "").partition("/")
+    path = fetched_file(name, of_file or None)
+    inside = _layout_of(path).list_sessions(path)
+    if within or of_file in inside:
+        return path, within or of_file
+    own = session_of_file(name, path)
+    sessions = [f"{own}/{each}" if own else each for each in inside]
+    return path, inside[sessions.index(_choose_session(name, sessions, session))]
 
 
 def _first_of(path: Path, faults: list[str]) -> str:

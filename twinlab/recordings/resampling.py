@@ -228,9 +228,9 @@ def resample_frames(
         shape = (*variable.shape[:axis], n_new, *variable.shape[axis + 1 :])
         values = _apply(_averager(weights, axis), variable.data, shape)
         resampled[name] = (variable.dims, values, variable.attrs)
-    if "n_frame" in recording.coords:
+    if "n_frame" in recording.variables:  # where each video ends
         whole = np.floor(recording.n_frame.values / step + 1e-6).astype(np.int64)
-        resampled = resampled.assign_coords(n_frame=(recording.n_frame.dims, whole))
+        resampled["n_frame"] = (recording.n_frame.dims, whole, recording.n_frame.attrs)
     resampled.attrs["frame_rate"] = float(frame_rate)
     words = f"{old:g} to {frame_rate:g} frames per second"
     words += f", responses {latency:g} s earlier" if latency else ""

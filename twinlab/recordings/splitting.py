@@ -16,6 +16,7 @@ import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from twinlab.recordings.drawing import FRACTIONS, check_fractions
 from twinlab.schema import SPLITS, InputError, check_seed, row_blocks, split_hash
 
 __all__ = ["fold_recording", "split_as_fitted", "split_recording", "trained_trials"]
@@ -26,7 +27,7 @@ BY = ("image", "neuron", "session")
 def split_recording(
     recording: xr.Dataset,
     by: str = "image",
-    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    fractions: Sequence[float] = FRACTIONS,
     *,
     seed: int = 0,
     alike: np.ndarray | None = None,
@@ -67,13 +68,7 @@ def split_recording(
     {'train': 5, 'validation': 2, 'test': 3}
 
     """
-    shares = np.asarray(fractions, np.float64)
-    if shares.shape != (3,) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-        msg = (
-            f"`fractions` is {tuple(fractions)}; expected three shares, of training, validation "
-            "and test, that add up to 1."
-        )
-        raise InputError(msg)
+    shares = check_fractions(fractions)
     unit = _units(recording, by, alike)
     n_unit = int(unit.max()) + 1
     ends = np.round(np.cumsum(shares) * n_unit).astype(int)

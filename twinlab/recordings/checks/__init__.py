@@ -18,6 +18,7 @@ from twinlab.recordings.checks.responses import (
     check_constant_neurons,
     check_doubled_neurons,
     check_drift,
+    check_infinite_responses,
     check_missing_responses,
     check_normalisation,
     check_outliers,
@@ -40,9 +41,14 @@ from twinlab.recordings.checks.stimuli import (
     check_pixel_type,
 )
 from twinlab.recordings.checks.survey import survey_recording
-from twinlab.recordings.opening import locate_source, open_recording, read_layout
+from twinlab.recordings.opening import (
+    SessionError,
+    choose_neurons,
+    locate_source,
+    read_layout,
+)
 from twinlab.recordings.reading import Notes, listed
-from twinlab.recordings.store import is_store, verify_store
+from twinlab.recordings.store import is_store, open_store, verify_store
 from twinlab.schema import InputError, make_recording, recording_faults
 
 __all__ = ["CHECKS", "SEVERITIES", "Finding", "check_recording", "survey_recording"]
@@ -100,6 +106,12 @@ def check_recording(
         What keeps it from being opened or used (errors) first, then what would mislead
         (warnings), then notes; empty if nothing.
 
+    Raises
+    ------
+    InputError
+        If there is no such source, or it holds several sessions and none is named: then there
+        is nothing to check.
+
     Examples
     --------
     >>> from twinlab.simulation import SimulatedCortex
@@ -117,16 +129,19 @@ def check_recording(
     if isinstance(source, xr.Dataset):
         recording = source
     else:
+        path, session = locate_source(source, session)
         try:
-            path = locate_source(source, session)
             if is_store(path):
-                recording = open_recording(path, session=session)
+                recording = open_store(path)
                 verify_store(path, recording)
+                recording = choose_neurons(path, recording, session)
             else:
                 reading = read_layout(path, session, job.part(0, 0.5))
                 faults, cautions = reading.faults, reading.cautions
                 if not faults:
                     recording = make_recording(**reading.parts)
+        except SessionError:
+            raise
         except InputError as error:
             return [_refusal(str(source), str(error))]
     if not faults:
@@ -148,7 +163,9 @@ def check_recording(
 def _run_checks(recording: xr.Dataset, survey: xr.Dataset | None, job: Job) -> list[Finding]:
     if survey is None:
         survey = survey_recording(recording, job.part(0, 0.5))
-    findings: list[Finding] = []
+    findings = list(check_infinite_responses(Case(recording, survey, job)))
+    if findings:
+        return findings
     for number, (name, check) in enumerate(CHECKS.items()):
         start = 0.5 + 0.5 * number / len(CHECKS)
         part = job.part(start, start + 0.5 / len(CHECKS), f"checking {name}")

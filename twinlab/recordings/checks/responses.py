@@ -14,6 +14,7 @@ __all__ = [
     "check_constant_neurons",
     "check_doubled_neurons",
     "check_drift",
+    "check_infinite_responses",
     "check_missing_responses",
     "check_normalisation",
     "check_outliers",
@@ -38,6 +39,17 @@ def check_units(case: Case) -> Iterator[Finding]:
             f"units {'are missing' if not units else 'say only a.u.'}, so nobody knows what a "
             "response of 1 is",
             "response", "note", "state what it is: spike count in 100 ms, deconvolved calcium",
+        )  # fmt: skip
+
+
+def check_infinite_responses(case: Case) -> Iterator[Finding]:
+    """Find infinite responses, with which nothing else can be told."""
+    infinite = case.survey.neuron_infinite.values
+    if infinite.any():
+        yield Finding(
+            f"{infinite.sum()} responses are infinite",
+            neurons_at(case.recording, infinite > 0), "error",
+            "make them NaN if they are missing, or fetch the recording again",
         )  # fmt: skip
 
 
@@ -130,8 +142,8 @@ def check_doubled_neurons(case: Case) -> Iterator[Finding]:
 
 
 def _correlation(case: Case, one: int, other: int) -> float:
-    pair = case.recording.response.isel(neuron=[one, other]).transpose("neuron", ...).values
-    pair = pair.reshape(2, -1)
+    pair = case.recording.response.isel(neuron=[one, other]).values
+    pair = np.moveaxis(pair, 1, 0).reshape(2, -1)
     return float(np.corrcoef(pair[:, ~np.isnan(pair).any(axis=0)])[0, 1])
 
 

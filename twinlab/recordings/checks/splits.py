@@ -109,8 +109,9 @@ def check_sizes(case: Case) -> Iterator[Finding]:
         n = len(np.unique(index[split == name]))
         if n == 0:
             yield Finding(
-                "no trials", name, "note", "split the recording before fitting or scoring"
-            )
+                "no trials", name, "note",
+                "split the recording before fitting or scoring: recordings convert --split",
+            )  # fmt: skip
         elif n < FEW_STIMULI:
             what = f"{n} {case.kind}{'s' * (n > 1)}, which is too few to judge a model on"
             yield Finding(what, name, "note", "report intervals over stimuli with each score")

@@ -36,7 +36,8 @@ def survey_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Datase
         `n_missing` (pixels that are NaN) and `thumbnail` (..., thumbnail_frame, row, column).
         Along `trial`: `trial_response` (mean over neurons and frames), `trial_missing` (share
         that is NaN) and `trial_silent` (whether all that is given is 0). Along `neuron`:
-        `neuron_given` (number of responses), `neuron_zero` (share that is 0), `neuron_mean`,
+        `neuron_given` (number of responses), `neuron_infinite` (how many more are infinite, which
+        only a lazy recording may hold), `neuron_zero` (share that is 0), `neuron_mean`,
         `neuron_std`, `neuron_lowest`, `neuron_highest`, and of the training trials alone
         `train_mean` and `train_std`.
 
@@ -139,12 +140,14 @@ def _survey_responses(
     train = recording.split.values == "train"
     mean, missing = np.full(n_trial, np.nan), np.zeros(n_trial)
     silent, zero = np.zeros(n_trial, bool), np.zeros(n_neuron)
+    infinite = np.zeros(n_neuron, int)
     lowest, highest = np.full(n_neuron, np.inf), np.full(n_neuron, -np.inf)
     count, total, square = (np.zeros((2, n_neuron)) for _ in range(3))  # other trials, training
     centre: np.ndarray | None = None  # sums of squares about zero would lose digits
     for rows, block in rows_of(recording.response, job):
         values = block.reshape(len(block), n_neuron, -1).astype(np.float64)
         given = np.isfinite(values)  # infinite ones are a fault of their own
+        infinite += np.isinf(values).sum(axis=(0, 2))
         n_given = given.sum(axis=(1, 2))
         filled = np.where(given, values, 0)
         mean[rows] = filled.sum(axis=(1, 2)) / np.where(n_given, n_given, np.nan)
@@ -173,6 +176,7 @@ def _survey_responses(
     trials = {"trial_response": mean, "trial_missing": missing, "trial_silent": silent}
     neurons = {
         "neuron_given": count.sum(axis=0).astype(int),
+        "neuron_infinite": infinite,
         "neuron_zero": zero / np.where(given_at_all, count.sum(axis=0), np.nan),
         "neuron_mean": every[0],
         "neuron_std": every[1],

@@ -26,6 +26,7 @@ from twinlab.recordings.hdf5 import (
     member,
     open_hdf5,
     refuse_dangerous,
+    required,
     text,
     values,
 )
@@ -91,7 +92,7 @@ def _presentation(file: h5py.File, stimulus: str) -> Any:
 def _read(path: Path, session: str, job: Job) -> Reading:
     notes = Notes()
     with open_hdf5(path) as file:
-        times = _required(file, f"{TRACES}/timestamps")
+        times = required(file, f"{TRACES}/timestamps")
         shown, index = _trials(file, session, times)
         traces = member(file, f"{TRACES}/data")
         shape = traces.shape if isinstance(traces, h5py.Dataset) else None
@@ -137,14 +138,6 @@ def _read(path: Path, session: str, job: Job) -> Reading:
     return Reading(parts, notes)
 
 
-def _required(file: h5py.File, name: str) -> np.ndarray:
-    found = member(file, name)
-    if found is None:
-        msg = f"{name}: there is no such dataset"
-        raise DamagedError(msg)
-    return values(found)
-
-
 def _trials(file: h5py.File, stimulus: str, times: np.ndarray) -> tuple[Shown, np.ndarray]:
     """Trials of a stimulus, and the rows of its template that were shown."""
     group = _presentation(file, stimulus)
@@ -182,7 +175,7 @@ def _trials(file: h5py.File, stimulus: str, times: np.ndarray) -> tuple[Shown, n
 
 
 def _required_index(group: h5py.Group, name: str) -> np.ndarray:
-    found = _required(group, name)
+    found = required(group, name)
     if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
         msg = f"{group.name}/{name}: type {found.dtype}, expected whole numbers"
         raise DamagedError(msg)
@@ -239,7 +232,7 @@ def _read_series(
     group = member(file, place)
     if group is None:
         return None
-    data, times = _required(group, "data"), _required(group, "timestamps")
+    data, times = required(group, "data"), required(group, "timestamps")
     data = data[:, None] if data.ndim == 1 else data
     if (
         data.ndim != 2

@@ -25,9 +25,10 @@ import yaml
 
 from twinlab.jobs import Job
 from twinlab.recordings.blocks import lazy_rows
-from twinlab.recordings.layouts.sensorium_static import SPLIT_OF_TIER
+from twinlab.recordings.layouts.sensorium import SPLIT_OF_TIER
 from twinlab.recordings.mapped import map_npy, map_raw, regular
 from twinlab.recordings.members import DamagedError
+from twinlab.recordings.pixels import as_grey_levels, fill_up
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
     SPIKE_LATENCY,
@@ -80,10 +81,13 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         trials, times = _trials(path, session, notes)
         shown = _shown(trials, times, session)
         names, index = np.unique([trial.identity for trial in trials], return_inverse=True)
-        first = [int(np.flatnonzero(index == number)[0]) for number in range(len(names))]
         shown = Shown(index, shown.onset, shown.duration)
-        files = [trials[row] for row in first]
+        # of a video that was broken off once, a whole showing tells the pixels
+        order = sorted(range(len(trials)), key=lambda row: -trials[row].n_frame)
+        whole = [order[place] for place in np.unique(index[order], return_index=True)[1]]
+        files = [trials[row] for row in whole]
         stimulus = _lazy_pixels(path / "screen/data", files, session, notes, job)
+        _note_other_pixels(path / "screen/data", trials, [files[k] for k in index], session, notes)
         source, neuron, units, latency = _responses(path / "responses", notes)
     except DamagedError as error:
         msg = f"{path}: {error}."
@@ -181,8 +185,9 @@ def _trials(path: Path, session: str, notes: Notes) -> tuple[list[_Trial], np.nd
             notes.add("screen/meta", fault, name)
         elif not file.endswith(".npy"):
             notes.add("screen/data", "encoded; decode it to .npy first", file)
-        elif tier not in SPLITS:
-            fault = f"unknown tier {tier!a}; known: {', '.join(filter(None, SPLITS))}"
+        elif tier not in SPLITS or (meta.get("tier") and not tier):
+            found = tier or type(meta["tier"]).__name__
+            fault = f"unknown tier {found!a}; known: {', '.join(filter(None, SPLITS))}"
             notes.add("screen/meta", fault, name)
         else:
             identity = identity or _hash(folder / file)
@@ -218,6 +223,23 @@ def _shown(trials: list[_Trial], times: np.ndarray, session: str) -> Shown:
     return Shown(index, np.where(inside, times[rows], np.nan), np.full(rows.shape, usual))
 
 
+def _note_other_pixels(
+    folder: Path, trials: list[_Trial], alike: list[_Trial], session: str, notes: Notes
+) -> None:
+    """Note trials whose file has other pixels than that of the trial they are called like."""
+    for trial, other in zip(trials, alike, strict=True):
+        if trial.file == other.file:
+            continue
+        one, two = (_frames(folder, it, session)[: trial.n_frame] for it in (trial, other))
+        common = min(len(one), len(two))
+        if len(one) < trial.n_frame:
+            fault = f"{len(one)} frames, expected {trial.n_frame}"
+            notes.add("screen/data", fault, trial.file)
+        elif not np.array_equal(one[:common], two[:common]):
+            fault = f"other pixels than {other.file} under the same id {trial.identity!a}"
+            notes.add("screen/data", fault, trial.file)
+
+
 def _lazy_pixels(
     folder: Path, trials: list[_Trial], session: str, notes: Notes, job: Job
 ) -> da.Array:
@@ -235,11 +257,10 @@ def _lazy_pixels(
             notes.add("screen/data", f"frames of {frames.shape[1:]}, expected {size}", trial.file)
         else:
             size = frames.shape[1:]
-            if frames.dtype != np.uint8:
-                if not np.isfinite(frames).all():
-                    notes.add("screen/data", "NaN or infinite pixels", trial.file)
-                with np.errstate(invalid="ignore", over="ignore"):
-                    whole &= bool((frames == frames.astype(np.uint8)).all())
+            levels = as_grey_levels(frames)
+            whole = whole and levels.dtype == np.uint8
+            if not np.isfinite(levels).all():
+                notes.add("screen/data", "NaN or infinite pixels", trial.file)
     if not size:
         return da.from_array(np.zeros((0, 0, 0, 0), np.uint8))
     height, width, channel = size
@@ -251,12 +272,9 @@ def _lazy_pixels(
         for row, trial in zip(block, trials[start:stop], strict=True):
             try:
                 frames = _frames(folder, trial, session)[: trial.n_frame]
-                row[:, : len(frames)] = np.moveaxis(frames, -1, 0)
+                fill_up(row, np.moveaxis(frames, -1, 0))
             except (DamagedError, ValueError) as error:
                 notes.add("screen/data", str(error), trial.file)
-                continue
-            mean = frames.mean(dtype=np.float64)
-            row[:, len(frames) :] = np.rint(mean) if whole else mean
         return block
 
     pixels = lazy_rows(read, (len(trials), channel, n_frame, height, width), dtype)

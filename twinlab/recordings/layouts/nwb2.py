@@ -29,6 +29,7 @@ from twinlab.recordings.hdf5 import (
     member,
     open_hdf5,
     refuse_dangerous,
+    required,
     text,
     values,
     walk,
@@ -185,7 +186,7 @@ def _rois(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
     region = member(series, "rois")
     table = file[attribute(region, "table")] if region is not None else None
     if isinstance(table, h5py.Group) and table.name:  # which is None once it was deleted
-        rows, ids = values(region).astype(np.int64), values(member(table, "id"))
+        rows, ids = values(region).astype(np.int64), required(table, "id").ravel()
         if rows.shape != (n_neuron,) or rows.max(initial=0) >= len(ids) or rows.min(initial=0) < 0:
             msg = f"{name}/rois: {rows.shape} rows of {len(ids)}, expected ({n_neuron},)"
             raise DamagedError(msg)
@@ -201,13 +202,14 @@ def _rois(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
 def _units(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
     """Spike times of a table of units, and the units."""
     table = member(file, name)
-    ids, ends = values(member(table, "id")), member(table, "spike_times_index")
-    if ends is None or values(ends).shape != ids.shape:
-        msg = f"{name}: `spike_times_index` does not fit {len(ids)} units"
-        raise DamagedError(msg)
-    stop = values(ends).astype(np.int64)
+    ids = required(table, "id").ravel()
+    stop = required(table, "spike_times_index", len(ids)).astype(np.int64)
     start = np.concatenate([[0], stop[:-1]])
-    n_spike = member(table, "spike_times").shape[0]
+    times = member(table, "spike_times")
+    if not isinstance(times, h5py.Dataset) or times.ndim != 1 or times.dtype.kind not in "iuf":
+        msg = f"{name}/spike_times: expected numbers, one after the other"
+        raise DamagedError(msg)
+    n_spike = len(times)
     if (stop < start).any() or (len(stop) and stop[-1] > n_spike):
         msg = f"{name}: `spike_times_index` must increase up to {n_spike} spikes"
         raise DamagedError(msg)

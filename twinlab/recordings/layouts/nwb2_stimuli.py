@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from twinlab.recordings.hdf5 import Clip, attribute, member, values, walk
+from twinlab.recordings.hdf5 import Clip, attribute, member, required, values, walk
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import Shown, is_movie, movie_trials
 
@@ -66,13 +66,14 @@ def read_stimulus(file: h5py.File, place: str) -> Stimulus:
     if attribute(node, "neurodata_type") == "IndexSeries":
         return _of_index_series(node)
     way = _way(file, node)
-    onset, end = _column(node, "start_time"), _column(node, "stop_time")
+    onset = _column(node, "start_time")
+    end = _column(node, "stop_time", len(onset))
     order = np.argsort(onset, kind="stable")
     if way == "references":
         return _of_references(file, node, order)
     if way == "template":
         pixels = _pixels(_template(file, node))
-        index = _index_column(node, pixels)[order]
+        index = _index_column(node, pixels, len(order))[order]
         return _number(index, onset[order], (end - onset)[order], pixels, place)
     return _of_trials(file, node, onset[order], end[order], order)
 
@@ -171,7 +172,7 @@ def _numbered(names: list[str]) -> list[str]:
 
 def _of_index_series(series: h5py.Group) -> Stimulus:
     pixels = _pixels(_indexed(series))
-    index = values(member(series, "data"))
+    index = required(series, "data")
     if index.ndim != 1 or index.dtype.kind not in "iu":
         msg = f"{series.name}/data: type {index.dtype}, expected whole numbers"
         raise DamagedError(msg)
@@ -208,28 +209,30 @@ def _number(
     return Stimulus(Shown(number, onset, duration), [pixels.clips[row] for row in rows], ids)
 
 
-def _column(table: h5py.Group, name: str) -> np.ndarray:
-    """Column of numbers of a table."""
-    found = values(member(table, name))
+def _column(table: h5py.Group, name: str, n: int | None = None) -> np.ndarray:
+    """Column of `n` numbers of a table."""
+    found = required(table, name, n)
     if found.ndim != 1 or found.dtype.kind not in "iuf":
         msg = f"{table.name}/{name}: shape {found.shape} of {found.dtype}, expected numbers"
         raise DamagedError(msg)
     return found.astype(np.float64)
 
 
-def _index_column(table: h5py.Group, pixels: _Pixels) -> np.ndarray:
+def _index_column(table: h5py.Group, pixels: _Pixels, n: int) -> np.ndarray:
     """Number of the image that each row shows; -1 for none."""
     frames = next((name for name in FRAME_COLUMNS if name in table), None)
     if frames:
-        return np.nan_to_num(_column(table, frames), nan=-1).astype(np.int64)
+        return np.nan_to_num(_column(table, frames, n), nan=-1).astype(np.int64)
     known = {name: number for number, name in enumerate(pixels.names)}
-    return np.array([known.get(n, -1) for n in values(member(table, "image_name")).tolist()])
+    return np.array([known.get(it, -1) for it in required(table, "image_name", n).tolist()])
 
 
 def _references(file: h5py.File, table: h5py.Group) -> Any:
     """Series that the first row of a table refers to, if it holds pixels."""
     column = member(table, "timeseries")
-    if not isinstance(column, h5py.Dataset) or not column.shape[0] or not column.dtype.names:
+    if not isinstance(column, h5py.Dataset) or column.ndim != 1 or not len(column):
+        return None
+    if "timeseries" not in (column.dtype.names or ()):
         return None
     series = file[column[0]["timeseries"]]
     return series if _holds_pixels(series) else None
@@ -239,11 +242,15 @@ def _of_references(file: h5py.File, table: h5py.Group, order: np.ndarray) -> Sti
     """Trials whose rows name a stretch of a series of frames."""
     series = _references(file, table)
     data = member(series, "data")
-    references = values(member(table, "timeseries"))
-    ragged = member(table, "timeseries_index")
-    if ragged is not None:  # of several references the first counts
-        ends = values(ragged).astype(np.int64)
-        references = references[np.concatenate([[0], ends[:-1]])]
+    references = required(table, "timeseries")
+    first = np.arange(len(references))
+    if member(table, "timeseries_index") is not None:  # of several references the first counts
+        ends = required(table, "timeseries_index", len(order)).astype(np.int64)
+        first = np.concatenate([[0], ends[:-1]])
+    if len(first) != len(order) or first.min() < 0 or first.max() >= len(references):
+        msg = f"{table.name}/timeseries: {len(references)} references do not fit {len(order)} rows"
+        raise DamagedError(msg)
+    references = references[first]
     start = references["idx_start"].astype(np.int64)[order]
     stop = start + references["count"].astype(np.int64)[order]
     if start.min() < 0 or stop.max() > data.shape[0] or (stop <= start).any():
@@ -285,7 +292,7 @@ def _of_trials(
 def _ids(table: h5py.Group, order: np.ndarray) -> np.ndarray:
     """What tells a table's stimuli apart; its row where nothing does."""
     name = next((name for name in NAME_COLUMNS if name in table), None)
-    return values(member(table, name)).astype(str)[order] if name else order.astype(str)
+    return required(table, name, len(order)).astype(str)[order] if name else order.astype(str)
 
 
 def _of_stretches(

@@ -18,8 +18,22 @@ import numpy as np
 
 from twinlab.jobs import Job
 from twinlab.recordings.blocks import lazy_rows
-from twinlab.recordings.layouts import sensorium_static as static
+from twinlab.recordings.layouts.sensorium import (
+    SPLIT_OF_TIER,
+    Source,
+    blank_withheld,
+    describe_neurons,
+    fits,
+    holds_videos,
+    list_sessions,
+    note_shared,
+    open_source,
+    present_trials,
+    read_order,
+    required_folder,
+)
 from twinlab.recordings.members import DamagedError, open_members, read_array
+from twinlab.recordings.pixels import as_grey_levels, fill_up
 from twinlab.recordings.reading import Layout, Notes, Reading
 from twinlab.schema import InputError
 
@@ -47,11 +61,7 @@ class _Videos(NamedTuple):
 
 
 def _recognise(path: Path) -> bool:
-    try:
-        with open_members(path) as members:
-            return any(name.startswith("data/videos/") for name in members.names)
-    except InputError:
-        return False
+    return holds_videos(path) is True
 
 
 def _read(path: Path, session: str, job: Job) -> Reading:
@@ -59,21 +69,17 @@ def _read(path: Path, session: str, job: Job) -> Reading:
 
     `image_id` is the source's id of the video where it gives one, and a hash of its pixels
     else. Videos with the same pixels are one, whatever their ids: some are shown in several
-    tiers. Shorter videos are filled up with their own mean grey level; the coordinate
+    tiers. Shorter videos are filled up with their own mean grey level; the variable
     `n_frame` says where each ends, and responses are NaN from there on.
     """
     del session  # there is one
     notes, cautions = Notes(), Notes()
     with open_members(path) as members:
-        for name in members.repeated:
-            notes.add("zip", "held more than once", name)
-        source = static._Source(members, static._read_links(members, notes), {}, notes)
-        tiers = static._read_tiers(source)
-        n_trial = len(tiers) if tiers is not None else static._count_trials(source)
+        source, tiers, n_trial = open_source(members, notes)
         videos = _survey(source, n_trial, job.part(0, 0.8, "videos"))
         trial = _describe_trials(source, tiers, videos, cautions)
         n_neuron, withheld = _survey_responses(source, trial, job.part(0.8, 1, "responses"))
-        neuron = static._describe_neurons(source, n_neuron) if n_neuron else {}
+        neuron = describe_neurons(source, n_neuron) if n_neuron else {}
         state = {
             name: _read_state(source, name, size, videos)
             for name, size in (("behavior", len(BEHAVIOR)), ("pupil_center", 2))
@@ -83,9 +89,10 @@ def _read(path: Path, session: str, job: Job) -> Reading:
     if not n_neuron or not len(videos.first):
         msg = f"{path}: " + "; ".join(notes.lines()) + "."
         raise InputError(msg)
-    _note_shared(videos, trial["split"], cautions)
+    first = [f"trial {number}" for number in videos.first]
+    note_shared("videos", videos.video, trial["split"], first, cautions)
     withheld_words = [f"responses of {withheld.sum()} test trials"] * bool(withheld.any())
-    withheld_words += _blank(state)
+    withheld_words += blank_withheld(state)
     parts: dict[str, Any] = {
         "stimulus": _lazy_videos(path, videos, notes),
         "response": _lazy_responses(path, responses, n_neuron, videos, withheld, notes),
@@ -105,7 +112,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
     return Reading(parts, notes, cautions)
 
 
-def _survey(source: static._Source, n_trial: int, job: Job) -> _Videos:
+def _survey(source: Source, n_trial: int, job: Job) -> _Videos:
     """Go through all videos: how long they are, which are the same, whether they are bytes."""
     place = "data/videos"
     first: list[int] = []
@@ -113,7 +120,7 @@ def _survey(source: static._Source, n_trial: int, job: Job) -> _Videos:
     video, n_frame = np.zeros(n_trial, np.int64), np.zeros(n_trial, np.int64)
     shape: tuple[int, ...] | None = None
     whole = True
-    for trial in sorted(static._present(source, "videos", n_trial)):
+    for trial in sorted(present_trials(source, "videos", n_trial)):
         job.report(trial / n_trial)
         pixels = source.array(place, f"{trial}.npy")
         if pixels is None:
@@ -131,7 +138,7 @@ def _survey(source: static._Source, n_trial: int, job: Job) -> _Videos:
             continue
         shape = (*pixels.shape[:2], max(pixels.shape[2], shape[2] if shape else 0))
         n_frame[trial] = _length(pixels)
-        shown = static._as_grey_levels(pixels[..., : n_frame[trial]])
+        shown = as_grey_levels(pixels[..., : n_frame[trial]])
         if not shown.size or not np.isfinite(shown).all():
             source.notes.add(place, "NaN or infinite pixels before its end", f"{trial}.npy")
             continue
@@ -155,13 +162,13 @@ def _length(pixels: np.ndarray) -> int:
 
 
 def _describe_trials(
-    source: static._Source, tiers: np.ndarray | None, videos: _Videos, cautions: Notes
+    source: Source, tiers: np.ndarray | None, videos: _Videos, cautions: Notes
 ) -> dict[str, np.ndarray]:
     n_trial = len(videos.video)
     ids = None
     for name in VIDEO_IDS:
         found = source.meta("trials", name)
-        if found is not None and static._fits(source, "trials", name, found, n_trial):
+        if found is not None and fits(source, "trials", name, found, n_trial):
             ids = found.astype(str)
             break
     if ids is None:
@@ -171,15 +178,10 @@ def _describe_trials(
     trial = {
         "stimulus_index": videos.video,
         "image_id": ids,
-        "split": np.array([static.SPLIT_OF_TIER.get(tier, "") for tier in tiers], "<U10"),
+        "split": np.array([SPLIT_OF_TIER.get(tier, "") for tier in tiers], "<U10"),
         "source_tier": tiers,
     }
-    order = source.meta("trials", "trial_idx")
-    if order is not None and static._fits(source, "trials", "trial_idx", order, n_trial):
-        if order.dtype.kind in "iu":
-            trial["presentation_order"] = order.astype(np.int64)
-        if len(np.unique(order)) < n_trial:
-            cautions.add("meta/trials", "the same presentation is listed twice", "trial_idx.npy")
+    trial |= read_order(source, n_trial, cautions)
     for one in np.unique(ids):
         shown = np.unique(videos.video[(ids == one) & (videos.n_frame > 0)])
         if len(shown) > 1:
@@ -188,14 +190,14 @@ def _describe_trials(
 
 
 def _survey_responses(
-    source: static._Source, trial: dict[str, np.ndarray], job: Job
+    source: Source, trial: dict[str, np.ndarray], job: Job
 ) -> tuple[int, np.ndarray]:
     """Count the neurons, and tell the trials whose responses are withheld.
 
     Responses are withheld by tier: where a test tier's files are all absent, or all zero.
     """
     n_trial = len(trial["split"])
-    folder = static._required_folder(source, "responses")
+    folder = required_folder(source, "responses")
     place = f"data/{folder}"
     names = source.members.names
     withheld = np.zeros(n_trial, bool)
@@ -218,7 +220,7 @@ def _survey_responses(
     return 0, withheld
 
 
-def _all_zero(source: static._Source, place: str, rows: list[int], job: Job) -> bool:
+def _all_zero(source: Source, place: str, rows: list[int], job: Job) -> bool:
     for done, row in enumerate(rows):
         job.report(done / len(rows))
         values = source.array(place, f"{row}.npy")
@@ -227,12 +229,12 @@ def _all_zero(source: static._Source, place: str, rows: list[int], job: Job) -> 
     return True
 
 
-def _read_state(source: static._Source, name: str, size: int, videos: _Videos) -> np.ndarray:
+def _read_state(source: Source, name: str, size: int, videos: _Videos) -> np.ndarray:
     """Behaviour or pupil of each trial, (trial, channel, frame); NaN past its end."""
     folder = source.folder(name) or name
     n_trial, n_frame = len(videos.video), videos.shape[2]
     rows = np.full((n_trial, size, n_frame), np.nan, np.float32)
-    for trial in sorted(static._present(source, folder, n_trial)):
+    for trial in sorted(present_trials(source, folder, n_trial)):
         values = source.array(f"data/{folder}", f"{trial}.npy")
         if values is None:
             continue
@@ -251,34 +253,6 @@ def _read_state(source: static._Source, name: str, size: int, videos: _Videos) -
     if bad.size:
         source.notes.add(f"data/{folder}", "infinite values", *(f"{i}.npy" for i in bad))
     return rows
-
-
-def _blank(state: dict[str, np.ndarray]) -> list[str]:
-    """Make missing what is exactly 0 throughout a trial, in place; say in words what."""
-    words = []
-    for name in list(state):
-        rows = ((state[name] == 0) | np.isnan(state[name])).all(axis=(1, 2))
-        state[name][rows] = np.nan
-        if rows.all():
-            del state[name]
-            words.append(name)
-        elif rows.any():
-            words.append(f"{name} of {rows.sum()} trials")
-    return words
-
-
-def _note_shared(videos: _Videos, split: np.ndarray, cautions: Notes) -> None:
-    """Note videos that two splits share: their scores would be too good."""
-    splits = sorted(set(split) - {""})
-    for i, one in enumerate(splits):
-        for other in splits[i + 1 :]:
-            shared = np.intersect1d(videos.video[split == one], videos.video[split == other])
-            if shared.size:
-                cautions.add(
-                    "videos",
-                    f"shown in {one} and in {other}, so scores would be too good",
-                    *(f"trial {videos.first[video]}" for video in shared),
-                )
 
 
 def _read_files(
@@ -310,10 +284,7 @@ def _lazy_videos(path: Path, videos: _Videos, notes: Notes) -> da.Array:
             if pixels.shape[:2] != (height, width) or pixels.shape[2] < end:
                 notes.add("data/videos", "changed while it was read", f"{chosen[row]}.npy")
                 continue
-            frames = np.moveaxis(pixels[..., :end], -1, 0)
-            mean = frames.mean(dtype=np.float64)
-            block[row, 0, :end] = frames
-            block[row, 0, end:] = np.rint(mean) if dtype.kind == "u" else mean
+            fill_up(block[row], np.moveaxis(pixels[None, ..., :end], -1, 1))
         return block
 
     return lazy_rows(read, shape, dtype)
@@ -347,4 +318,4 @@ def _lazy_responses(
     return lazy_rows(read, shape, np.float32)
 
 
-LAYOUT = Layout(_recognise, static._list_sessions, _read)
+LAYOUT = Layout(_recognise, list_sessions, _read)

@@ -95,7 +95,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             response_units="calcium activity, a.u.",
             stimulus_units="as published",
             species="mouse",
-            degrees_per_pixel=1.0,
+            pixels_per_degree=1.0,
             left_out=(
                 f"{(~shown).sum()} presentations of the grey screen (image {grey}), whose pixels "
                 "are not in the files; stim.spont; stat"
