@@ -261,5 +261,5 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(quadratic, change, words):
 def test_without_validation_trials_there_is_no_fit(quadratic):
     recording = quadratic[1]
     train = recording.isel(trial=recording.split.values == "train")
-    with pytest.raises(InputError, match="no validation trial"):
+    with pytest.raises(InputError, match="validation trial"):
         fitting.fit_quadratic(train)

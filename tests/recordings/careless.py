@@ -5,7 +5,6 @@ It unpickles, extracts zips, reads without end or bound, and lets every error th
 
 import io
 import pickle
-import signal
 import zipfile
 
 import numpy as np
@@ -29,11 +28,9 @@ def write_careless(folder):
 
 
 def _read(path, session, job):
-    if (path / "careless.txt").read_bytes() != b"careless":
-        signal.pause()  # without end
     pickled = (path / "images.pkl").read_bytes()
     if pickled == pickled_attacks()["hash bomb"]:  # takes longer than the universe, uninterrupted
-        signal.pause()
+        raise TimeoutError
     content = pickle.loads(pickled)
     with zipfile.ZipFile(path / "responses.npz") as archive:
         arrays = [
