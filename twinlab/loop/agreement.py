@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from twinlab.evaluation import cc_max, cc_norm, correlation_to_average
+from twinlab.evaluation import cc_max, cc_norm, correlation_to_average, explainable_variance
 from twinlab.jobs import Job
 from twinlab.loop.repeats import (
     check_resampling,
@@ -22,6 +22,9 @@ __all__ = ["compare_prediction"]
 
 SCHOPPE = "Schoppe et al. (2016), Frontiers in Computational Neuroscience 10: 10"
 FEWEST = 3  # stimuli
+LEAST = (
+    0.15  # of its variance that a neuron's repeats explain, or a ratio to its ceiling says nothing
+)
 
 
 def compare_prediction(
@@ -50,8 +53,9 @@ def compare_prediction(
     xarray.Dataset
         `observed` and `predicted` (stimulus, neuron); along `neuron` over stimuli: `correlation`
         of the two, its ceiling `cc_max` by the repeats' noise, and `cc_norm`, in units of that
-        ceiling; and of all the mean over the neurons where it is defined, `mean_<name>`, with
-        `mean_<name>_interval` (bound).
+        ceiling (NaN where repeats explain less than 0.15 of the variance: a ceiling near 0 would
+        drown the others); and of all the mean over the neurons where it is defined,
+        `mean_<name>`, with `mean_<name>_interval` (bound).
 
     Raises
     ------
@@ -130,8 +134,9 @@ def _agreement(stacked: np.ndarray, expected: np.ndarray) -> dict[str, np.ndarra
     response = stacked.reshape(-1, n_neuron)
     prediction = np.repeat(expected, n_repeat, axis=0)
     image = np.repeat(np.arange(n_stimulus), n_repeat)
+    tells = explainable_variance(response, image) >= LEAST
     return {
         "correlation": correlation_to_average(response, prediction, image),
         "cc_max": cc_max(response, image),
-        "cc_norm": cc_norm(response, prediction, image),
+        "cc_norm": np.where(tells, cc_norm(response, prediction, image), np.nan),
     }
