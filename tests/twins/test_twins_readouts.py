@@ -544,10 +544,8 @@ def test_a_twin_with_it_is_a_twin_and_comes_back_from_disk(kind, make_twin, tmp_
 
 
 @pytest.mark.usefixtures("quick_network")
-@every
+@pytest.mark.parametrize("kind", [it for it in KINDS if "share_features" not in KINDS[it]])
 def test_a_twin_starts_at_the_mean_response(kind, make_twin):
-    if "share_features" in KINDS[kind]:
-        pytest.skip("the same but for the sharing")
     twin = make_twin(**KINDS[kind])
     drive = twin.readout(torch.zeros(2, 8, *twin.map_shape))  # a map where nothing is found
     torch.testing.assert_close(F.elu(drive) + 1, torch.ones_like(drive))
