@@ -201,7 +201,9 @@ def test_own_values_are_taken_from_results_in_any_order(population, preferences)
     np.testing.assert_array_equal(
         result.preferred_orientation, preferences.preferred_orientation[[3, 8]]
     )
-    with pytest.raises(InputError, match="lack 1 of the neurons asked about"):
+    with pytest.raises(
+        InputError, match="given as preferences lacks 1 of the . neurons asked about"
+    ):
         insilico.measure_tuning(
             population, [3, 8], axes=axes, preferences=preferences.isel(neuron=[3])
         )

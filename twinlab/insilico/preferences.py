@@ -11,7 +11,13 @@ import xarray as xr
 from twinlab.insilico.curves import fit_curve
 from twinlab.insilico.drawing import DEFAULTS, highest_contrast
 from twinlab.insilico.grids import show_grid
-from twinlab.insilico.responses import Neurons, chosen_positions, neuron_labels, provenance
+from twinlab.insilico.responses import (
+    Neurons,
+    chosen_positions,
+    find_neurons,
+    neuron_labels,
+    provenance,
+)
 from twinlab.insilico.selectivity import preferred_angle
 from twinlab.jobs import Job
 from twinlab.schema import InputError, make_result
@@ -295,22 +301,13 @@ def known_preferences(
 
     """
     parameters = list(parameters)
-    names = _identities(neuron_labels(twin, positions))
+    labels = neuron_labels(twin, positions)
     found: dict[str, np.ndarray] = {}
     for result in given:
-        place = {name: i for i, name in enumerate(_identities(result))}
-        for parameter in parameters:
-            variable = OWN[parameter]
-            if parameter in found or variable not in result:
-                continue
-            lacking = [name for name in names if name not in place]
-            if lacking:
-                msg = (
-                    f"The preferences given lack {len(lacking)} of the neurons asked about, first "
-                    f"(session, neuron_id) = {lacking[0]}; measure them of these neurons."
-                )
-                raise InputError(msg)
-            found[parameter] = result[variable].values[[place[name] for name in names]]
+        held = [it for it in parameters if it not in found and OWN[it] in result]
+        if held:
+            place = find_neurons(labels, result, "A result given as preferences")
+            found |= {parameter: result[OWN[parameter]].values[place] for parameter in held}
     missing = [parameter for parameter in parameters if parameter not in found]
     if missing:
         contrast = min(DEFAULTS["contrast"], highest_contrast(twin.spec))
@@ -319,8 +316,3 @@ def known_preferences(
         )
         found |= {parameter: measured[OWN[parameter]].values for parameter in missing}
     return found
-
-
-def _identities(labels: xr.Dataset) -> list[tuple[str, str]]:
-    names = (labels.session.values, labels.neuron_id.values)
-    return list(zip(*(values.astype(str).tolist() for values in names), strict=True))
