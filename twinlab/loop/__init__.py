@@ -1,6 +1,7 @@
 """The inception loop: stimuli made on a twin go to a rig, and the responses come back."""
 
 from twinlab.loop.agreement import compare_prediction
+from twinlab.loop.answering import bring_responses
 from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import (
     FORMATS,
@@ -10,6 +11,7 @@ from twinlab.loop.exporting import (
     read_schedule,
     read_stimuli,
 )
+from twinlab.loop.folder import STEPS, loop_status, new_loop, open_loop
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.importing import Imported, import_responses
 from twinlab.loop.matching import (
@@ -22,14 +24,7 @@ from twinlab.loop.plan import Fit, Plan, Presentation, Rig, Stimuli, Units, pars
 from twinlab.loop.power import plan_power
 from twinlab.loop.rigs import play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
-from twinlab.loop.steps import (
-    STEPS,
-    bring_responses,
-    loop_status,
-    new_loop,
-    open_loop,
-    run_loop,
-)
+from twinlab.loop.steps import run_loop
 
 __all__ = [
     # the whole, in a folder

@@ -1,0 +1,118 @@
+"""A loop is a folder: a plan that cannot change, and the files that its steps leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from os import PathLike
+from pathlib import Path
+
+from twinlab.files import write_whole
+from twinlab.loop.plan import Plan, read_plan
+from twinlab.schema import InputError
+
+__all__ = ["STEPS", "began_in", "loop_status", "new_loop", "open_loop"]
+
+KIND = "twinlab loop 1"
+MARK = "loop.json"
+
+# Name of each step, and the file or folder that is there once it is done.
+STEPS = {
+    "recording": "recording.zarr",
+    "fit": "twin",
+    "verifier": "verifier",
+    "units": "units.nc",
+    "stimuli": "stimuli.done",
+    "export": "export",
+    "responses": "responses.nc",
+    "comparison": "comparison.done",
+}
+
+
+def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:
+    """Begin a loop: judge its plan, and keep it in a folder of its own.
+
+    Parameters
+    ----------
+    plan : path
+        TOML file, see `Plan`.
+    folder : path
+        Made; must not exist or be empty.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If the plan has faults, or the folder holds something.
+
+    """
+    plan, folder = Path(plan), Path(folder)
+    decided = read_plan(plan)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"{folder}: exists and is not empty; begin a loop in a new folder."
+        raise InputError(msg)
+    if decided.rig.gamma_table and not (plan.parent / decided.rig.gamma_table).is_file():
+        msg = f"{plan.parent / decided.rig.gamma_table}: no such file; the plan's gamma table."
+        raise InputError(msg)
+    with write_whole(folder) as unfinished:
+        unfinished.mkdir()
+        shutil.copyfile(plan, unfinished / "plan.toml")
+        if decided.rig.gamma_table:
+            target = unfinished / decided.rig.gamma_table
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(plan.parent / decided.rig.gamma_table, target)
+        mark = {"kind": KIND, "plan": _digest(plan), "began_in": str(plan.parent.resolve())}
+        (unfinished / MARK).write_text(json.dumps(mark), encoding="utf-8")
+    return decided
+
+
+def open_loop(folder: str | PathLike[str]) -> Plan:
+    """Read the plan of a loop.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no loop, or its plan was changed since it began.
+
+    """
+    folder = Path(folder)
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        known = mark["kind"] == KIND and mark["plan"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{folder}: holds no loop; begin one with `twinlab loop new PLAN.toml {folder}`."
+        raise InputError(msg) from error
+    plan = read_plan(folder / "plan.toml")
+    if known != _digest(folder / "plan.toml"):
+        msg = (
+            f"{folder / 'plan.toml'}: was changed since the loop began, so that what was made no "
+            "longer follows from it; begin a new loop."
+        )
+        raise InputError(msg)
+    return plan
+
+
+def loop_status(folder: str | PathLike[str]) -> dict[str, bool]:
+    """Which of `STEPS` are done.
+
+    Raises
+    ------
+    InputError
+        As `open_loop`.
+
+    """
+    open_loop(folder)
+    return {step: (Path(folder) / name).exists() for step, name in STEPS.items()}
+
+
+def began_in(folder: Path) -> Path:
+    """Where the plan lay when the loop began: paths in it are relative to that folder."""
+    return Path(json.loads((folder / MARK).read_text(encoding="utf-8"))["began_in"])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

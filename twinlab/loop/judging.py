@@ -1,0 +1,81 @@
+"""The last step: what came back, compared with what was planned and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from twinlab import twins
+from twinlab.jobs import Job
+from twinlab.loop.agreement import compare_prediction
+from twinlab.loop.comparing import compare_confusion, compare_controls
+from twinlab.loop.exporting import read_key
+from twinlab.loop.folder import STEPS
+from twinlab.loop.gathering import neuron_names
+from twinlab.loop.plan import Plan
+from twinlab.schema import open_result, save_result
+
+EXPECTED = {"mei": "most", "lei": "least"}
+BATCH = 256  # stimuli shown to the twin at once
+
+
+def compare_loop(folder: Path, plan: Plan, job: Job) -> str:
+    """Compare what came back with controls and with what was predicted."""
+    observed = open_result(folder / STEPS["responses"])
+    made: dict[str, Callable[[Job], xr.Dataset]] = {}
+    for name in plan.stimuli.objectives:
+        made[f"confusion-{name}"] = partial(_confuse, observed, name, plan)
+        if plan.stimuli.controls:
+            made[f"controls-{name}"] = partial(_control, observed, name, plan)
+    made["prediction"] = partial(_agree, observed, folder, plan)
+    for i, (name, make) in enumerate(made.items()):
+        if not (folder / f"{name}.nc").exists():
+            part = job.part(i / len(made), (i + 1) / len(made), name)
+            save_result(make(part), folder / f"{name}.nc")
+    (folder / STEPS["comparison"]).touch()
+    share = {
+        name: float(open_result(folder / f"confusion-{name}.nc").share_best_for_it)
+        for name in plan.stimuli.objectives
+    }
+    return "; ".join(
+        f"{one:.0%} of neurons answer most to their own {n}" for n, one in share.items()
+    )
+
+
+def _confuse(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
+    return compare_confusion(observed, name, expect=EXPECTED[name], seed=plan.seed, job=job)
+
+
+def _control(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
+    kinds = [one if name == "mei" else f"{one}-{name}" for one in plan.stimuli.controls]
+    return compare_controls(observed, kinds, name, expect=EXPECTED[name], seed=plan.seed, job=job)
+
+
+def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:
+    return compare_prediction(observed, _predict(folder), seed=plan.seed, job=job)
+
+
+def _predict(folder: Path) -> xr.DataArray:
+    """What the ensemble expects of all neurons for all stimuli, (stimulus, neuron)."""
+    twin, key = twins.load_twin(folder / STEPS["fit"]), read_key(folder / STEPS["export"])
+    quiet = twin.condition()
+    with torch.inference_mode():
+        rates = [
+            quiet(torch.as_tensor(key.stimulus.values[start : start + BATCH])).numpy()
+            for start in range(0, key.sizes["stimulus"], BATCH)
+        ]
+    labels = quiet.labels
+    return xr.DataArray(
+        np.concatenate(rates),
+        dims=("stimulus", "neuron"),
+        coords={
+            "stimulus_id": ("stimulus", key.stimulus_id.values),
+            "neuron": neuron_names(labels.session.values, labels.neuron_id.values),
+        },
+        attrs={"twin": twin.identity},
+    )

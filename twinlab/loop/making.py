@@ -1,0 +1,156 @@
+"""The steps from a recording to the files for a rig; each leaves its file, whole."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from twinlab import fitting, insilico, twins
+from twinlab.evaluation import score_reliability
+from twinlab.jobs import Job
+from twinlab.loop.comparing import FEWEST
+from twinlab.loop.exporting import export_stimuli
+from twinlab.loop.folder import STEPS, began_in
+from twinlab.loop.gathering import gather_stimuli
+from twinlab.loop.plan import Plan
+from twinlab.loop.schedule import make_schedule
+from twinlab.recordings import open_recording, save_recording
+from twinlab.schema import InputError, open_result, save_result, stimulus_kind
+from twinlab.simulation import SimulatedCortex
+
+MOST_NATURAL = 5000  # images among which the best natural one is looked for
+
+
+def record_loop(folder: Path, plan: Plan, job: Job) -> str:
+    """Keep the recording that the plan names, as a store of its own."""
+    if plan.recording == "simulated":
+        recording = SimulatedCortex(plan.seed).record(job=job)
+    else:
+        beside = began_in(folder) / plan.recording
+        recording = open_recording(beside if beside.exists() else plan.recording, job=job)
+    if stimulus_kind(recording) != "image":
+        msg = f"{plan.recording}: was made with videos, but a loop shows images; plan another."
+        raise InputError(msg)
+    save_recording(recording, folder / STEPS["recording"])
+    return f"{recording.sizes['neuron']} neurons, {recording.sizes['trial']} trials"
+
+
+def fit_loop(folder: Path, plan: Plan, job: Job) -> str:
+    """Fit the ensemble that makes stimuli."""
+    recording = open_recording(folder / STEPS["recording"])
+    architecture, settings = _settings(recording, plan)
+    twin, history = fitting.fit_ensemble(
+        recording, architecture, settings, members=plan.fit.members,
+        checkpoints=folder / "fitting", job=job,
+    )  # fmt: skip
+    save_result(history, folder / "history.nc")
+    twins.save_twin(twin, folder / STEPS["fit"])
+    shutil.rmtree(folder / "fitting", ignore_errors=True)
+    return f"{plan.fit.members} twins"
+
+
+def verify_loop(folder: Path, plan: Plan, job: Job) -> str:
+    """Fit the twin of another architecture that judges them."""
+    recording = open_recording(folder / STEPS["recording"])
+    architecture, settings = _settings(recording, plan)
+    seed = plan.seed + plan.fit.members  # of none of the ensemble
+    twin, _ = fitting.fit_twin(
+        recording, replace(architecture, core=plan.fit.verifier), replace(settings, seed=seed),
+        checkpoint=folder / "verifying.safetensors", job=job,
+    )  # fmt: skip
+    twins.save_twin(twin, folder / STEPS["verifier"])
+    (folder / "verifying.safetensors").unlink(missing_ok=True)
+    return f"a twin with core {plan.fit.verifier}"
+
+
+def choose_units(folder: Path, plan: Plan, job: Job) -> str:
+    """Choose the neurons that stimuli are made for."""
+    recording = open_recording(folder / STEPS["recording"])
+    reliability = score_reliability(recording, job=job).oracle_correlation
+    wanted, value = plan.units, reliability.values
+    enough = np.nan_to_num(value, nan=-np.inf) >= wanted.min_reliability
+    if wanted.areas:
+        area = reliability.area.values.astype(str) if "area" in reliability.coords else None
+        enough &= False if area is None else np.isin(area, wanted.areas)
+    ranked = np.argsort(-np.where(enough, value, -np.inf), kind="stable")
+    chosen = np.sort(ranked[: min(wanted.number, int(enough.sum()))])
+    if len(chosen) < FEWEST:
+        msg = (
+            f"{folder}: {len(chosen)} neurons are reliable enough (oracle correlation of at least "
+            f"{wanted.min_reliability:g}, areas {list(wanted.areas) or 'any'}); expected at least "
+            f"{FEWEST}. Lower `units.min_reliability`."
+        )
+        raise InputError(msg)
+    flag = np.isin(np.arange(len(value)), chosen)
+    units = xr.Dataset(
+        {
+            "oracle_correlation": reliability,
+            "chosen": ("neuron", flag, {"long_name": "stimuli are made for it", "units": "1"}),
+        },
+        attrs={"experiment": "units"},
+    )
+    save_result(units, folder / STEPS["units"])
+    short = "" if len(chosen) == wanted.number else f" ({wanted.number} were wanted)"
+    return f"{len(chosen)} neurons{short}, oracle correlation {value[chosen].min():.2f} or more"
+
+
+def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
+    """Make a stimulus of each objective for each of them, and cross-examine it."""
+    recording = open_recording(folder / STEPS["recording"])
+    twin, judge = (
+        twins.load_twin(folder / STEPS[name]).condition() for name in ("fit", "verifier")
+    )
+    if (twin.spec.low, twin.spec.high) != (0, 255):
+        msg = (
+            f"{folder}: the recording's pixels run from {twin.spec.low:g} to {twin.spec.high:g}; "
+            "a rig shows grey levels of 0 to 255, so rescale the recording's stimuli to them."
+        )
+        raise InputError(msg)
+    chosen = np.flatnonzero(open_result(folder / STEPS["units"]).chosen.values)
+    natural = np.asarray(recording.stimulus.isel(image=slice(MOST_NATURAL)))
+    make = {"mei": insilico.synthesize_mei, "lei": insilico.synthesize_lei}
+    n = len(plan.stimuli.objectives)
+    for i, name in enumerate(plan.stimuli.objectives):
+        path = folder / f"{name}.nc"
+        if path.exists():
+            continue
+        part = job.part(i / n, (i + 1) / n, name)
+        made = make[name](
+            twin, chosen, norm=plan.stimuli.norm, seed=plan.seed, job=part.part(0, 0.5)
+        )
+        judged = insilico.cross_examine(made, twin, judge, natural, job=part.part(0.5, 1))
+        save_result(judged, path)
+    (folder / STEPS["stimuli"]).touch()
+    return f"{' and '.join(plan.stimuli.objectives)} of {len(chosen)} neurons"
+
+
+def export_loop(folder: Path, plan: Plan, job: Job) -> str:
+    """Write stimuli and schedule as files for the rig."""
+    results = [open_result(folder / f"{name}.nc") for name in plan.stimuli.objectives]
+    stimuli = gather_stimuli(results, plan.stimuli.controls)
+    shown = plan.presentation
+    schedule = make_schedule(
+        stimuli.stimulus_id.values, n_repeat=shown.n_repeat, n_blank=shown.n_blank,
+        on_s=shown.on_s, off_s=shown.off_s, seed=plan.seed,
+    )  # fmt: skip
+    mean = twins.load_twin(folder / STEPS["fit"]).spec.mean
+    export_stimuli(
+        stimuli, schedule, plan.rig, folder / STEPS["export"], mean=mean, gamma_folder=folder,
+        job=job,
+    )  # fmt: skip
+    left = stimuli.attrs["left_out"]
+    return f"{stimuli.sizes['stimulus']} stimuli" + (f"; without a stimulus: {left}" * bool(left))
+
+
+def _settings(recording: xr.Dataset, plan: Plan) -> Any:
+    """Architecture and settings that suit the recording, as the plan changes them."""
+    architecture, settings = fitting.default_settings(recording)
+    return (
+        replace(architecture, core="stacked", layers=plan.fit.layers, hidden=plan.fit.hidden),
+        replace(settings, max_epochs=plan.fit.max_epochs, seed=plan.seed),
+    )
