@@ -18,12 +18,12 @@ recording = cortex.record(n_train=300, n_validation=50, n_test=20, n_repeat=4)
 """,
     """
 from twinlab import plots
-bench = explorers.TwinBench(cortex.as_twin(), recording)
-bench.wait(60)
-plots.plot_tuning(bench.known("tuning"))
+lab = explorers.LabState(cortex.as_twin(), recording)
+lab.wait(60)
+plots.plot_tuning(lab.known("tuning"))
 """,
     """
-bench
+explorers.TwinBench(lab)
 """,
 ]
 

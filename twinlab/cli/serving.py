@@ -58,7 +58,9 @@ def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorer
     if recording is not None:
         twins.match_neurons(twin, recording)  # a wrong recording is refused before serving
     results = find_results(Path(name), twin)
-    return lambda: explorers.TwinBench(twin, recording, other=other, results=results)
+    return lambda: explorers.TwinBench(
+        explorers.LabState(twin, recording, other=other, results=results)
+    )
 
 
 def find_results(folder: Path, twin: twins.Twin) -> dict[str, xr.Dataset]:

@@ -1,8 +1,9 @@
 """Live viewers of a twin, the same in JupyterLab and in a browser, with or without a network.
 
-`TwinBench` shows the neurons of one twin: where they are, how well they are predicted, what
+A `LabState` holds a twin, its recording, and what is chosen; explorers show it, any number at
+once. `TwinBench` is the whole of them: where the neurons are, how well they are predicted, what
 they respond to, and, live, what they would respond to. In a notebook call `notebook()` once
-and show the bench as the last line of a cell; from the command line `serve` puts it on a
+and show an explorer as the last line of a cell; from the command line `serve` puts it on a
 local web page.
 """
 
@@ -14,8 +15,12 @@ os.environ.setdefault("PANEL_INLINE", "true")
 
 from twinlab.explorers.bench import TwinBench  # noqa: E402
 from twinlab.explorers.matching import average_repeats  # noqa: E402
+from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
+from twinlab.explorers.state import LabState  # noqa: E402
+from twinlab.explorers.stimulus_bench import StimulusBench  # noqa: E402
+from twinlab.explorers.unit_page import UnitPage  # noqa: E402
 from twinlab.twins.familiarity import (  # noqa: E402
     image_statistics,
     training_range,
@@ -23,13 +28,17 @@ from twinlab.twins.familiarity import (  # noqa: E402
 )
 
 __all__ = [
-    # explorers
+    # what they share, and they
+    "LabState",
+    "Population",
+    "StimulusBench",
     "TwinBench",
+    "UnitPage",
     # where they are shown
     "notebook",
     "serve",
     "show_progress",
-    # what they show
+    # what they compute
     "average_repeats",
     "image_statistics",
     "training_range",
