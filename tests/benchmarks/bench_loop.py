@@ -111,7 +111,8 @@ def judge(folder):
     own = mei[np.arange(len(neurons)), neurons]
     between = mei[:, neurons]
     best = ((between - between.mean(0)) / between.std(0)).argmax(1) == np.arange(len(neurons))
-    natural = recording.stimulus.values[:N_NATURAL].astype(np.float32)
+    many = {"n_train": N_NATURAL, "n_validation": 0, "n_test": 0}
+    natural = cortex.record(**many, seed=1000 + cortex.seed).stimulus.values.astype(np.float32)
     whole = rates(true, normed(natural, norm, spec))[:, neurons].max(0)
     masked = best_masked(true, natural, made.mask.values, neurons, norm, spec)
     filters = normed(recording.true_filter.values[neurons], norm, spec)
