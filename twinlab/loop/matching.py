@@ -11,7 +11,14 @@ from scipy.optimize import linear_sum_assignment
 
 from twinlab.schema import InputError
 
-__all__ = ["match_by_fingerprint", "match_by_position", "match_by_table", "name_units"]
+__all__ = [
+    "LEAST_IMAGES",
+    "make_match",
+    "match_by_fingerprint",
+    "match_by_position",
+    "match_by_table",
+    "name_units",
+]
 
 LEAST_IMAGES = 10  # of a fingerprint
 ROUNDS = 10  # of moving one field of view onto the other, and of estimating how many are lost
@@ -48,7 +55,7 @@ def match_by_table(table: Mapping[str, str], neuron: list[str], unit: list[str])
         msg = "The table of units cannot be used: " + "; ".join(faults) + "."
         raise InputError(msg)
     position = np.array([unit.index(table[name]) if name in table else -1 for name in neuron])
-    return _matched(neuron, position, (position >= 0).astype(float))
+    return make_match(neuron, position, (position >= 0).astype(float))
 
 
 def match_by_position(
@@ -122,7 +129,7 @@ def match_by_position(
     position = np.full(len(neuron), -1)
     position[row] = column
     position[confidence < min_confidence] = -1
-    found = _matched(neuron, position, confidence)
+    found = make_match(neuron, position, confidence)
     return found.assign(
         shift_um=("axis", shift, {"long_name": "shift of the field of view", "units": "um"})
     )
@@ -188,7 +195,7 @@ def match_by_fingerprint(
     position[row] = column
     agreement[row] = correlation[row, column]
     position[confidence < min_confidence] = -1
-    return _matched(neuron, position, confidence).assign(
+    return make_match(neuron, position, confidence).assign(
         correlation=(
             "neuron",
             agreement,
@@ -247,7 +254,8 @@ def _standardised(response: np.ndarray) -> np.ndarray:
     return centred / np.where(norm > 0, norm, np.inf)
 
 
-def _matched(neuron: list[str], position: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
+def make_match(neuron: list[str], position: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
+    """Label which unit each neuron is, as the functions above return it."""
     return xr.Dataset(
         {
             "position": (

@@ -67,10 +67,9 @@ def _of_rois(file: h5py.File, series: h5py.Group, *, alone: bool) -> np.ndarray 
     middle = _middles(table, rows)
     if middle is None:
         return None
-    start = np.zeros(2) if origin is None else origin[:2]
-    flat = start + middle * spacing[:2]
-    depth = np.empty((len(flat), 0)) if origin is None else np.full((len(flat), 1), origin[2:3])
-    return np.concatenate([flat, depth], axis=1)
+    start = np.zeros(2) if origin is None else origin
+    depth = np.tile(start[2:], (len(middle), 1))
+    return np.concatenate([start[:2] + middle * spacing[:2], depth], axis=1)
 
 
 def _columns(table: h5py.Group, rows: np.ndarray) -> np.ndarray | None:
@@ -109,7 +108,8 @@ def _middles(table: h5py.Group, rows: np.ndarray) -> np.ndarray | None:
         return np.array([_middle(part["x"], part["y"], part["weight"]) for part in parts])
     if isinstance(image, h5py.Dataset) and image.ndim == 3 and len(image) == n:
         # (roi, x, y), as the format has it; one at a time, because all may not fit in memory
-        return np.array([_middle(*np.indices(image.shape[1:]), image[row]) for row in rows])
+        x, y = np.indices(image.shape[1:])
+        return np.array([_middle(x, y, image[row]) for row in rows])
     return None
 
 
