@@ -144,8 +144,8 @@ def match_by_fingerprint(
 ) -> xr.Dataset:
     """Match neurons to the units that answer to the same images alike.
 
-    Neurons and units are assigned one to one so that the sum of their correlations (Fisher z)
-    is largest.
+    Responses are compared by their ranks (normal scores), so that a few large ones do not decide.
+    Neurons and units are assigned one to one so that the evidence is largest.
 
     Parameters
     ----------
@@ -161,10 +161,11 @@ def match_by_fingerprint(
     Returns
     -------
     xarray.Dataset
-        As of `match_by_table`, with `correlation`; `confidence` is the probability that the pair
-        correlates more than the neuron does with any other unit, and the unit with any other
-        neuron: the normal distribution function of the difference of their Fisher z, whose
-        standard error is sqrt(2 / (n_image - 3)), as of independent correlations.
+        As of `match_by_table`, with `correlation` of the pair; `confidence` is the probability
+        that the unit is this neuron, not another neuron, nor the neuron another unit, nor lost:
+        of each pair the evidence that it correlates is the Bayes factor (by its Bayesian
+        information criterion) of the correlation found against none, and the share of neurons
+        that are lost is estimated.
 
     Raises
     ------
@@ -183,15 +184,20 @@ def match_by_fingerprint(
         msg = "Fingerprints have responses that are not finite; leave those images out."
         raise InputError(msg)
     correlation = _standardised(neuron_response).T @ _standardised(unit_response)
-    z = np.arctanh(np.clip(correlation, -0.999999, 0.999999))
-    row, column = linear_sum_assignment(z, maximize=True)
-    rest = z.copy()
-    rest[row, column] = -np.inf
-    rival = np.maximum(rest[row].max(1, initial=-1e3), rest[:, column].max(0, initial=-1e3))
-    error = np.sqrt(2 / (n_image - 3))
+    known = np.clip(correlation, 0, 0.999999)
+    evidence = -(n_image - 3) / 2 * np.log1p(-(known**2)) - np.log(n_image) / 2
+    row, column = linear_sum_assignment(evidence, maximize=True)
+    largest = evidence.max(initial=0.0)  # so that nothing overflows
+    factor, none = np.exp(evidence - largest), np.exp(-largest)
+    likely = factor[row, column]
+    others = factor[row].sum(1) + factor[:, column].sum(0) - 2 * likely
     confidence, position = np.zeros(len(neuron)), np.full(len(neuron), -1)
+    lost = 0.5
+    for _ in range(ROUNDS):
+        odds = max(factor.shape) * lost / (1 - lost)  # any of them might have been the pair
+        confidence[row] = likely / (likely + others + none * odds)
+        lost = float(np.clip(1 - confidence.mean(), 0.01, 0.99))
     agreement = np.full(len(neuron), np.nan)
-    confidence[row] = stats.norm.cdf((z[row, column] - np.maximum(rival, 0)) / error)
     position[row] = column
     agreement[row] = correlation[row, column]
     position[confidence < min_confidence] = -1
@@ -199,7 +205,7 @@ def match_by_fingerprint(
         correlation=(
             "neuron",
             agreement,
-            {"long_name": "correlation of the fingerprints", "units": "1"},
+            {"long_name": "rank correlation of the fingerprints", "units": "1"},
         )
     )
 
@@ -248,8 +254,9 @@ def name_units(responses: xr.Dataset, match: xr.Dataset) -> xr.Dataset:
 
 
 def _standardised(response: np.ndarray) -> np.ndarray:
-    """Columns of zero mean and unit norm, zero where a response does not vary."""
-    centred = response - response.mean(0)
+    """Normal scores of columns, of zero mean and unit norm; zero where a response is constant."""
+    score = stats.norm.ppf((stats.rankdata(response, axis=0) - 0.5) / len(response))
+    centred = np.where(np.ptp(response, axis=0) > 0, score - score.mean(0), 0.0)
     norm = np.linalg.norm(centred, axis=0)
     return centred / np.where(norm > 0, norm, np.inf)
 
