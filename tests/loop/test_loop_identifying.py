@@ -2,12 +2,15 @@
 
 import csv
 import json
+import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import xarray as xr
+from response_samples import add_series, new_nwb, save
 
-from twinlab import stimuli
+from twinlab import cli, stimuli
 from twinlab.jobs import Job
 from twinlab.loop import (
     BLANK,
@@ -224,6 +227,69 @@ def test_arrays_may_bring_the_positions_along(loop_of):
     found = open_result(folder / "responses.nc")
     np.testing.assert_array_equal(found.neuron, expected.neuron)
     np.testing.assert_array_equal(found.unit, expected.unit)
+
+
+def test_an_nwb_file_is_imported_by_the_command(loop_of, capsys):
+    """Of ROIs whose masks say where they lie, with two sets of traces to choose from."""
+    folder, plan = loop_of("position", "nwb")
+    answer_loop(folder, plan, Job())
+    expected = open_result(folder / "responses.nc")
+    (folder / "responses.nc").unlink()
+    with (folder / "responses.csv").open() as file:
+        head, *rows = csv.reader(file)
+    with (folder / "units.csv").open() as file:
+        lies = np.array([[row["x_um"], row["y_um"]] for row in csv.DictReader(file)], float)
+    rows = np.array(rows)
+    table = {
+        "trial": rows[:, 0].tolist(),
+        "code": rows[:, 1].tolist(),
+        "onset_s": rows[:, 2].astype(float),
+        "on_s": np.full(len(rows), 0.5),
+        "unit": [name.removeprefix("unit-") for name in head[3:]],
+        "response": rows[:, 3:].astype(float),
+    }
+    file = new_nwb(table)
+    far = np.round(100 * (lies - lies.min(0))).astype(int)  # pixels of 0.01 um
+    pixels = [[(x, y, 1.0)] for x, y in far.tolist()]
+    add_series(
+        file, table, "Corrected", pixels=pixels, grid_spacing=[1e-8, 1e-8],
+        grid_spacing_unit="meters", origin_coords=(lies.min(0) * 1e-6).tolist() + [0.0],
+        origin_coords_unit="meters",
+    )  # fmt: skip
+    add_series(file, table, "DfOverF", gain=2.0)
+    save(file, folder / "session.nwb")
+
+    def call(*options):
+        words = ["twinlab", "loop", "import", folder, folder / "session.nwb", *options]
+        with patch.object(sys, "argv", list(map(str, words))), pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr()
+
+    status, said = call()
+    assert (status, said.err.count("\n")) == (2, 1)
+    assert "choose one of ['Corrected', 'DfOverF'] (--series)" in said.err
+    status, said = call("--series", "DfOverF", "--window", "late")
+    assert (status, said.err.count("\n")) == (2, 1)
+    assert "--window is 'late'" in said.err
+    status, said = call("--series", "DfOverF", "--window", "0.2:0.5", "--match", "face")
+    assert (status, said.err.count("\n")) == (2, 1)
+    assert not (folder / "responses.nc").exists()
+    status, said = call("--series", "DfOverF", "--window", "0.2:0.5")
+    assert status == 0
+    assert "DfOverF averaged from 0.2 to 0.5 s" in said.out
+    assert "matched by position" in said.out
+    found = open_result(folder / "responses.nc")
+    true = pairs(folder / "true-units.csv")
+    right = [true[f"unit-{u}"] == n
+             for u, n in zip(found.unit.values, found.neuron.values, strict=True)]  # fmt: skip
+    assert np.mean(right) >= 0.98
+    assert len(right) >= 0.9 * len(true)
+    both = np.intersect1d(found.neuron, expected.neuron)
+    np.testing.assert_allclose(
+        found.response.sel(neuron=both),
+        2 * expected.response.sel(neuron=both),
+        rtol=1e-5,
+    )
 
 
 # --- shared images

@@ -87,7 +87,7 @@ def field(generator, n=200):
     return generator.uniform(0, 600, (n, 2))
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (6.0, -4.0)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (6.0, -4.0), (90.0, -47.0)])
 def test_positions_find_the_neurons_again(shift):
     generator = np.random.default_rng(2)
     neuron = field(generator)

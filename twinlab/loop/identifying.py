@@ -128,7 +128,10 @@ def _table_of(path: Path) -> dict[str, str]:
 def _by_position(
     responses: xr.Dataset, recording: xr.Dataset, names: list[str], units: Path | None
 ) -> xr.Dataset:
-    """Match on the axes that both sides know; what has no position has no match."""
+    """Match on the axes that both sides know; what has no position has no match.
+
+    A depth that is that of the whole plane tells no units apart, and is left out.
+    """
     places = (
         {name: responses[name].values for name in AXES if name in responses.coords}
         if units is None
@@ -150,7 +153,9 @@ def _by_position(
             f"{neuron.size} neurons and {unit.size} units have a position; expected some of each."
         )
         raise InputError(msg)
-    match = match_by_position(neuron_um[neuron], unit_um[unit], [names[i] for i in neuron])
+    before, after = neuron_um[neuron], unit_um[unit]
+    tells = (np.ptp(before, axis=0) > 0) & (np.ptp(after, axis=0) > 0) | (np.arange(len(axes)) < 2)
+    match = match_by_position(before[:, tells], after[:, tells], [names[i] for i in neuron])
     return _among_all(match, names, neuron, unit)
 
 

@@ -73,8 +73,8 @@ def match_by_position(
     neuron_um : ndarray of shape (n_neuron, n_axis)
         Positions in micrometres of the first session.
     unit_um : ndarray of shape (n_unit, n_axis)
-        Of the later one. The shift between the two is estimated; it must be smaller than the
-        distance of most neighbours.
+        Of the later one. The shift between the two is estimated: the one that most pairs of a
+        neuron and a unit agree on.
     neuron : list of str
         Names.
     spread_um : float
@@ -107,7 +107,7 @@ def match_by_position(
             "expected (n, axis) with the same axes, all finite."
         )
         raise InputError(msg)
-    shift = np.zeros(neuron_um.shape[1])
+    shift = _common_shift(unit_um[None] - neuron_um[:, None], 4 * spread_um)
     for _ in range(ROUNDS):
         away = unit_um[None] - (neuron_um + shift)[:, None]
         nearest = (away**2).sum(-1).argmin(1)
@@ -251,6 +251,15 @@ def name_units(responses: xr.Dataset, match: xr.Dataset) -> xr.Dataset:
         unmatched_neurons=", ".join(np.delete(names, found)),
         unmatched_units=", ".join(np.delete(units, position)),
     )
+
+
+def _common_shift(away: np.ndarray, step: float) -> np.ndarray:
+    """Shift that most of the differences (neuron, unit, axis) share, to within steps of a grid."""
+    place = np.round(away.reshape(-1, away.shape[-1]) / step).astype(int)
+    found, count = np.unique(place, axis=0, return_counts=True)
+    # of shifts that as many share the shortest
+    best = np.lexsort(((found**2).sum(1), -count))[0]
+    return step * found[best].astype(float)
 
 
 def _standardised(response: np.ndarray) -> np.ndarray:
