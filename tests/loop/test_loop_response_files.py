@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -18,7 +19,7 @@ from response_samples import (
     write,
 )
 
-from twinlab.loop import export_stimuli, import_responses, play_rig
+from twinlab.loop import export_stimuli, import_responses, make_schedule, play_rig
 from twinlab.loop.response_nwb import read_nwb
 from twinlab.schema import InputError
 
@@ -267,6 +268,16 @@ def test_altered_checksums_are_told(planned, schedule, rig, table, tmp_path):
     (out / "manifest.json").write_text(json.dumps(altered))
     with pytest.raises(InputError, match="was altered after the export"):
         import_responses(path, out)
+
+
+def test_the_key_of_another_export_is_refused(planned, schedule, rig, table, tmp_path):
+    """Its codes are the same, but stand for other stimuli."""
+    other = make_schedule(planned.stimulus_id.values, n_repeat=4, n_blank=2, seed=2)
+    for name, one in (("mine", schedule), ("other", other)):
+        export_stimuli(planned, one, rig, tmp_path / name, mean=127.5)
+    shutil.copy(tmp_path / "other/key.nc", tmp_path / "mine/key.nc")
+    with pytest.raises(InputError, match="is not the key of this export"):
+        import_responses(write("csv", tmp_path, table), tmp_path / "mine")
 
 
 def test_choices_for_nwb_files_are_refused_for_others(folder, table, tmp_path):
