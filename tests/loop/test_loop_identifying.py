@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import xarray as xr
-from response_samples import add_series, new_nwb, save
+from response_samples import KINDS, add_series, new_nwb, save, write
 
 from twinlab import cli, stimuli
 from twinlab.jobs import Job
@@ -21,6 +21,7 @@ from twinlab.loop import (
     new_loop,
     open_loop,
     play_rig,
+    read_schedule,
     run_loop,
 )
 from twinlab.loop.answering import answer_loop
@@ -205,6 +206,28 @@ def test_what_is_needed_for_a_match_is_asked_for(loop_of, tmp_path):
     refused("was not recorded", table=tmp_path / "t.csv")
     lines = bring_responses(folder, responses, true)  # a table is meant by giving one
     assert not any("matched by" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_units_that_are_not_the_twins_are_refused(kind, loop_of, tmp_path):
+    folder, _ = loop_of("table", f"strange-{kind}")
+    schedule = read_schedule(folder / "export")
+    n = schedule.sizes["trial"]
+    table = {
+        "trial": schedule.trial.values.astype(str).tolist(),
+        "code": schedule.code.values.tolist(),
+        "onset_s": schedule.onset_s.values,
+        "on_s": np.full(n, 0.5),
+        "unit": ["7", "9001"],
+        "response": np.random.default_rng(0).poisson(3.0, (n, 2)).astype(float),
+    }
+    path = write(kind, tmp_path, table)
+    with pytest.raises(InputError, match="Unit '9001' has not the name of a neuron"):
+        bring_responses(folder, path, match="name")
+    (tmp_path / "t.csv").write_text("neuron,unit\nsimulated-0/7,7\nsimulated-0/8,9002\n")
+    with pytest.raises(InputError, match="unit '9002' was not recorded"):
+        bring_responses(folder, path, tmp_path / "t.csv")
+    assert not (folder / "responses.nc").exists()
 
 
 def test_arrays_may_bring_the_positions_along(loop_of):

@@ -119,6 +119,14 @@ def test_rois_lie_where_their_masks_do(folder, table, tmp_path):
     np.testing.assert_allclose(found.z_um, np.full(6, 300.0))
 
 
+def test_lengths_in_unknown_units_are_refused(folder, table, tmp_path):
+    file = new_nwb(table)
+    add_series(file, table, grid_spacing=[2.0, 1.0], grid_spacing_unit="pixels")
+    save(file, tmp_path / "p.nwb")
+    with pytest.raises(InputError, match="in 'pixels', expected 2 or 3 in one of"):
+        import_responses(tmp_path / "p.nwb", folder)
+
+
 def test_a_damaged_nwb_file_is_refused_in_one_line(folder, table, tmp_path):
     path = write("nwb", tmp_path, table)
     for change, words in [

@@ -101,10 +101,11 @@ def say_match(match: xr.Dataset, unit: list[str], way: str) -> list[str]:
 
 def _by_name(names: list[str], neuron_id: np.ndarray, units: list[str]) -> dict[str, str]:
     """Units that bear the names of neurons, if all do."""
-    for known in (names, neuron_id.astype(str).tolist()):
+    ids = neuron_id.astype(str).tolist()
+    for known in (names, ids):
         if set(units) <= set(known) and len(set(known)) == len(known):
             return {name: one for name, one in zip(names, known, strict=True) if one in units}
-    strange = next(unit for unit in units if unit not in names)
+    strange = next((unit for unit in units if unit not in {*names, *ids}), units[0])
     msg = (
         f"Unit {strange!r} has not the name of a neuron of the twin ({names[0]!r}, say); give a "
         "table of neurons and units, or match them by position or fingerprint."
