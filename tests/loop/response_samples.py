@@ -92,7 +92,7 @@ def add_series(file, table, name="DfOverF", gain=1.0, pixels=None, **plane):
     )  # fmt: skip
 
 
-def add_spikes(file, table):
+def add_spikes(file, table, observed=None):
     for i, unit in enumerate(table["unit"]):
         counts = table["response"][:, i].astype(int)
         inside = [
@@ -101,7 +101,8 @@ def add_spikes(file, table):
         ]
         outside = table["onset_s"] + 0.7  # after the window
         times = np.sort(np.concatenate([*inside, outside]))
-        file.add_unit(id=int(unit), spike_times=times)
+        stated = {} if observed is None else {"obs_intervals": observed[i]}
+        file.add_unit(id=int(unit), spike_times=times, **stated)
 
 
 def save(file, path):

@@ -77,6 +77,18 @@ def test_spikes_are_counted_in_the_window(folder, table, tmp_path):
     assert (late.response.values == 1).all()  # the spike after each response
 
 
+def test_where_a_unit_was_not_observed_it_has_no_response(folder, table, tmp_path):
+    file = new_nwb(table)
+    add_spikes(file, table, observed=[[(-1.0, 20.3), (30.0, 100.0)], *[[(-1.0, 100.0)]] * 5])
+    save(file, tmp_path / "s.nwb")
+    imported = import_responses(tmp_path / "s.nwb", folder)
+    expected = table["response"].copy()
+    expected[20:30, 0] = np.nan  # the window of trial 20 ends at 20.55 s
+    np.testing.assert_array_equal(imported.responses.response, expected)
+    lines = [line for line in imported.findings if "lacks the responses of 1 units" in line]
+    assert len(lines) == 10
+
+
 def test_what_an_nwb_file_leaves_open_is_asked_for(folder, table, tmp_path):
     path = tmp_path / "two.nwb"
     file = new_nwb(table)
@@ -94,6 +106,25 @@ def test_what_an_nwb_file_leaves_open_is_asked_for(folder, table, tmp_path):
     np.testing.assert_allclose(chosen.response, 2 * table["response"], rtol=1e-5)
     with pytest.raises(InputError, match="The window runs from 0.5 to 0.2 s"):
         import_responses(path, folder, series="DfOverF", window=(0.5, 0.2))
+
+
+def test_sets_of_one_name_are_told_apart_by_what_holds_them(folder, table, tmp_path):
+    path = tmp_path / "same.nwb"
+    file = new_nwb(table)
+    add_series(file, table, "RoiResponseSeries")
+    save(file, path)
+    with h5py.File(path, "a") as again:
+        ophys = again["processing/ophys"]
+        ophys.create_group("DfOverF").attrs["neurodata_type"] = "DfOverF"
+        again.copy(ophys["Fluorescence/RoiResponseSeries"], ophys["DfOverF"])
+        data = ophys["DfOverF/RoiResponseSeries/data"]
+        data[...] = 3 * data[()]
+    with pytest.raises(
+        InputError, match=r"\['DfOverF-RoiResponseSeries', 'Fluorescence-RoiResponseSeries'\]"
+    ):
+        import_responses(path, folder)
+    chosen = import_responses(path, folder, series="DfOverF-RoiResponseSeries").responses
+    np.testing.assert_allclose(chosen.response, 3 * table["response"], rtol=1e-5)
 
 
 def test_without_a_trial_column_the_order_must_be_borne_out_by_the_codes(folder, table, tmp_path):

@@ -132,7 +132,23 @@ def _units(path: Path, file: h5py.File, name: str, latency: float, notes: Notes)
         node = member(table, column)
         if isinstance(node, h5py.Dataset) and node.shape == ids.shape and "area" not in neuron:
             neuron["area"] = values(node).astype(str)
-    return spike_source(read, len(ids), latency), neuron
+    return spike_source(read, len(ids), latency, _observed(table, len(ids))), neuron
+
+
+def _observed(table: h5py.Group, n: int) -> list[np.ndarray] | None:
+    """When each unit was observed, (interval, 2), if the table says so."""
+    if member(table, "obs_intervals") is None:
+        return None
+    intervals = required(table, "obs_intervals")
+    stop = required(table, "obs_intervals_index", n).astype(np.int64)
+    start = np.concatenate([[0], stop[:-1]])
+    if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "iuf":
+        msg = f"{table.name}/obs_intervals: shape {intervals.shape}, expected (interval, 2)"
+        raise DamagedError(msg)
+    if (stop < start).any() or (n and stop[-1] > len(intervals)):
+        msg = f"{table.name}: `obs_intervals_index` must increase up to {len(intervals)} intervals"
+        raise DamagedError(msg)
+    return [intervals[a:b] for a, b in zip(start, stop, strict=True)]
 
 
 def join_neurons(neurons: list[dict[str, np.ndarray]], session: str) -> dict[str, np.ndarray]:
