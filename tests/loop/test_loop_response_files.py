@@ -117,6 +117,8 @@ def test_sets_of_one_name_are_told_apart_by_what_holds_them(folder, table, tmp_p
         ophys = again["processing/ophys"]
         ophys.create_group("DfOverF").attrs["neurodata_type"] = "DfOverF"
         again.copy(ophys["Fluorescence/RoiResponseSeries"], ophys["DfOverF"])
+        region = "RoiResponseSeries/rois"  # of which a copy does not keep what it refers to
+        ophys[f"DfOverF/{region}"].attrs["table"] = ophys[f"Fluorescence/{region}"].attrs["table"]
         data = ophys["DfOverF/RoiResponseSeries/data"]
         data[...] = 3 * data[()]
     with pytest.raises(
