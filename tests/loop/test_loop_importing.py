@@ -157,7 +157,7 @@ def slow_down(rows):
     [
         (swap_columns, "columns `trial` and `code` are swapped"),
         (swap_codes, "was planned"),
-        (slow_down, "after 1.2 s, but 1 s were planned: another frame rate"),
+        (slow_down, "a trial each 1.2 s, but one each 1 s was planned: another frame rate"),
         (spoil(4, 1, "s999"), "line 5: code 's999' is not of this export"),
         (spoil(4, 0, "2.5"), "line 5: trial '2.5' is not a whole number"),
         (spoil(4, 0, "-1"), "line 5: trial '-1' is not a whole number"),

@@ -57,25 +57,37 @@ def test_confidence_is_how_often_a_fingerprint_is_right():
     """Planted: neurons that correlate with themselves, at levels from hopeless to sure."""
     generator = np.random.default_rng(1)
     confidence, right = [], []
-    for level in np.linspace(0.1, 1.5, 40):
-        signal = generator.standard_normal((60, 10))
-        noise = generator.standard_normal((2, 60, 10))
-        first, second = signal * level + noise
-        match = match_by_fingerprint(first, second, names(10), min_confidence=0.0)
+    for level in np.linspace(0.2, 1.5, 12):
+        common = generator.standard_normal((60, 3)) @ generator.standard_normal((3, 40))
+        signal = level * (generator.standard_normal((60, 40)) + 0.4 * common)  # they are alike
+        first, second = signal + generator.standard_normal((2, 60, 40))
+        second[:, 30:] = generator.standard_normal((60, 10))  # ten are lost, and ten are new
+        match = match_by_fingerprint(first, second, names(40), min_confidence=0.0)
         confidence.extend(match.confidence.values)
-        right.extend(match.position.values == np.arange(10))
+        right.extend((match.position.values == np.arange(40)) & (np.arange(40) < 30))
     confidence, right = np.array(confidence), np.array(right)
-    sure = confidence > 0.95
-    assert sure.sum() > 50
-    assert right[sure].mean() > 0.95
-    assert right[confidence < 0.5].mean() < 0.5
+    for low, high in ((0.3, 0.7), (0.7, 0.95), (0.95, 1.01)):
+        among = (confidence >= low) & (confidence < high)
+        error = np.sqrt(0.25 / among.sum())
+        assert among.sum() >= 20
+        assert right[among].mean() > confidence[among].mean() - 2 * error  # never overconfident
+    assert right[confidence < 0.05].mean() < 0.2
+
+
+def test_a_few_large_responses_do_not_make_a_match():
+    generator = np.random.default_rng(2)
+    first, second = generator.standard_normal((2, 40, 20))
+    first[:3] += 100 * generator.random((3, 20))
+    second[:3] += 100 * generator.random((3, 20))
+    match = match_by_fingerprint(first, second, names(20))
+    assert (match.position >= 0).sum() <= 1
 
 
 def field(generator, n=200):
     return generator.uniform(0, 600, (n, 2))
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (6.0, -4.0)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (6.0, -4.0), (90.0, -47.0)])
 def test_positions_find_the_neurons_again(shift):
     generator = np.random.default_rng(2)
     neuron = field(generator)

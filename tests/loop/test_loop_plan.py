@@ -37,6 +37,12 @@ def test_a_plan_is_read_from_its_file(tmp_path):
     assert plan.minutes == pytest.approx(10 * (80 + 2) * 1.5 / 60)
 
 
+def test_shared_images_take_their_time():
+    plan = parse_plan(GOOD.replace("n_blank = 2", "n_blank = 2\nshared = 2"))
+    assert plan.n_stimulus == 20 * 4 + 2
+    assert plan.minutes == pytest.approx(10 * (82 + 2) * 1.5 / 60)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -59,6 +65,11 @@ def test_a_plan_is_read_from_its_file(tmp_path):
         ("height_px = 1080", 'height_px = 1080\ngamma = 2\ngamma_table = "g.csv"', "keep one"),
         ("image_degrees_per_pixel = 2", "image_degrees_per_pixel = 0.01", "too coarse"),
         ("[units]", "[units", "is not TOML"),
+        ("seed = 3", 'match = "face"', "`match` must be one of ['name', 'table'"),
+        ("seed = 3", 'match = "fingerprint"', "`presentation.shared` is 0; expected at least 10"),
+        ("n_blank = 2", "n_blank = 2\nshared = -1", "`presentation.shared` must be"),
+        ("[units]", "[later]\nday = 2\n[units]", "units have new names, but `match` is 'name'"),
+        ("[units]", "[later]\nloss = 1\n[units]", "`later.loss` must be a number from 0 to 0.99"),
         ("[units]\nnumber = 20", "units = 4", "`units` must be a table"),
     ],
 )  # fmt: skip

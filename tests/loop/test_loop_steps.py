@@ -153,6 +153,63 @@ def test_with_a_rig_the_loop_waits_for_its_responses(plan, done, tmp_path):
     assert [line.split(":")[0] for line in run_loop(folder)] == ["comparison"]
 
 
+def test_a_session_of_some_blocks_is_usable(done, tmp_path):
+    folder = tmp_path / "partial"
+    shutil.copytree(done, folder)
+    for name in ("responses.nc", "confusion-mei.nc", "controls-mei.nc", "prediction.nc",
+                 "comparison.done"):  # fmt: skip
+        (folder / name).unlink()
+    rows = (done / "responses.csv").read_text().splitlines()
+    block = (len(rows) - 1) // 8
+    kept = [rows[0], *rows[1 : 1 + 2 * block], *rows[2 + 5 * block : 1 + 6 * block]]
+    (tmp_path / "r.csv").write_text("\n".join(kept))
+    lines = bring_responses(folder, tmp_path / "r.csv")
+    assert [line for line in lines if line.startswith("block")] == [
+        f"block {i} (trials {i * block} to {(i + 1) * block - 1}) is missing"
+        for i in (2, 3, 4, 6, 7)
+    ]
+    assert len(lines) == 6
+    assert lines[3].startswith(f"trial {5 * block} (")
+    run_loop(folder)
+    for name in ("confusion-mei", "controls-mei", "prediction"):
+        partial, whole = (open_result(one / f"{name}.nc") for one in (folder, done))
+        assert partial.sizes == whole.sizes
+    confusion = open_result(folder / "confusion-mei.nc")
+    assert np.isfinite(confusion.specificity).all()
+    assert float(confusion.mean_specificity_p_value) < 0.05
+    assert "block 2" in write_loop_report(folder, folder / "report.html").read_text()
+
+
+def test_a_loop_on_a_later_day_finds_its_neurons_again(plan, done):
+    """The twin is of the first day; two days on, units are matched by what they answer."""
+    text = 'match = "fingerprint"\n' + PLAN.replace("n_repeat = 8", "n_repeat = 8\nshared = 40")
+    (plan.parent / "later.toml").write_text(text + "[later]\nday = 2\nloss = 0.1\nshift = 0.2\n")
+    folder = plan.parent / "later"
+    new_loop(plan.parent / "later.toml", folder)
+    for name in ("recording.zarr", "twin", "verifier"):
+        shutil.copytree(done / name, folder / name)
+    for name in ("units.nc", "mei.nc", "stimuli.done"):
+        shutil.copy(done / name, folder / name)
+    assert [line.split(":")[0] for line in run_loop(folder)] == [
+        "export",
+        "responses",
+        "comparison",
+    ]
+    key = read_key(folder / "export")
+    assert (key.kind.values == "shared").sum() == 40
+    observed = open_result(folder / "responses.nc")
+    assert set(observed.made_for.values[observed.kind.values == "shared"]) == {""}
+    true = dict(line.split(",")[::-1] for line in
+                (folder / "true-units.csv").read_text().splitlines()[1:])  # fmt: skip
+    assert len(true) < 10
+    found = dict(zip(observed.unit.values.tolist(), observed.neuron.values.tolist(), strict=True))
+    assert found.items() <= true.items()  # no wrong one
+    assert len(found) >= 0.75 * len(true)
+    confusion = open_result(folder / "confusion-mei.nc")
+    assert float(confusion.mean_specificity_p_value) < 0.05
+    write_loop_report(folder, folder / "report.html")
+
+
 def test_what_no_simulated_cortex_recorded_waits_for_a_rig(done, tmp_path):
     folder = tmp_path / "real"
     shutil.copytree(done, folder)

@@ -70,16 +70,59 @@ def export(folder: Folder) -> None:
 @loop_app.command("import")
 def import_(
     folder: Folder,
-    responses: Annotated[Path, typer.Argument(help="Responses from the rig (.csv or .npz).")],
+    responses: Annotated[
+        Path, typer.Argument(help="Responses from the rig (.csv, .npz or .nwb).")
+    ],
+    match: Annotated[
+        str,
+        typer.Option(
+            help="How units are matched to neurons: name, table, position or fingerprint; as the "
+            "plan says where absent."
+        ),
+    ] = "",
     table: Annotated[
         Path | None, typer.Option(help="Which unit is which neuron (.csv: neuron, unit).")
     ] = None,
+    units: Annotated[
+        Path | None,
+        typer.Option(help="Where units lie, to match by position (.csv: unit, x_um, y_um, z_um)."),
+    ] = None,
+    series: Annotated[
+        str, typer.Option(help="Of an NWB file with several sets of traces: which one.")
+    ] = "",
+    trials: Annotated[
+        str, typer.Option(help="Of an NWB file with several tables of trials: which one.")
+    ] = "",
+    window: Annotated[
+        str,
+        typer.Option(
+            help="Of an NWB file: from when to when after each onset, in seconds: 0.1:0.6, say."
+        ),
+    ] = "",
 ) -> None:
     """Take responses from a rig into the loop; what is missing or extra is told line by line."""
+    from twinlab.cli.progress import watched_job
     from twinlab.loop import bring_responses
 
-    lines = bring_responses(folder, responses, table)
+    with watched_job("loop") as job:
+        lines = bring_responses(
+            folder, responses, table, match=match, units=units, series=series, trials=trials,
+            window=_window(window), job=job,
+        )  # fmt: skip
     typer.echo("\n".join([*lines, f"Next: twinlab loop run {folder}"]))
+
+
+def _window(text: str) -> tuple[float, float] | None:
+    from twinlab.schema import InputError
+
+    if not text:
+        return None
+    try:
+        start, stop = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        msg = f"--window is {text!r}; expected two numbers of seconds with a colon, 0.1:0.6 say."
+        raise InputError(msg) from error
+    return start, stop
 
 
 @loop_app.command("report")

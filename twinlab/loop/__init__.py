@@ -20,9 +20,19 @@ from twinlab.loop.matching import (
     match_by_table,
     name_units,
 )
-from twinlab.loop.plan import Fit, Plan, Presentation, Rig, Stimuli, Units, parse_plan, read_plan
+from twinlab.loop.plan import (
+    Fit,
+    Later,
+    Plan,
+    Presentation,
+    Rig,
+    Stimuli,
+    Units,
+    parse_plan,
+    read_plan,
+)
 from twinlab.loop.power import plan_power
-from twinlab.loop.rigs import play_rig
+from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
 from twinlab.loop.steps import run_loop
 
@@ -36,6 +46,7 @@ __all__ = [
     "run_loop",
     # what is decided beforehand
     "Fit",
+    "Later",
     "Plan",
     "Presentation",
     "Rig",
@@ -56,6 +67,7 @@ __all__ = [
     "read_manifest",
     "read_schedule",
     "read_stimuli",
+    "meet_units",
     "play_rig",
     # which unit is which neuron
     "match_by_fingerprint",

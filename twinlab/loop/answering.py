@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from os import PathLike
 from pathlib import Path
 
-import xarray as xr
-
 from twinlab.jobs import Job
 from twinlab.loop.folder import STEPS, open_loop
-from twinlab.loop.gathering import neuron_names
+from twinlab.loop.identifying import identify_units, say_match
 from twinlab.loop.importing import import_responses
-from twinlab.loop.matching import match_by_table, name_units
-from twinlab.loop.plan import Plan
-from twinlab.loop.rigs import play_rig
+from twinlab.loop.matching import name_units
+from twinlab.loop.plan import MATCHES, Plan
+from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.recordings import open_recording
-from twinlab.schema import InputError, open_result, save_result
+from twinlab.schema import InputError, save_result
 from twinlab.simulation import SimulatedCortex
 
 __all__ = ["bring_responses"]
@@ -27,6 +24,13 @@ def bring_responses(
     folder: str | PathLike[str],
     responses: str | PathLike[str],
     table: str | PathLike[str] | None = None,
+    *,
+    match: str = "",
+    units: str | PathLike[str] | None = None,
+    series: str = "",
+    trials: str = "",
+    window: tuple[float, float] | None = None,
+    job: Job | None = None,
 ) -> list[str]:
     """Take responses from a rig into the loop.
 
@@ -36,8 +40,15 @@ def bring_responses(
     responses : path
         As `import_responses` reads them.
     table : path, optional
-        CSV of two columns, `neuron` (its name, "session/neuron_id") and `unit`. Without it units
-        must have the names or `neuron_id` of the twin's neurons.
+        CSV of two columns, `neuron` (its name, "session/neuron_id") and `unit`, to match units
+        by.
+    match : str
+        How units are matched to neurons, of `MATCHES`; where empty by the table if there is one,
+        else as the plan says.
+    units : path, optional
+        CSV of the columns `unit`, `x_um`, `y_um` and perhaps `z_um`, to match units by position.
+    series, trials, window, job
+        As of `import_responses`.
 
     Returns
     -------
@@ -47,29 +58,32 @@ def bring_responses(
     Raises
     ------
     InputError
-        As `import_responses` and `match_by_table`, or if units are named in another way, nothing
-        was exported or responses are there already.
+        As `import_responses`, or if units cannot be matched, nothing was exported, or responses
+        are there already.
 
     """
-    open_loop(folder)
-    folder = Path(folder)
+    plan, folder = open_loop(folder), Path(folder)
+    way = match or ("table" if table else plan.match)
+    if way not in MATCHES:
+        msg = f"`match` is {way!r}; known: {', '.join(MATCHES)}."
+        raise InputError(msg)
     if not (folder / STEPS["export"]).exists():
         msg = f"{folder}: nothing was exported yet; run `twinlab loop run {folder}` first."
         raise InputError(msg)
     if (folder / STEPS["responses"]).exists():
         msg = f"{folder / STEPS['responses']}: is there already; remove it to import others."
         raise InputError(msg)
-    imported = import_responses(responses, folder / STEPS["export"])
-    labels = open_result(folder / STEPS["units"])
-    names = neuron_names(labels.session.values, labels.neuron_id.values)
-    units = imported.responses.unit.values.astype(str).tolist()
-    known = _table_of(Path(table)) if table else _by_name(names, labels, units)
-    named = name_units(imported.responses, match_by_table(known, names, units))
-    lines = list(imported.findings)
-    for what in ("neurons", "units"):
-        if left := named.attrs[f"unmatched_{what}"]:
-            lines.append(f"without a match, {what}: {left}")
-    named.attrs |= {"experiment": "responses", "findings": "\n".join(lines)}
+    observed, findings = import_responses(
+        responses, folder / STEPS["export"], series=series, trials=trials, window=window, job=job
+    )
+    recording = open_recording(folder / STEPS["recording"])
+    found = identify_units(
+        observed, recording, way, table=Path(table) if table else None,
+        units=Path(units) if units else None,
+    )  # fmt: skip
+    named = name_units(observed, found)
+    lines = [*findings, *say_match(found, observed.unit.values.astype(str).tolist(), way)]
+    named.attrs |= {"experiment": "responses", "findings": "\n".join(lines), "match": way}
     save_result(named, folder / STEPS["responses"])
     return lines
 
@@ -83,39 +97,20 @@ def answer_loop(folder: Path, plan: Plan, job: Job) -> str:
             f"`twinlab loop import {folder} RESPONSES`"
         )
     cortex = SimulatedCortex(**json.loads(recording.attrs["simulation"]))
+    later = plan.later
+    names, table, units = None, None, None
+    if later.day:
+        cortex = cortex.on_day(
+            later.day, gain=later.gain, shift=later.shift, loss=later.loss, seed=plan.seed
+        )
+        table, units = folder / "true-units.csv", folder / "units.csv"
+        names = meet_units(cortex, table, units, jitter_um=later.jitter_um, seed=plan.seed)
     path = play_rig(
-        cortex, folder / STEPS["export"], folder / "responses.csv", seed=plan.seed + 1, job=job
-    )
-    lines = bring_responses(folder, path)
+        cortex, folder / STEPS["export"], folder / "responses.csv", names=names,
+        seed=plan.seed + 1, job=job,
+    )  # fmt: skip
+    lines = bring_responses(
+        folder, path, table if plan.match == "table" else None, match=plan.match,
+        units=units if plan.match == "position" else None,
+    )  # fmt: skip
     return f"of the simulated cortex; {len(lines)} findings"
-
-
-def _by_name(names: list[str], labels: xr.Dataset, units: list[str]) -> dict[str, str]:
-    """Units that bear the names of neurons, if all do."""
-    for known in (names, labels.neuron_id.values.astype(str).tolist()):
-        if set(units) <= set(known) and len(set(known)) == len(known):
-            return {name: one for name, one in zip(names, known, strict=True) if one in units}
-    strange = next(unit for unit in units if unit not in names)
-    msg = (
-        f"Unit {strange!r} has not the name of a neuron of the twin ({names[0]!r}, say); give a "
-        "table of neurons and units."
-    )
-    raise InputError(msg)
-
-
-def _table_of(path: Path) -> dict[str, str]:
-    """Unit of each neuron, of a CSV file of two columns."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: cannot be read ({error}); expected a table of neurons and units (CSV)."
-        raise InputError(msg) from error
-    if not rows or rows[0] != ["neuron", "unit"] or any(len(row) != 2 for row in rows):
-        msg = f"{path}: is not a table of the two columns `neuron` and `unit`."
-        raise InputError(msg)
-    table = dict((neuron, unit) for neuron, unit in rows[1:])
-    if len(table) < len(rows) - 1:
-        msg = f"{path}: has a neuron twice; expected each once."
-        raise InputError(msg)
-    return table

@@ -134,6 +134,13 @@ def export_stimuli(
                 )
         table = _schedule_table(schedule, formats)
         (partial / "schedule.csv").write_bytes(table)
+        key_codes = [code_of[name] for name in names[:-1]]
+        key = netcdf_bytes(
+            stimuli.assign_coords(
+                code=("stimulus", key_codes, {"long_name": "code"}), **_places_of(stimuli, rig)
+            )
+        )
+        (partial / "key.nc").write_bytes(key)
         manifest = {
             "kind": KIND,
             "twinlab_version": version("twinlab-cortex"),
@@ -151,13 +158,9 @@ def export_stimuli(
                 "n_trial": schedule.sizes["trial"],
                 **{name: schedule.attrs[name] for name in ("on_s", "off_s", "n_repeat")},
             },
+            "key": {"sha256": hashlib.sha256(key).hexdigest()},
             "stimuli": entries,
         }
-        key_codes = [code_of[name] for name in names[:-1]]
-        key = stimuli.assign_coords(
-            code=("stimulus", key_codes, {"long_name": "code"}), **_places_of(stimuli, rig)
-        )
-        (partial / "key.nc").write_bytes(netcdf_bytes(key))
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         write_protocol(partial / "protocol.html", manifest)
     job.report(1.0, "exported")
@@ -279,11 +282,28 @@ def read_schedule(folder: str | PathLike[str]) -> xr.Dataset:
 
 
 def read_key(folder: str | PathLike[str]) -> xr.Dataset:
-    """Read what each code is: the stimuli as planned, with `code` along `stimulus`."""
+    """Read what each code is: the stimuli as planned, with `code` along `stimulus`.
+
+    Raises
+    ------
+    InputError
+        If the key is missing or was altered, or is that of another export.
+
+    """
     path = Path(folder) / "key.nc"
+    stated = read_manifest(folder).get("key", {}).get("sha256")
     try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if stated not in (found, None):  # a key of an earlier version bears no checksum
+            msg = (
+                f"{path}: is not the key of this export (its checksum is not that of the "
+                "manifest); put the exported file back."
+            )
+            raise InputError(msg)
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
         msg = f"{path}: is missing or cannot be read ({error}); it was written by the export."
         raise InputError(msg) from error
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
+import h5py
 import numpy as np
 import xarray as xr
 
-from twinlab.loop.exporting import read_key, read_schedule
+from twinlab.jobs import Job
+from twinlab.loop.exporting import read_key, read_manifest, read_schedule, read_stimuli
 from twinlab.loop.gathering import neuron_names
+from twinlab.loop.response_files import AXES, ResponseTable, read_csv, read_npz
+from twinlab.loop.response_nwb import read_nwb
 from twinlab.loop.schedule import BLANK
 from twinlab.schema import InputError
 
 __all__ = ["Imported", "import_responses"]
 
-NOT_UNITS = ("trial", "code", "onset_s")  # columns of a table of responses besides the units
 MOST_TOLD = 5  # faults of a kind in one message
 CLOCK_ERROR = 0.01  # relative difference of the rig's clock and the schedule's
 
@@ -32,28 +33,34 @@ class Imported(NamedTuple):
     findings: list[str]
 
 
-class _Table(NamedTuple):
-    """What a file says: a row a trial, a column a unit."""
-
-    trial: list[str]
-    code: list[str]
-    unit: list[str]
-    response: np.ndarray  # (row, unit), NaN where missing
-    onset_s: np.ndarray | None
-    first_line: int  # number of the first row in the file
-
-
-def import_responses(path: str | PathLike[str], folder: str | PathLike[str]) -> Imported:
+def import_responses(
+    path: str | PathLike[str],
+    folder: str | PathLike[str],
+    *,
+    series: str = "",
+    trials: str = "",
+    window: tuple[float, float] | None = None,
+    job: Job | None = None,
+) -> Imported:
     """Read the responses to an exported schedule.
 
     Parameters
     ----------
     path : path
-        CSV with the columns `trial` and `code`, as in `schedule.csv`, perhaps `onset_s`, and one
-        a unit, under its name: one row a trial, empty where a response is missing. Or NPZ
-        with arrays of the same names, `unit` (unit,) and `response` (trial, unit).
+        CSV with the columns `trial` and `code`, as in `schedule.csv`, and one a unit, under its
+        name: one row a trial, empty where a response is missing. Perhaps also `onset_s`, `on_s`,
+        for how long the stimulus was shown, and `frame_rate_hz` of the screen. Or NPZ with
+        arrays of the same names, `unit` (unit,) and `response` (trial, unit), perhaps `x_um`,
+        `y_um` and `z_um` (unit,). Or an NWB 2 file with a table of trials that has the columns
+        `code` and `trial`, and traces of ROIs or spikes of units on the same clock.
     folder : path
         Of `export_stimuli`.
+    series, trials : str
+        Which set of traces ("spikes" for those of units) and which table, where an NWB file has
+        several.
+    window : tuple of two floats, optional
+        Seconds after each onset in which an NWB file's responses are measured, see `read_nwb`.
+    job : Job, optional
 
     Returns
     -------
@@ -61,47 +68,71 @@ def import_responses(path: str | PathLike[str], folder: str | PathLike[str]) -> 
         `responses`: a Dataset with `response` (trial, unit) of all planned trials in their
         order, NaN where there is none; along `trial` also `code`, `stimulus_id`, `kind` and
         `made_for`, the name of the neuron it was made for ("session/neuron_id"), empty for
-        blanks; along `unit` its name. `findings`: missing and extra trials, stimuli without a
-        response, silent units.
+        those made for none; along `unit` its name, and its position where the file states it.
+        `findings`: missing and extra trials, stimuli without a response, silent units, trials
+        that were shown for too long or too short, exported stimuli that were altered since.
 
     Raises
     ------
     InputError
         Naming line by line, in one line of text, what contradicts the schedule: unknown codes,
         a trial that did not show what was planned, trials or units that come twice, responses
-        that are not numbers, or another pace than planned.
+        that are not numbers, or another pace or frame rate than planned.
 
     """
     path = Path(path)
     schedule, key = read_schedule(folder), read_key(folder)
-    table = _read_npz(path) if path.suffix.lower() == ".npz" else _read_csv(path)
+    if path.suffix.lower() == ".npz":
+        table = read_npz(path)
+    elif path.is_file() and h5py.is_hdf5(path):
+        table = read_nwb(
+            path, on_s=schedule.attrs["on_s"], series=series, trials=trials, window=window, job=job
+        )
+    else:
+        table = read_csv(path)
+    if (series or trials or window) and not table.note:
+        msg = f"{path}: series, trials and window are chosen in NWB files only; leave them out."
+        raise InputError(msg)
     trial = _check_rows(path, table, schedule)
-    _check_pace(path, table, trial, schedule)
     n_trial = schedule.sizes["trial"]
-    planned = trial < n_trial
-    response = np.full((n_trial, len(table.unit)), np.nan, np.float32)
-    response[trial[planned]] = table.response[planned]
+    times = {name: _in_order(values, trial, n_trial) for name, values in table.times.items()}
+    frame_rate = read_manifest(folder)["rig"]["frame_rate_hz"]
+    _check_times(path, times, schedule, frame_rate)
+    response = _in_order(table.response, trial, n_trial).astype(np.float32)
     names = dict(zip(key.code.values.astype(str), range(key.sizes["stimulus"]), strict=True))
     of = [names.get(code, -1) for code in schedule.code.values.astype(str)]
-    made_for = neuron_names(key.session.values, key.neuron_id.values)
+    own = key.neuron_id.values.astype(str) != ""
+    made_for = np.where(own, neuron_names(key.session.values, key.neuron_id.values), "")
     columns = {
         "stimulus_id": (key.stimulus_id.values.astype(str), BLANK),
         "kind": (key.kind.values.astype(str), BLANK),
-        "made_for": (np.array(made_for), ""),
+        "made_for": (made_for, ""),
     }
     coords: dict[str, Any] = {
         name: ("trial", [str(values[i]) if i >= 0 else blank for i in of])
         for name, (values, blank) in columns.items()
     }
+    if table.position_um is not None:
+        coords |= {
+            name: ("unit", values, {"long_name": f"cortical {name[0]}", "units": "um"})
+            for name, values in zip(AXES, table.position_um.T, strict=False)
+        }
+    attrs = {"long_name": "response", "units": table.response_units}
     responses = xr.Dataset(
-        {"response": (("trial", "unit"), response, {"long_name": "response", "units": "a.u."})},
+        {"response": (("trial", "unit"), response, attrs)},
         coords | {"unit": table.unit, "trial": schedule.trial, "code": schedule.code},
     )
-    findings = _find(table, trial, responses)
+    findings = [
+        *([table.note] if table.note else []),
+        *_compare_files(folder),
+        *_find_trials(table, trial, responses, schedule.attrs["n_repeat"]),
+        *_find_times(times, schedule, frame_rate),
+        *_find_silent(responses),
+    ]
     return Imported(responses, findings)
 
 
-def _check_rows(path: Path, table: _Table, schedule: xr.Dataset) -> np.ndarray:
+def _check_rows(path: Path, table: ResponseTable, schedule: xr.Dataset) -> np.ndarray:
     """Number of the trial in each row, or `InputError` naming the rows that cannot be."""
     planned = schedule.code.values.astype(str)
     known = set(planned)
@@ -133,144 +164,109 @@ def _check_rows(path: Path, table: _Table, schedule: xr.Dataset) -> np.ndarray:
     return trial
 
 
-def _check_pace(path: Path, table: _Table, trial: np.ndarray, schedule: xr.Dataset) -> None:
-    """Refuse responses whose trials follow one another at another pace than planned."""
-    if table.onset_s is None:
-        return
-    there = (trial < schedule.sizes["trial"]) & np.isfinite(table.onset_s)
-    if np.unique(trial[there]).size < 2:
-        return
-    planned = schedule.onset_s.values[trial[there]]
-    pace = np.polyfit(planned, table.onset_s[there], 1)[0]
+def _in_order(values: np.ndarray, trial: np.ndarray, n_trial: int) -> np.ndarray:
+    """Values of all planned trials, NaN where there is none, of those of the rows."""
+    ordered = np.full((n_trial, *values.shape[1:]), np.nan)
+    planned = trial < n_trial
+    ordered[trial[planned]] = values[planned]
+    return ordered
+
+
+def _check_times(
+    path: Path, times: dict[str, np.ndarray], schedule: xr.Dataset, frame_rate: float
+) -> None:
+    """Refuse what was shown at another frame rate or pace than planned."""
+    on_s, period = schedule.attrs["on_s"], schedule.attrs["on_s"] + schedule.attrs["off_s"]
+    faults = []
+    stated = times.get("frame_rate_hz", np.zeros(0))
+    for trial in np.flatnonzero(abs(stated - frame_rate) > CLOCK_ERROR * frame_rate)[:1]:
+        faults.append(
+            f"trial {trial} at {stated[trial]:.4g} Hz, but the export is for {frame_rate:.4g} Hz"
+        )
+    usual = _median(times.get("on_s", np.zeros(0)))
+    if abs(usual - on_s) > _slack(on_s, frame_rate):
+        faults.append(f"stimuli for {usual:.4g} s, but {on_s:.4g} s were planned")
+    onset = times.get("onset_s", np.zeros(0))
+    there = np.flatnonzero(np.isfinite(onset))
+    # of trials that follow one another, so that the rig may rest between blocks
+    pace = _median(np.diff(onset[there]) / np.diff(schedule.onset_s.values[there]))
     if abs(pace - 1) > CLOCK_ERROR:
-        period = schedule.attrs["on_s"] + schedule.attrs["off_s"]
+        faults.append(
+            f"a trial each {pace * period:.4g} s, but one each {period:.4g} s was planned"
+        )
+    if faults:
         msg = (
-            f"{path}: trials follow one another after {pace * period:.4g} s, but {period:.4g} s "
-            "were planned: another frame rate, or `onset_s` is not in seconds; correct it, or "
-            "export for the rig as it is."
+            f"{path}: was not shown as planned: {'; '.join(faults)}: another frame rate, or times "
+            "that are not in seconds; correct it, or export for the rig as it is."
         )
         raise InputError(msg)
 
 
-def _find(table: _Table, trial: np.ndarray, responses: xr.Dataset) -> list[str]:
-    """What is missing, extra or suspicious, a line each."""
+def _median(values: np.ndarray) -> float:
+    there = values[np.isfinite(values)]
+    return float(np.median(there)) if there.size else np.nan
+
+
+def _slack(on_s: float, frame_rate: float) -> float:
+    """By how much a stimulus may be shown longer or shorter: a frame, and the clocks' error."""
+    return 1 / frame_rate + CLOCK_ERROR * on_s
+
+
+def _compare_files(folder: str | PathLike[str]) -> Iterator[str]:
+    """Say which of the stimuli that the rig was given are not those exported."""
+    try:
+        read_stimuli(folder)
+    except InputError as error:  # what was shown may still have been right
+        yield f"the files of stimuli have changed: {error}"
+
+
+def _find_trials(
+    table: ResponseTable, trial: np.ndarray, responses: xr.Dataset, n_repeat: int
+) -> Iterator[str]:
+    """Say which trials are missing or extra; blocks that are missing whole in a line each."""
     n_trial = responses.sizes["trial"]
-    findings = []
-    extra = np.flatnonzero(trial >= n_trial)
-    for row in extra:
-        findings.append(
+    for row in np.flatnonzero(trial >= n_trial):
+        yield (
             f"line {row + table.first_line}: trial {trial[row]} ({table.code[row]}) was not "
             f"planned (the last is {n_trial - 1}); left out"
         )
     codes = responses.code.values.astype(str)
-    absent = np.setdiff1d(np.arange(n_trial), trial)
-    findings += [f"trial {i} ({codes[i]}) is missing" for i in absent]
+    there = np.isin(np.arange(n_trial), trial)
+    size = n_trial // n_repeat
+    for block in range(n_repeat):
+        within = np.arange(block * size, (block + 1) * size)
+        if not there[within].any():
+            yield f"block {block} (trials {within[0]} to {within[-1]}) is missing"
+        else:
+            yield from (f"trial {i} ({codes[i]}) is missing" for i in within[~there[within]])
     values = responses.response.values
-    partly = np.setdiff1d(np.flatnonzero(np.isnan(values).any(1)), absent)
-    for i in partly:
+    for i in np.flatnonzero(there & np.isnan(values).any(1)):
         n = int(np.isnan(values[i]).sum())
-        findings.append(f"trial {i} ({codes[i]}) lacks the responses of {n} units")
+        yield f"trial {i} ({codes[i]}) lacks the responses of {n} units"
     for code in np.unique(codes):
-        shown = codes == code
-        if np.isnan(values[shown]).all():
-            findings.append(f"stimulus {code} has no response at all")
-    for name, column in zip(table.unit, values.T, strict=True):
+        if np.isnan(values[codes == code]).all():
+            yield f"stimulus {code} has no response at all"
+
+
+def _find_times(
+    times: dict[str, np.ndarray], schedule: xr.Dataset, frame_rate: float
+) -> Iterator[str]:
+    """Say which trials were shown too long or too short, or before the one that they follow."""
+    planned = schedule.attrs["on_s"]
+    shown = times.get("on_s", np.zeros(0))
+    for i in np.flatnonzero(abs(shown - planned) > _slack(planned, frame_rate)):
+        yield f"trial {i} was shown for {shown[i]:.4g} s, {planned:.4g} s were planned"
+    onset = times.get("onset_s", np.zeros(0))
+    there = np.flatnonzero(np.isfinite(onset))
+    for i in np.flatnonzero(np.diff(onset[there]) <= 0):
+        yield f"trial {there[i + 1]} came on before trial {there[i]}, by `onset_s`"
+
+
+def _find_silent(responses: xr.Dataset) -> Iterator[str]:
+    """Say which units never change or have no response."""
+    units = responses.unit.values.astype(str)
+    for name, column in zip(units, responses.response.values.T, strict=True):
         given = column[np.isfinite(column)]
         if not given.size or np.ptp(given) == 0:
             what = f"always {given[0]:g}" if given.size else "never given"
-            findings.append(f"unit {name}: the response is {what}")
-    return findings
-
-
-def _read_csv(path: Path) -> _Table:
-    if not path.is_file():
-        msg = f"{path}: no such file; expected responses as CSV or NPZ."
-        raise InputError(msg)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head, *rows = list(csv.reader(file)) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: is not a table ({error}); expected responses as CSV or NPZ."
-        raise InputError(msg) from error
-    while rows and not rows[-1]:  # empty lines at the end are not trials
-        rows.pop()
-    head = [name.strip() for name in head]
-    unit = [name for name in head if name not in NOT_UNITS]
-    _check_columns(path, head, unit, len(rows))
-    uneven = [i + 2 for i, row in enumerate(rows) if len(row) != len(head)]
-    if uneven:
-        msg = f"{path}: line {uneven[0]} has not the {len(head)} cells of the header; correct it."
-        raise InputError(msg)
-    column = {name: [row[i].strip() for row in rows] for i, name in enumerate(head)}
-    numbers = {
-        name: _numbers(path, name, column[name]) for name in head if name not in ("trial", "code")
-    }
-    return _Table(
-        column["trial"], column["code"], unit, np.stack([numbers[name] for name in unit], 1),
-        numbers.get("onset_s"), 2,
-    )  # fmt: skip
-
-
-def _numbers(path: Path, name: str, cells: list[str]) -> np.ndarray:
-    """Values of a column, NaN where it is empty."""
-    values = np.full(len(cells), np.nan)
-    for i, cell in enumerate(cells):
-        if cell.lower() in ("", "nan"):
-            continue
-        try:
-            values[i] = float(cell)
-        except ValueError:
-            values[i] = np.inf
-        if not np.isfinite(values[i]):
-            msg = (
-                f"{path}: line {i + 2}, column {name!r} is {cell!r}; expected a finite number, or "
-                "nothing where the response is missing."
-            )
-            raise InputError(msg)
-    return values
-
-
-def _read_npz(path: Path) -> _Table:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        msg = f"{path}: cannot be read as arrays ({error}); expected an NPZ file of plain arrays."
-        raise InputError(msg) from error
-    lacking = sorted({"trial", "code", "unit", "response"} - set(arrays))
-    if lacking:
-        msg = f"{path}: lacks {lacking}; expected `trial`, `code`, `unit` and `response`."
-        raise InputError(msg)
-    unit = arrays["unit"].astype(str).tolist()
-    _check_columns(path, ["trial", "code", *unit], unit, len(arrays["trial"]))
-    shape = (len(arrays["trial"]), len(unit))
-    sizes = {name: arrays[name].shape for name in ("trial", "code", "response", "onset_s")
-             if name in arrays}  # fmt: skip
-    expected = {name: shape if name == "response" else shape[:1] for name in sizes}
-    if sizes != expected:
-        msg = f"{path}: has arrays of shape {sizes}; expected {expected}."
-        raise InputError(msg)
-    response = arrays["response"]
-    if not np.issubdtype(response.dtype, np.number) or np.isinf(response).any():
-        msg = f"{path}: `response` has values that are not finite numbers; NaN means missing."
-        raise InputError(msg)
-    onset = arrays["onset_s"].astype(float) if "onset_s" in arrays else None
-    return _Table(
-        arrays["trial"].astype(str).tolist(), arrays["code"].astype(str).tolist(), unit,
-        response.astype(np.float32), onset, 0,
-    )  # fmt: skip
-
-
-def _check_columns(path: Path, head: Sequence[str], unit: Sequence[str], n_row: int) -> None:
-    faults = [f"column `{name}` is missing" for name in ("trial", "code") if name not in head]
-    twice = sorted(name for name, count in Counter(head).items() if count > 1)
-    faults += [f"{name!r} comes twice" for name in twice]
-    if not unit:
-        faults.append("there is no unit")
-    if "" in unit:
-        faults.append("a unit has no name")
-    if not n_row:
-        faults.append("there is no trial")
-    if faults:
-        msg = f"{path}: cannot be used: " + "; ".join(faults) + "."
-        raise InputError(msg)
+            yield f"unit {name}: the response is {what}"

@@ -19,6 +19,7 @@ from twinlab.loop.folder import STEPS, began_in
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.plan import Plan
 from twinlab.loop.schedule import make_schedule
+from twinlab.loop.sharing import add_shared, pick_shared
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, open_result, save_result, stimulus_kind
 from twinlab.simulation import SimulatedCortex
@@ -36,6 +37,13 @@ def record_loop(folder: Path, plan: Plan, job: Job) -> str:
     if stimulus_kind(recording) != "image":
         msg = f"{plan.recording}: was made with videos, but a loop shows images; plan another."
         raise InputError(msg)
+    if plan.later.day and "simulation" not in recording.attrs:
+        msg = (
+            f"{plan.recording}: is of no simulated cortex, but `later.day` is {plan.later.day}; a "
+            "real one answers on the day on which it is shown the stimuli, so leave it out."
+        )
+        raise InputError(msg)
+    pick_shared(recording, plan.presentation.shared)  # before anything is fitted
     save_recording(recording, folder / STEPS["recording"])
     return f"{recording.sizes['neuron']} neurons, {recording.sizes['trial']} trials"
 
@@ -132,8 +140,9 @@ def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
 def export_loop(folder: Path, plan: Plan, job: Job) -> str:
     """Write stimuli and schedule as files for the rig."""
     results = [open_result(folder / f"{name}.nc") for name in plan.stimuli.objectives]
-    stimuli = gather_stimuli(results, plan.stimuli.controls)
     shown = plan.presentation
+    stimuli = gather_stimuli(results, plan.stimuli.controls)
+    stimuli = add_shared(stimuli, open_recording(folder / STEPS["recording"]), shown.shared)
     schedule = make_schedule(
         stimuli.stimulus_id.values, n_repeat=shown.n_repeat, n_blank=shown.n_blank,
         on_s=shown.on_s, off_s=shown.off_s, seed=plan.seed,

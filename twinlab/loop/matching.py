@@ -11,7 +11,14 @@ from scipy.optimize import linear_sum_assignment
 
 from twinlab.schema import InputError
 
-__all__ = ["match_by_fingerprint", "match_by_position", "match_by_table", "name_units"]
+__all__ = [
+    "LEAST_IMAGES",
+    "make_match",
+    "match_by_fingerprint",
+    "match_by_position",
+    "match_by_table",
+    "name_units",
+]
 
 LEAST_IMAGES = 10  # of a fingerprint
 ROUNDS = 10  # of moving one field of view onto the other, and of estimating how many are lost
@@ -48,7 +55,7 @@ def match_by_table(table: Mapping[str, str], neuron: list[str], unit: list[str])
         msg = "The table of units cannot be used: " + "; ".join(faults) + "."
         raise InputError(msg)
     position = np.array([unit.index(table[name]) if name in table else -1 for name in neuron])
-    return _matched(neuron, position, (position >= 0).astype(float))
+    return make_match(neuron, position, (position >= 0).astype(float))
 
 
 def match_by_position(
@@ -66,8 +73,8 @@ def match_by_position(
     neuron_um : ndarray of shape (n_neuron, n_axis)
         Positions in micrometres of the first session.
     unit_um : ndarray of shape (n_unit, n_axis)
-        Of the later one. The shift between the two is estimated; it must be smaller than the
-        distance of most neighbours.
+        Of the later one. The shift between the two is estimated: the one that most pairs of a
+        neuron and a unit agree on.
     neuron : list of str
         Names.
     spread_um : float
@@ -100,7 +107,7 @@ def match_by_position(
             "expected (n, axis) with the same axes, all finite."
         )
         raise InputError(msg)
-    shift = np.zeros(neuron_um.shape[1])
+    shift = _common_shift(unit_um[None] - neuron_um[:, None], 4 * spread_um)
     for _ in range(ROUNDS):
         away = unit_um[None] - (neuron_um + shift)[:, None]
         nearest = (away**2).sum(-1).argmin(1)
@@ -122,7 +129,7 @@ def match_by_position(
     position = np.full(len(neuron), -1)
     position[row] = column
     position[confidence < min_confidence] = -1
-    found = _matched(neuron, position, confidence)
+    found = make_match(neuron, position, confidence)
     return found.assign(
         shift_um=("axis", shift, {"long_name": "shift of the field of view", "units": "um"})
     )
@@ -137,8 +144,8 @@ def match_by_fingerprint(
 ) -> xr.Dataset:
     """Match neurons to the units that answer to the same images alike.
 
-    Neurons and units are assigned one to one so that the sum of their correlations (Fisher z)
-    is largest.
+    Responses are compared by their ranks (normal scores), so that a few large ones do not decide.
+    Neurons and units are assigned one to one so that the evidence is largest.
 
     Parameters
     ----------
@@ -154,10 +161,11 @@ def match_by_fingerprint(
     Returns
     -------
     xarray.Dataset
-        As of `match_by_table`, with `correlation`; `confidence` is the probability that the pair
-        correlates more than the neuron does with any other unit, and the unit with any other
-        neuron: the normal distribution function of the difference of their Fisher z, whose
-        standard error is sqrt(2 / (n_image - 3)), as of independent correlations.
+        As of `match_by_table`, with `correlation` of the pair; `confidence` is the probability
+        that the unit is this neuron, not another neuron, nor the neuron another unit, nor lost:
+        of each pair the evidence that it correlates is the Bayes factor (by its Bayesian
+        information criterion) of the correlation found against none, and the share of neurons
+        that are lost is estimated.
 
     Raises
     ------
@@ -176,23 +184,28 @@ def match_by_fingerprint(
         msg = "Fingerprints have responses that are not finite; leave those images out."
         raise InputError(msg)
     correlation = _standardised(neuron_response).T @ _standardised(unit_response)
-    z = np.arctanh(np.clip(correlation, -0.999999, 0.999999))
-    row, column = linear_sum_assignment(z, maximize=True)
-    rest = z.copy()
-    rest[row, column] = -np.inf
-    rival = np.maximum(rest[row].max(1, initial=-1e3), rest[:, column].max(0, initial=-1e3))
-    error = np.sqrt(2 / (n_image - 3))
+    known = np.clip(correlation, 0, 0.999999)
+    evidence = -(n_image - 3) / 2 * np.log1p(-(known**2)) - np.log(n_image) / 2
+    row, column = linear_sum_assignment(evidence, maximize=True)
+    largest = evidence.max(initial=0.0)  # so that nothing overflows
+    factor, none = np.exp(evidence - largest), np.exp(-largest)
+    likely = factor[row, column]
+    others = factor[row].sum(1) + factor[:, column].sum(0) - 2 * likely
     confidence, position = np.zeros(len(neuron)), np.full(len(neuron), -1)
+    lost = 0.5
+    for _ in range(ROUNDS):
+        odds = max(factor.shape) * lost / (1 - lost)  # any of them might have been the pair
+        confidence[row] = likely / (likely + others + none * odds)
+        lost = float(np.clip(1 - confidence.mean(), 0.01, 0.99))
     agreement = np.full(len(neuron), np.nan)
-    confidence[row] = stats.norm.cdf((z[row, column] - np.maximum(rival, 0)) / error)
     position[row] = column
     agreement[row] = correlation[row, column]
     position[confidence < min_confidence] = -1
-    return _matched(neuron, position, confidence).assign(
+    return make_match(neuron, position, confidence).assign(
         correlation=(
             "neuron",
             agreement,
-            {"long_name": "correlation of the fingerprints", "units": "1"},
+            {"long_name": "rank correlation of the fingerprints", "units": "1"},
         )
     )
 
@@ -240,14 +253,25 @@ def name_units(responses: xr.Dataset, match: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _common_shift(away: np.ndarray, step: float) -> np.ndarray:
+    """Shift that most of the differences (neuron, unit, axis) share, to within steps of a grid."""
+    place = np.round(away.reshape(-1, away.shape[-1]) / step).astype(int)
+    found, count = np.unique(place, axis=0, return_counts=True)
+    # of shifts that as many share the shortest
+    best = np.lexsort(((found**2).sum(1), -count))[0]
+    return step * found[best].astype(float)
+
+
 def _standardised(response: np.ndarray) -> np.ndarray:
-    """Columns of zero mean and unit norm, zero where a response does not vary."""
-    centred = response - response.mean(0)
+    """Normal scores of columns, of zero mean and unit norm; zero where a response is constant."""
+    score = stats.norm.ppf((stats.rankdata(response, axis=0) - 0.5) / len(response))
+    centred = np.where(np.ptp(response, axis=0) > 0, score - score.mean(0), 0.0)
     norm = np.linalg.norm(centred, axis=0)
     return centred / np.where(norm > 0, norm, np.inf)
 
 
-def _matched(neuron: list[str], position: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
+def make_match(neuron: list[str], position: np.ndarray, confidence: np.ndarray) -> xr.Dataset:
+    """Label which unit each neuron is, as the functions above return it."""
     return xr.Dataset(
         {
             "position": (

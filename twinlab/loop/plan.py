@@ -9,12 +9,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twinlab.loop.matching import LEAST_IMAGES
 from twinlab.schema import InputError
 
 __all__ = [
     "CONTROLS",
+    "MATCHES",
     "OBJECTIVES",
     "Fit",
+    "Later",
     "Plan",
     "Presentation",
     "Rig",
@@ -26,6 +29,7 @@ __all__ = [
 
 OBJECTIVES = ("mei", "lei")
 CONTROLS = ("natural", "gabor")
+MATCHES = ("name", "table", "position", "fingerprint")
 VERIFIERS = ("squeeze_excitation", "rotation_equivariant")
 
 
@@ -115,6 +119,9 @@ class Presentation:
         Times each is shown, once in each block.
     n_blank : int
         Blank trials in each block.
+    shared : int
+        Images of the recording, of those it repeats for testing, that are shown again in between
+        to find the neurons again by.
     on_s, off_s : float
         Seconds that a stimulus, and the grey screen after it, is shown.
     minutes : float
@@ -124,6 +131,7 @@ class Presentation:
 
     n_repeat: int = _between(2, 1000, 10)
     n_blank: int = _between(0, 10_000, 5)
+    shared: int = _between(0, 10_000, 0)
     on_s: float = _between(0.01, 600, 0.5)
     off_s: float = _between(0, 600, 0.5)
     minutes: float = _between(0.01, 1440, 120.0)
@@ -165,6 +173,29 @@ class Rig:
 
 
 @dataclass(frozen=True)
+class Later:
+    """The day on which a simulated cortex answers, and what has changed until then.
+
+    Attributes
+    ----------
+    day : int
+        Days after the recording; 0 for the day itself. Later the units have new names and come
+        in another order, so that they have to be matched.
+    gain, shift, loss : float
+        Of a day, as of `SimulatedCortex.on_day`.
+    jitter_um : float
+        Standard deviation along each axis of the error of their positions.
+
+    """
+
+    day: int = _between(0, 1000, 0)
+    gain: float = _between(0, 10, 0.1)
+    shift: float = _between(0, 100, 0.5)
+    loss: float = _between(0, 0.99, 0.05)
+    jitter_um: float = _between(0, 100, 2.0)
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that is decided before a loop starts.
 
@@ -177,6 +208,10 @@ class Plan:
     units : Units
     stimuli : Stimuli
     presentation : Presentation
+    match : str
+        How the units that answer are matched to the recording's neurons, of `MATCHES`.
+    later : Later
+        Of simulated recordings only.
     seed : int
         Of all that is random.
 
@@ -188,13 +223,15 @@ class Plan:
     units: Units = Units()
     stimuli: Stimuli = Stimuli()
     presentation: Presentation = Presentation()
+    match: str = field(default="name", metadata={"known": MATCHES})
+    later: Later = Later()
     seed: int = _between(0, 2**31 - 1, 0)
 
     @property
     def n_stimulus(self) -> int:
         """Different stimuli, blanks left out."""
         made = len(self.stimuli.objectives) * (1 + len(self.stimuli.controls))
-        return self.units.number * made
+        return self.units.number * made + self.presentation.shared
 
     @property
     def minutes(self) -> float:
@@ -351,6 +388,16 @@ def _misfits(plan: Plan) -> Iterator[str]:
         yield (
             f"`presentation.on_s` ({budget.on_s:g}) is {frames:g} frames of the rig "
             f"({rig.frame_rate_hz:g} Hz); expected a whole number"
+        )
+    if plan.match == "fingerprint" and budget.shared < LEAST_IMAGES:
+        yield (
+            f"`match` is 'fingerprint', but `presentation.shared` is {budget.shared}; expected at "
+            f"least {LEAST_IMAGES} images to match by"
+        )
+    if plan.later.day and plan.match == "name":
+        yield (
+            f"`later.day` is {plan.later.day}, when units have new names, but `match` is 'name'; "
+            f"expected one of {list(MATCHES[1:])}"
         )
     if budget.n_blank > plan.n_stimulus:
         yield (

@@ -98,11 +98,27 @@ def trace_source(
     return Source(n_neuron, measure, rate * n_neuron * 8)
 
 
-def spike_source(read: Callable[[], list[np.ndarray]], n_neuron: int, latency: float) -> Source:
-    """Neurons of which `read` gives the spike times."""
+def spike_source(
+    read: Callable[[], list[np.ndarray]],
+    n_neuron: int,
+    latency: float,
+    observed: list[np.ndarray] | None = None,
+) -> Source:
+    """Neurons of which `read` gives the spike times.
+
+    `observed` holds when each was observed, (interval, 2) from when to when: outside of that
+    its response is not zero but missing. A neuron without an interval was observed throughout.
+    """
 
     def measure(onset: np.ndarray, duration: np.ndarray) -> np.ndarray:
-        return count_spikes(read(), onset, duration, latency=latency)
+        counts = count_spikes(read(), onset, duration, latency=latency)
+        start = (onset + latency)[..., None]
+        stop = start + np.asarray(duration)[..., None]
+        for neuron, intervals in enumerate(observed or []):
+            inside = ((start >= intervals[:, 0]) & (stop <= intervals[:, 1])).any(-1)
+            if len(intervals):
+                counts[~inside, neuron] = np.nan
+        return counts
 
     return Source(n_neuron, measure, 0.0)
 

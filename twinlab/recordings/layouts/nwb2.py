@@ -15,7 +15,6 @@ that a file brings along are never loaded.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +28,33 @@ from twinlab.recordings.hdf5 import (
     member,
     open_hdf5,
     refuse_dangerous,
-    required,
     text,
     values,
     walk,
 )
 from twinlab.recordings.layouts.nwb2_stimuli import find_stimuli, read_stimulus, series_times
+from twinlab.recordings.layouts.nwb2_traces import (
+    SPIKES,
+    describe_traces,
+    find_traces,
+    join_neurons,
+)
 from twinlab.recordings.members import DamagedError
 from twinlab.recordings.presentations import (
     CALCIUM_LATENCY,
     SPIKE_LATENCY,
     Shown,
-    Source,
     align_series,
     frame_rate,
     lazy_responses,
-    spike_source,
-    trace_source,
 )
 from twinlab.recordings.reading import Layout, Notes, Reading
 from twinlab.schema import InputError
 
 __all__ = ["LAYOUT"]
 
-SPIKES = "spikes"
 SPECIES = {"mus musculus": "mouse", "macaca mulatta": "macaque", "homo sapiens": "human"}
 SPEEDS = {"cm/s": 1.0, "m/s": 100.0}  # to cm/s
-AREA_COLUMNS = ("area", "brain_area", "location")
 
 
 def _recognise(path: Path) -> bool:
@@ -72,7 +71,7 @@ def _recognise(path: Path) -> bool:
 def _list_sessions(path: Path) -> list[str]:
     refuse_dangerous(path)
     with open_hdf5(path) as file:
-        stimuli, traces = find_stimuli(file), _find_traces(file)
+        stimuli, traces = find_stimuli(file), find_traces(file)
         outside = [name for node in walk(file) for name in _external_files(node)]
     if not stimuli:
         where = f" (those of {', '.join(outside[:3])} are in other files)" if outside else ""
@@ -95,32 +94,16 @@ def _external_files(node: Any) -> list[str]:
     return [node.name] if isinstance(node, h5py.Group) and "external_file" in node else []
 
 
-def _find_traces(file: h5py.File) -> dict[str, list[str]]:
-    """Sets of traces by name, the one to take first first; each a list of series."""
-    found: dict[tuple[int, str], list[str]] = {}
-    for node in walk(file):
-        kind = attribute(node, "neurodata_type")
-        if kind == "RoiResponseSeries":
-            name = re.sub(r"\d+$", "", node.name.rpartition("/")[2])
-            events = re.search("event|deconv|spike", node.name, re.IGNORECASE)
-            of_dff = attribute(node.parent, "neurodata_type") == "DfOverF"
-            found.setdefault((0 if events else 1 if of_dff else 2, name), []).append(node.name)
-        elif kind == "Units" and "spike_times" in node:
-            found.setdefault((3, SPIKES), []).append(node.name)
-    return {name: sorted(series) for (_, name), series in sorted(found.items())}
-
-
 def _read(path: Path, session: str, job: Job) -> Reading:
     notes = Notes()
     name, _, wanted = session.partition(":")
     with open_hdf5(path) as file:
         stimulus = read_stimulus(file, find_stimuli(file)[name])
-        traces = _find_traces(file)
+        traces = find_traces(file)
         label = wanted or next(iter(traces))
         of_spikes = label == SPIKES
         latency = SPIKE_LATENCY if of_spikes else CALCIUM_LATENCY
-        describe = _units if of_spikes else _rois
-        found = [describe(path, file, series, notes) for series in traces[label]]
+        sources, neurons = describe_traces(path, file, label, traces[label], latency, notes)
         units = (
             "spike count"
             if of_spikes
@@ -129,7 +112,6 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         state = _read_state(file, stimulus.shown, notes)
         experiment = text(file, "general/session_id") or text(file, "identifier") or path.stem
         species = text(file, "general/subject/species")
-    sources = [source for source, _ in found]
     shown, video = stimulus.shown, stimulus.shown.onset.ndim == 2
     pixels = lazy_clips(path, stimulus.clips, notes, job)
     parts: dict[str, Any] = {
@@ -141,7 +123,7 @@ def _read(path: Path, session: str, job: Job) -> Reading:
             "split": np.full(len(shown.index), "train"),
             "presentation_order": np.arange(len(shown.index)),
         },
-        "neuron": _join([neuron for _, neuron in found], experiment),
+        "neuron": join_neurons(neurons, experiment),
         **state,
         "response_units": units if of_spikes else f"{label} ({units})",
         "latency_s": latency,
@@ -153,93 +135,6 @@ def _read(path: Path, session: str, job: Job) -> Reading:
         lengths = [clip.n_frame for clip in stimulus.clips]
         parts["extra"] = {"n_frame": ("video", np.array(lengths))}
     return Reading(parts, notes)
-
-
-Found = tuple[Source, dict[str, np.ndarray]]
-
-
-def _rois(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
-    """Traces of one series, and its neurons."""
-    series = member(file, name)
-    data = member(series, "data")
-    if not isinstance(data, h5py.Dataset) or data.ndim != 2 or data.dtype.kind not in "iuf":
-        msg = f"{name}/data: expected numbers (time, roi)"
-        raise DamagedError(msg)
-    n_time, n_neuron = data.shape
-    times = series_times(series, n_time)
-    if n_time < 2 or not (np.diff(times) > 0).all():
-        msg = f"{name}: its times do not increase"
-        raise DamagedError(msg)
-    gain = float(attribute(data, "conversion") or 1)
-    shift = float(attribute(data, "offset") or 0)
-
-    def read(start: int, stop: int) -> np.ndarray:
-        try:
-            with open_hdf5(path) as again:
-                return member(again, f"{name}/data")[start:stop] * gain + shift
-        except InputError as error:
-            notes.add(name, str(error))
-            return np.full((stop - start, n_neuron), np.nan)
-
-    source = trace_source(read, times, n_neuron, CALCIUM_LATENCY)
-    neuron = {"neuron_id": np.arange(n_neuron)}
-    region = member(series, "rois")
-    table = file[attribute(region, "table")] if region is not None else None
-    if isinstance(table, h5py.Group) and table.name:  # which is None once it was deleted
-        rows, ids = values(region).astype(np.int64), required(table, "id").ravel()
-        if rows.shape != (n_neuron,) or rows.max(initial=0) >= len(ids) or rows.min(initial=0) < 0:
-            msg = f"{name}/rois: {rows.shape} rows of {len(ids)}, expected ({n_neuron},)"
-            raise DamagedError(msg)
-        neuron["neuron_id"] = ids[rows]
-        neuron["plane"] = np.full(n_neuron, table.name.rpartition("/")[2])
-        plane = member(table, "imaging_plane")
-        area = text(plane, "location") if isinstance(plane, h5py.Group) else ""
-        if area:
-            neuron["area"] = np.full(n_neuron, area)
-    return source, neuron
-
-
-def _units(path: Path, file: h5py.File, name: str, notes: Notes) -> Found:
-    """Spike times of a table of units, and the units."""
-    table = member(file, name)
-    ids = required(table, "id").ravel()
-    stop = required(table, "spike_times_index", len(ids)).astype(np.int64)
-    start = np.concatenate([[0], stop[:-1]])
-    times = member(table, "spike_times")
-    if not isinstance(times, h5py.Dataset) or times.ndim != 1 or times.dtype.kind not in "iuf":
-        msg = f"{name}/spike_times: expected numbers, one after the other"
-        raise DamagedError(msg)
-    n_spike = len(times)
-    if (stop < start).any() or (len(stop) and stop[-1] > n_spike):
-        msg = f"{name}: `spike_times_index` must increase up to {n_spike} spikes"
-        raise DamagedError(msg)
-
-    def read() -> list[np.ndarray]:
-        try:
-            with open_hdf5(path) as again:
-                spikes = member(again, f"{name}/spike_times")
-                return [spikes[a:b] for a, b in zip(start, stop, strict=True)]
-        except InputError as error:
-            notes.add(name, str(error))
-            return [np.empty(0)] * len(stop)
-
-    neuron = {"neuron_id": ids}
-    for column in AREA_COLUMNS:
-        node = member(table, column)
-        if isinstance(node, h5py.Dataset) and node.shape == ids.shape and "area" not in neuron:
-            neuron["area"] = values(node).astype(str)
-    return spike_source(read, len(ids), SPIKE_LATENCY), neuron
-
-
-def _join(neurons: list[dict[str, np.ndarray]], session: str) -> dict[str, np.ndarray]:
-    """Neurons of several series as one table, each with an id of its own."""
-    names = set.intersection(*(set(neuron) for neuron in neurons))
-    joined = {name: np.concatenate([neuron[name] for neuron in neurons]) for name in sorted(names)}
-    ids = joined["neuron_id"]
-    if len(np.unique(ids)) < len(ids) and "plane" in joined:
-        joined["neuron_id"] = np.char.add(np.char.add(joined["plane"], "-"), ids.astype(str))
-    joined["session"] = np.full(len(ids), session)
-    return joined
 
 
 def _read_state(file: h5py.File, shown: Shown, notes: Notes) -> dict[str, Any]:
