@@ -144,7 +144,7 @@ def test_the_page_of_the_file_is_that_of_the_folder(folder, kept, tmp_path):
     assert all(one["alt"] and one["src"].startswith("data:") for one in images)
     assert len({one["alt"] for one in images}) == len(images)
     figures = [attrs["id"] for tag, attrs in tags if tag == "figure" and "id" in attrs]
-    assert figures == [f"figure-{i}" for i in range(1, 9)]
+    assert figures == [f"figure-{i}" for i in range(1, 10)]
     assert [attrs["href"] for tag, attrs in tags if tag == "a"] == [f"#{name}" for name in figures]
 
 

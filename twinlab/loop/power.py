@@ -266,7 +266,7 @@ def plan_around(n_unit: int, n_repeat: int, **assumed: float) -> xr.Dataset:
     """
     units = np.unique(np.round(n_unit * np.geomspace(0.1, 10, 17)).astype(int).clip(2))
     repeats = np.unique(np.round(n_repeat * np.array([0.5, 1, 2])).astype(int).clip(1))
-    found = plan_power(SMALLEST_RATIO, n_unit=units, n_repeat=repeats, **assumed)
+    found = plan_power(SMALLEST_RATIO, n_unit=units.tolist(), n_repeat=repeats.tolist(), **assumed)
     around = {"n_unit": n_unit, "n_repeat": n_repeat}
     found.attrs["settings"] = json.dumps(
         json.loads(found.attrs["settings"]) | around, sort_keys=True
