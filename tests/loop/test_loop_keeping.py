@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from twinlab.cli.loop_report import say_what_is_shown, write_loop_report
-from twinlab.cli.loop_words import say_left_out, say_prediction, say_verification
+from twinlab.cli.loop_words import say_left_out, say_prediction, say_specificity, say_verification
 from twinlab.loop import (
     compare_confusion,
     compare_controls,
@@ -211,6 +211,31 @@ def test_what_is_shown_before_the_correction_may_not_be_after_it(folder):
     assert "own is not shown (p = 0.06, stimuli permuted, Holm over 2 tests)" in together
     assert "not shown to be larger (p = 0.06" in together
     assert "What is not shown may still be there" in together
+
+
+def test_kinds_without_a_confusion_matrix_are_spoken_of_too(folder):
+    controls = open_result(folder / "controls-mei.nc")
+    lines = say_what_is_shown(None, controls)
+    assert lines[0].startswith("Responses to the MEI are ")
+    specificity = make_result(
+        xr.Dataset(
+            {
+                name: (dims, value, {"long_name": name, "units": "1"})
+                for name, dims, value in (
+                    ("mean_difference", (), 0.4),
+                    ("mean_difference_interval", ("bound",), [0.1, 0.7]),
+                    ("population_p_value", (), 0.02),
+                )
+            }
+        ),
+        experiment="specificity",
+        settings={"kind": "discriminating", "other": "mei"},
+    )
+    assert "DISCRIMINATING more specific than MEI" in say_specificity(specificity)[0]
+    tests = list_tests({"controls-mei": controls, "specificity": specificity})
+    assert tests.question.values[-1] == "own stimulus against mei"
+    specificity["population_p_value"] = specificity.population_p_value + 0.5
+    assert "not shown to be more specific" in say_specificity(specificity)[0]
 
 
 def test_what_is_left_out_is_said(folder, kept):

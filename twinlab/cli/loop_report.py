@@ -19,6 +19,7 @@ from twinlab.cli.loop_words import (
     say_next_session,
     say_power,
     say_prediction,
+    say_specificity,
     say_verification,
     say_what_is_shown,
 )
@@ -58,10 +59,11 @@ def write_loop_report(source: Path, path: Path) -> Path:
     titles: list[str] = []
     try:
         sections = [
-            *(_objective(name, groups, titles) for name in plan.stimuli.objectives),
+            *(_comparisons(kind, groups, titles) for kind in _kinds(plan, groups)),
+            *_specificity(groups, titles),
             _prediction(groups["prediction"], titles),
             *_verification(plan, groups, titles),
-            _gallery(plan, groups, titles),
+            *_gallery(plan, groups, titles),
             _left_out(groups, json.loads(about["manifest"])),
             _power(plan, groups, titles),
             _tests(groups["tests"]),
@@ -87,23 +89,58 @@ def write_loop_report(source: Path, path: Path) -> Path:
     )
 
 
+def _kinds(plan: Plan, groups: dict[str, xr.Dataset]) -> list[str]:
+    """Kinds of stimuli that were compared, as planned; of an objective with several, each too."""
+    every = {
+        name.split("-", 1)[1] for name in groups if name.startswith(("confusion-", "controls-"))
+    }
+    return [
+        kind
+        for objective in plan.stimuli.objectives
+        for kind in sorted(every)
+        if kind.split("-")[0] == objective
+    ]
+
+
 def _answer(plan: Plan, groups: dict[str, xr.Dataset]) -> str:
     """The main answer in words, before anything else."""
+    tests = groups["tests"]
     lines = []
-    for name in plan.stimuli.objectives:
-        controls = groups.get(f"controls-{name}")
-        said = say_what_is_shown(groups[f"confusion-{name}"], controls, groups["tests"])
-        lines += [" ".join(said[:2]), *said[2:]]
+    for kind in _kinds(plan, groups):
+        lines += say_what_is_shown(
+            groups.get(f"confusion-{kind}"), groups.get(f"controls-{kind}"), tests
+        )
+    if "specificity" in groups:
+        lines += say_specificity(groups["specificity"], tests)
     lines.append(say_prediction(groups["prediction"]))
     if NOT_NOTHING in lines:  # once, at the end
         lines = [line for line in lines if line != NOT_NOTHING] + [NOT_NOTHING]
     return section("What is shown, and what is not", lines[0], _listed(lines[1:]))
 
 
-def _objective(name: str, groups: dict[str, xr.Dataset], titles: list[str]) -> str:
-    confusion, controls = groups[f"confusion-{name}"], groups.get(f"controls-{name}")
+def _comparisons(kind: str, groups: dict[str, xr.Dataset], titles: list[str]) -> str:
+    confusion, controls = (groups.get(f"{name}-{kind}") for name in ("confusion", "controls"))
+    parts = [] if confusion is None else _confusion(kind, confusion, titles)
+    if controls is not None:
+        parts += [
+            _figure(
+                titles,
+                f"{kind.upper()} against controls",
+                "Mean response of each neuron to its own stimulus against that to its own control "
+                "of the same norm. Dashed: equal. Orange: the median ratio and its 95 % interval "
+                "(neurons and repeats resampled). Blue: neurons for which the difference is shown "
+                "by their own trials (false discovery rate below 0.05). "
+                f"n = {controls.sizes['neuron']} neurons.",
+                plots.plot_controls(controls),
+            ),
+            _controls(controls),
+        ]
+    return section(kind.upper(), "", *parts)
+
+
+def _confusion(name: str, confusion: xr.Dataset, titles: list[str]) -> list[str]:
     n = int(confusion.specificity.notnull().sum())
-    parts = [
+    return [
         _figure(
             titles,
             f"Confusion matrix of the {name.upper()}",
@@ -123,21 +160,6 @@ def _objective(name: str, groups: dict[str, xr.Dataset], titles: list[str]) -> s
             plots.plot_specificity(confusion),
         ),
     ]
-    if controls is not None:
-        parts += [
-            _figure(
-                titles,
-                f"{name.upper()} against controls",
-                "Mean response of each neuron to its own stimulus against that to its own control "
-                "of the same norm. Dashed: equal. Orange: the median ratio and its 95 % interval "
-                "(neurons and repeats resampled). Blue: neurons for which the difference is shown "
-                "by their own trials (false discovery rate below 0.05). "
-                f"n = {controls.sizes['neuron']} neurons.",
-                plots.plot_controls(controls),
-            ),
-            _controls(controls),
-        ]
-    return section(name.upper(), "", *parts)
 
 
 def _controls(controls: xr.Dataset) -> str:
@@ -195,12 +217,30 @@ def _prediction(prediction: xr.Dataset, titles: list[str]) -> str:
     )
 
 
+def _specificity(groups: dict[str, xr.Dataset], titles: list[str]) -> list[str]:
+    """Whether stimuli made to excite one neuron alone do so more than others."""
+    if "specificity" not in groups:
+        return []
+    result = groups["specificity"]
+    n = int(result.difference.notnull().sum())
+    figure = _figure(
+        titles,
+        "Specificity of two kinds",
+        "Difference, for each neuron, of the specificity of its two stimuli; dashed, the mean. "
+        f"n = {n} neurons.",
+        plots.plot_histogram(
+            result.difference, mark=float(result.mean_difference), count="neurons"
+        ),
+    )
+    return [section("Specificity", "", figure)]
+
+
 def _verification(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> list[str]:
     """What the twin that had no part in making the stimuli predicts of them."""
     parts, words = [], []
     for name in plan.stimuli.objectives:
         made = groups.get(name)
-        if made is None or not {"activation_other", "activation_natural"} <= set(made):
+        if made is None or not {"activation_other", "activation_natural_other"} <= set(made):
             continue
         words.append(say_verification(made))
         parts.append(
@@ -217,9 +257,12 @@ def _verification(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) 
     return [section("Verified in silico", PREDICTED, _listed(words), *parts)] if parts else []
 
 
-def _gallery(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> str:
+def _gallery(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> list[str]:
     """All stimuli of the neurons that prefer their own most and least."""
-    confusion, key = groups[f"confusion-{plan.stimuli.objectives[0]}"], groups["key"]
+    kind = next((kind for kind in _kinds(plan, groups) if f"confusion-{kind}" in groups), "")
+    if not kind:
+        return []
+    confusion, key = groups[f"confusion-{kind}"], groups["key"]
     known = confusion.isel(neuron=np.flatnonzero(confusion.specificity.notnull()))
     order = np.argsort(-known.specificity.values, kind="stable")
     ends = [*order[:N_EXAMPLES], *order[N_EXAMPLES:][-N_EXAMPLES:]]
@@ -240,7 +283,7 @@ def _gallery(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> st
         rows.append(f'<h3>{escape(words)}</h3><div class="gallery">{"".join(tiles)}</div>')
     caption = (
         f"Of the {min(N_EXAMPLES, len(order))} neurons that prefer their own "
-        f"{plan.stimuli.objectives[0].upper()} most and the "
+        f"{kind.upper()} most and the "
         f"{max(len(ends) - N_EXAMPLES, 0)} that do least, out of {len(order)}. Below each "
         "stimulus the observed mean response and, in brackets, the predicted one. The mask shows "
         "where the stimuli have their contrast."
@@ -248,7 +291,7 @@ def _gallery(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> st
     titles.append("Stimuli at both ends")
     number_ = len(titles)
     drawn = f'<figure id="figure-{number_}">{"".join(rows)}{_caption(titles, caption)}</figure>'
-    return section("Stimuli", "", drawn)
+    return [section("Stimuli", "", drawn)]
 
 
 def _tiles(neuron: str, name_of: list[str], groups: dict[str, xr.Dataset]) -> list[str]:
@@ -295,9 +338,7 @@ def _power(plan: Plan, groups: dict[str, xr.Dataset], titles: list[str]) -> str:
         )
     ]
     following = {
-        name: groups[f"power-{name}"]
-        for name in plan.stimuli.objectives
-        if f"power-{name}" in groups
+        name: groups[f"power-{name}"] for name in _kinds(plan, groups) if f"power-{name}" in groups
     }
     rows = [["", "response to the lower", "ratio of means", "variance / mean", "spread", "units"]]
     lines = []

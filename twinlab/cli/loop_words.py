@@ -17,6 +17,7 @@ __all__ = [
     "say_next_session",
     "say_power",
     "say_prediction",
+    "say_specificity",
     "say_verification",
     "say_what_is_shown",
 ]
@@ -29,13 +30,15 @@ NOT_NOTHING = (
 
 
 def say_what_is_shown(
-    confusion: xr.Dataset, controls: xr.Dataset | None, tests: xr.Dataset | None = None
+    confusion: xr.Dataset | None,
+    controls: xr.Dataset | None = None,
+    tests: xr.Dataset | None = None,
 ) -> list[str]:
-    """Plain sentences of what a comparison shows and what it does not.
+    """Plain sentences of what the comparisons of one kind of stimulus show and do not show.
 
     Parameters
     ----------
-    confusion : xarray.Dataset
+    confusion : xarray.Dataset, optional
         Of `loop.compare_confusion`.
     controls : xarray.Dataset, optional
         Of `loop.compare_controls`.
@@ -48,41 +51,59 @@ def say_what_is_shown(
         The first is the main answer.
 
     """
-    settings = json.loads(confusion.attrs["settings"])
-    kind, expect = settings["kind"].upper(), settings["expect"]
-    share, chance = (float(confusion[f"share_best_for_it{k}"]) for k in ("", "_chance"))
-    lower, upper = confusion.share_best_for_it_interval.values
-    known = int(confusion.best_for_it.notnull().sum())
-    lines = [
-        f"{share:.0%} of the neurons answer {expect} to the {kind} that was made for them "
-        f"({int(confusion.best_for_it.sum())} of {known}"
-        + (
-            f"; 95 % interval {max(lower, 0):.0%} to {min(upper, 1):.0%}"
-            * bool(np.isfinite(lower))
+    lines, null = [], False
+    if confusion is not None:
+        settings = json.loads(confusion.attrs["settings"])
+        share, chance = (float(confusion[f"share_best_for_it{k}"]) for k in ("", "_chance"))
+        lower, upper = confusion.share_best_for_it_interval.values
+        known = int(confusion.best_for_it.notnull().sum())
+        interval = f"; 95 % interval {max(lower, 0):.0%} to {min(upper, 1):.0%}"
+        p = _corrected(
+            tests, f"confusion-{settings['kind']}", 0, confusion.mean_specificity_p_value
         )
-        + f"; chance {chance:.0%})."
-    ]
-    p = _corrected(tests, f"confusion-{settings['kind']}", 0, confusion.mean_specificity_p_value)
-    how = f"p = {p:.2g}, stimuli permuted{_family(tests)}"
-    null = not p < LEVEL
-    if null:
-        lines.append(f"That the stimuli are the neurons' own is not shown ({how}).")
-    else:
-        lines.append(f"The stimuli are the neurons' own ({how}).")
+        how = f"p = {p:.2g}, stimuli permuted{_family(tests)}"
+        null = not p < LEVEL
+        verdict = (
+            f"That the stimuli are the neurons' own is not shown ({how})."
+            if null
+            else f"The stimuli are the neurons' own ({how})."
+        )
+        lines.append(
+            f"{share:.0%} of the neurons answer {settings['expect']} to the "
+            f"{settings['kind'].upper()} that was made for them "
+            f"({int(confusion.best_for_it.sum())} of {known}"
+            f"{interval if np.isfinite(lower) else ''}; chance {chance:.0%}). {verdict}"
+        )
     if controls is not None:
-        more = "larger" if expect == "most" else "smaller"
+        settings = json.loads(controls.attrs["settings"])
+        more = "larger" if settings["expect"] == "most" else "smaller"
         for i, name in enumerate(controls.control.values.astype(str)):
-            ratio = float(controls.median_ratio[i])
             p = _corrected(
                 tests, f"controls-{settings['kind']}", i, controls.population_p_value[i]
             )
             shown = more if p < LEVEL else f"not shown to be {more}"
             null |= not p < LEVEL
             lines.append(
-                f"Responses are {number(ratio)} times those to the control {name} (median), "
+                f"Responses to the {settings['kind'].upper()} are "
+                f"{number(float(controls.median_ratio[i]))} times those to {name} (median), "
                 f"{shown} (p = {p:.2g}, signed ranks of neurons{_family(tests)})."
             )
     return [*lines, NOT_NOTHING] if null else lines
+
+
+def say_specificity(result: xr.Dataset, tests: xr.Dataset | None = None) -> list[str]:
+    """Say whether stimuli of one kind excite their neuron alone more than those of another."""
+    settings = json.loads(result.attrs["settings"])
+    kind, other = (settings[name].upper() for name in ("kind", "other"))
+    p = _corrected(tests, "specificity", 0, result.population_p_value)
+    lower, upper = result.mean_difference_interval.values
+    line = (
+        "Specificity, the standardised response of a stimulus' own neuron less the largest of any "
+        f"other: {kind} {'more' if p < LEVEL else 'not shown to be more'} specific than {other} "
+        f"(mean difference {number(float(result.mean_difference))}, 95 % interval {number(lower)} "
+        f"to {number(upper)}, p = {p:.2g}, signed ranks of neurons{_family(tests)})."
+    )
+    return [line] if p < LEVEL else [line, NOT_NOTHING]
 
 
 def say_prediction(prediction: xr.Dataset) -> str:
@@ -106,7 +127,7 @@ def say_prediction(prediction: xr.Dataset) -> str:
 def say_verification(made: xr.Dataset) -> str:
     """Say what a twin that did not make the stimuli predicts of them."""
     kind = str(made.attrs["experiment"])
-    up = 1 if kind == "mei" else -1
+    up = -1 if kind in ("lei", "suppressor") else 1
     ratios = []
     for judge in ("", "_other"):
         own, natural = made[f"activation{judge}"].values, made[f"activation_natural{judge}"].values

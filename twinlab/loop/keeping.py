@@ -135,7 +135,8 @@ def list_tests(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     for name, result in results.items():
         for key, question in TESTS.items():
             if key in result:
-                of = np.atleast_1d(result.get("control", xr.DataArray("")).values).astype(str)
+                other = json.loads(result.attrs.get("settings", "{}")).get("other", "")
+                of = result.control.values.astype(str) if "control" in result.dims else [other]
                 rows += [
                     (name, question.format(one), float(p))
                     for one, p in zip(of, np.atleast_1d(result[key].values), strict=True)
