@@ -213,7 +213,11 @@ def plot_controls(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
                 styled(
                     band,
                     bokeh={"fill_color": COLORS["other"], "fill_alpha": 0.25, "line_alpha": 0},
-                    matplotlib={"facecolor": COLORS["other"], "alpha": 0.25, "linewidth": 0},
+                    # HoloViews fills in its own blue where only one of the two is given
+                    matplotlib={
+                        "facecolor": COLORS["other"], "color": COLORS["other"], "alpha": 0.25,
+                        "linewidth": 0,
+                    },
                 ),
                 styled(hv.Curve((ends, ratio * ends), *axes), color=COLORS["other"]),
             ]  # fmt: skip
