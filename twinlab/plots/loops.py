@@ -180,9 +180,9 @@ def plot_controls(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
             shown = drawn & (result.q_value.values[i] < LEVEL)
         every = np.concatenate([own[drawn], other[drawn]])
         low, high = (every.min(), every.max()) if every.size else (1.0, 1.0)
-        # more than a decade, below which matplotlib names all minor ticks
-        margin = max(1.3, np.sqrt(12 * low / high))
-        low, high = low / margin, high * margin
+        # with two powers of ten in sight, or matplotlib names all that lies between
+        decade = 10.0 ** np.floor(np.log10(low * high) / 2)
+        low, high = min(low, decade) / 1.3, max(high, 10 * decade) * 1.3
         ends = np.array([low, high])
         axes = (
             hv.Dimension((f"control_{i}", f"response to the control {name}")),
