@@ -278,7 +278,7 @@ def test_the_report_says_what_is_and_what_is_not_shown(done):
         "The stimuli are the neurons&#x27; own",
     ):
         assert words in page
-    assert page.count("data:image/png") == 1 + 6 * 3
+    assert page.count("data:image/png") == 16 + 6 * (3 + 1)  # panels; stimuli and masks
     assert "Every planned trial came back once." in page
     null = open_result(done / "confusion-mei.nc")
     null["mean_specificity_p_value"] = null.mean_specificity_p_value * 0 + 0.4
@@ -295,6 +295,7 @@ def test_the_command_runs_a_loop(plan, done, tmp_path, capsys):
     status, said = call("new", plan, tmp_path / "loop")
     assert (status, said.err) == (0, "")
     assert "18 stimuli, 8 repeats: 3 minutes at the rig." in said.out
+    assert "With 6 units and 8 repeats, responses 1.3 times" in said.out
     status, said = call("status", tmp_path / "loop")
     assert said.out.count("done") == 0
     status, said = call("run", tmp_path / "loop", "--until", "recording")

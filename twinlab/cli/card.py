@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab import __version__, plots, recordings
-from twinlab.cli.pages import figures, number, pixels, section, write_page
+from twinlab.cli.pages import figures, flat, number, pixels, section, write_page
 from twinlab.cli.sources import open_source, parse_source
 from twinlab.cli.summary import summarise_recording
 from twinlab.jobs import Job
@@ -270,14 +270,8 @@ def _views(stimulus: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Pictures (y, x) or (y, x, 3) of one stimulus: its frames, its channels side by side."""
     if stimulus.ndim == 4:
         frames = np.linspace(0, stimulus.shape[1] - 1, N_FRAMES).round().astype(int)
-        return [(f", frame {t + 1}", _flat(stimulus[:, t])) for t in frames]
-    return [("", _flat(stimulus))]
-
-
-def _flat(image: np.ndarray) -> np.ndarray:
-    if len(image) == 3:
-        return np.moveaxis(image, 0, -1)
-    return np.concatenate(list(image), axis=1)
+        return [(f", frame {t + 1}", flat(stimulus[:, t])) for t in frames]
+    return [("", flat(stimulus))]
 
 
 def _responses(recording: xr.Dataset, summary: xr.Dataset) -> str:

@@ -21,12 +21,15 @@ def new(
     folder: Annotated[Path, typer.Argument(help="New folder for all that is made.")],
 ) -> None:
     """Begin a loop: judge its plan, and keep it in a folder of its own."""
-    from twinlab.loop import new_loop
+    from twinlab.cli.loop_words import say_power
+    from twinlab.loop import new_loop, plan_around
 
     decided = new_loop(plan, folder)
+    n_repeat = decided.presentation.n_repeat
+    power = say_power(plan_around(decided.units.number, n_repeat))
     typer.echo(
-        f"{decided.n_stimulus} stimuli, {decided.presentation.n_repeat} repeats: "
-        f"{decided.minutes:.0f} minutes at the rig.\nNext: twinlab loop run {folder}"
+        f"{decided.n_stimulus} stimuli, {n_repeat} repeats: {decided.minutes:.0f} minutes at the "
+        f"rig.\n{power}\nNext: twinlab loop run {folder}"
     )
 
 
@@ -127,11 +130,14 @@ def _window(text: str) -> tuple[float, float] | None:
 
 @loop_app.command("report")
 def report(
-    folder: Folder,
-    out: Annotated[Path | None, typer.Option(help="Page to write (.html).")] = None,
+    source: Annotated[Path, typer.Argument(help="Folder of the loop, or its loop.nc.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write (.html); report.html beside it if absent.")
+    ] = None,
 ) -> None:
     """Write one page: what was made, what came back, what is and is not shown."""
     from twinlab.cli.loop_report import write_loop_report
 
-    path = write_loop_report(folder, out or folder / "report.html")
+    beside = source if source.is_dir() else source.parent
+    path = write_loop_report(source, out or beside / "report.html")
     typer.echo(f"The report is in {path}.")

@@ -16,7 +16,7 @@ import numpy as np
 from twinlab import plots
 from twinlab.files import write_whole
 
-__all__ = ["figures", "number", "picture", "pixels", "section", "table", "write_page"]
+__all__ = ["figures", "flat", "number", "picture", "pixels", "section", "table", "write_page"]
 
 PER_ROW = 4
 STYLE = """
@@ -43,9 +43,19 @@ figure { margin: 0; } figcaption { font-size: 13px; color: #5b6470; }
 .tile { background: #f1f3f6; border-radius: 6px; padding: 10px 16px; min-width: 118px; }
 .tile b { display: block; font-size: 24px; font-weight: 600; line-height: 1.25; }
 .tile span { font-size: 13px; color: #5b6470; }
+h3 { font-size: 14px; font-weight: 600; margin: 16px 0 6px; }
+figure[id] { margin: 16px 0; } figure[id] figcaption { max-width: 100ch; }
 .error, .warning, .note { font-weight: 600; }
 .error { color: #b3261e; } .warning { color: #9a5b00; } .note { color: #33658a; }
 .none { color: #5b6470; font-style: italic; }
+@page { margin: 14mm; }
+@media print {
+  body { background: #fff; font-size: 11pt; } main { max-width: none; padding: 0; }
+  section { border: 0; border-radius: 0; padding: 0; }
+  figure:not(:has(.gallery)), tr, .tiles, .gallery { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  a { color: inherit; text-decoration: none; } pre { white-space: pre-wrap; }
+}
 """
 
 
@@ -86,7 +96,8 @@ def section(title: str, words: str, *contents: hv.Dimensioned | str) -> str:
     inside = "".join(
         content if isinstance(content, str) else picture(content, title) for content in contents
     )
-    return f"<section><h2>{escape(title)}</h2><p>{escape(words)}</p>{inside}</section>\n"
+    paragraph = f"<p>{escape(words)}</p>" if words else ""
+    return f"<section><h2>{escape(title)}</h2>{paragraph}{inside}</section>\n"
 
 
 def picture(element: hv.Dimensioned, title: str) -> str:
@@ -98,14 +109,20 @@ def picture(element: hv.Dimensioned, title: str) -> str:
     return f'<img alt="{escape(title)}" width="{width}" src="data:image/png;base64,{data}">'
 
 
-def figures(*elements: hv.Dimensioned) -> str:
-    """Figures side by side, up to four in a row; the panels of a layout one by one."""
+def figures(*elements: hv.Dimensioned, words: str = "figure") -> str:
+    """Figures side by side, up to four in a row; the panels of a layout one by one.
+
+    `words` stand in for them where they cannot be seen.
+    """
     panels = [
         panel
         for element in elements
         for panel in (list(element) if isinstance(element, hv.Layout) else [element])
     ]
-    drawn = [picture(panel, "figure") for panel in panels]
+    drawn = [
+        picture(panel, words if len(panels) == 1 else f"{words}, panel {i}")
+        for i, panel in enumerate(panels, 1)
+    ]
     rows = [drawn[start : start + PER_ROW] for start in range(0, len(drawn), PER_ROW)]
     return "".join(f'<div class="figures">{"".join(row)}</div>' for row in rows)
 
@@ -121,6 +138,18 @@ def table(rows: Sequence[Sequence[str]], kind: str = "") -> str:
 def number(value: float) -> str:
     """Three digits, or the word undefined."""
     return f"{value:.3f}" if np.isfinite(value) else "undefined"
+
+
+def flat(image: np.ndarray) -> np.ndarray:
+    """A stimulus as `pixels` draws it: colours of 3 channels, else channels side by side.
+
+    Of a video (channel, frame, y, x) the middle frame.
+    """
+    if image.ndim == 4:
+        image = image[:, image.shape[1] // 2]
+    if len(image) == 3:
+        return np.moveaxis(image, 0, -1)
+    return np.concatenate(list(image), axis=1)
 
 
 def pixels(image: np.ndarray, limits: tuple[float, float] = (0, 255), words: str = "") -> str:

@@ -14,6 +14,7 @@ from twinlab.loop.exporting import (
 from twinlab.loop.folder import STEPS, loop_status, new_loop, open_loop
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.importing import Imported, import_responses
+from twinlab.loop.keeping import keep_loop, list_tests, open_kept
 from twinlab.loop.matching import (
     match_by_fingerprint,
     match_by_position,
@@ -31,7 +32,7 @@ from twinlab.loop.plan import (
     parse_plan,
     read_plan,
 )
-from twinlab.loop.power import plan_power
+from twinlab.loop.power import measure_noise, plan_around, plan_next, plan_power
 from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.loop.schedule import BLANK, make_schedule
 from twinlab.loop.steps import run_loop
@@ -78,5 +79,12 @@ __all__ = [
     "compare_confusion",
     "compare_controls",
     "compare_prediction",
+    "list_tests",
+    "measure_noise",
+    "plan_around",
+    "plan_next",
     "plan_power",
+    # all of it in one file
+    "keep_loop",
+    "open_kept",
 ]

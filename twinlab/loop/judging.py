@@ -18,6 +18,7 @@ from twinlab.loop.exporting import read_key
 from twinlab.loop.folder import STEPS
 from twinlab.loop.gathering import neuron_names
 from twinlab.loop.plan import Plan
+from twinlab.loop.power import plan_next
 from twinlab.schema import open_result, save_result
 
 EXPECTED = {"mei": "most", "lei": "least"}
@@ -32,6 +33,7 @@ def compare_loop(folder: Path, plan: Plan, job: Job) -> str:
         made[f"confusion-{name}"] = partial(_confuse, observed, name, plan)
         if plan.stimuli.controls:
             made[f"controls-{name}"] = partial(_control, observed, name, plan)
+            made[f"power-{name}"] = partial(_plan_next, observed, name, plan)
     made["prediction"] = partial(_agree, observed, folder, plan)
     for i, (name, make) in enumerate(made.items()):
         if not (folder / f"{name}.nc").exists():
@@ -52,8 +54,20 @@ def _confuse(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Datase
 
 
 def _control(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
-    kinds = [one if name == "mei" else f"{one}-{name}" for one in plan.stimuli.controls]
+    kinds = _controls_of(name, plan)
     return compare_controls(observed, kinds, name, expect=EXPECTED[name], seed=plan.seed, job=job)
+
+
+def _plan_next(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
+    job.check()
+    return plan_next(
+        observed, _controls_of(name, plan), name, expect=EXPECTED[name],
+        n_unit=plan.units.number, n_repeat=plan.presentation.n_repeat,
+    )  # fmt: skip
+
+
+def _controls_of(name: str, plan: Plan) -> list[str]:
+    return [one if name == "mei" else f"{one}-{name}" for one in plan.stimuli.controls]
 
 
 def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:

@@ -12,7 +12,9 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 820px; margin: 32px auto; }
 h1 { font-size: 28px; margin: 0; } h2 { font-size: 19px; margin: 24px 0 4px; }
 table { border-collapse: collapse; } td { padding: 3px 24px 3px 0; vertical-align: top; }
-td:first-child { color: #5b6470; } .warning { color: #9a5b00; font-weight: 600; }
+td:first-child { color: #5b6470; width: 7em; }
+td:empty { border-bottom: 1px solid #999; width: 28em; height: 1.8em; } /* to be written on */
+.warning { color: #9a5b00; font-weight: 600; }
 code { background: #f1f3f6; padding: 1px 4px; } @media print { body { margin: 0; } }
 """
 

@@ -15,6 +15,7 @@ __all__ = [
     "benjamini_hochberg",
     "bootstrap",
     "check_resampling",
+    "holm",
     "mean_defined",
     "mean_repeats",
     "own_repeats",
@@ -149,6 +150,22 @@ def benjamini_hochberg(p_value: np.ndarray) -> np.ndarray:
     order = given[np.argsort(p_value[given])]
     stepped = p_value[order] * len(order) / np.arange(1, len(order) + 1)
     adjusted[order] = np.minimum.accumulate(stepped[::-1])[::-1]
+    return adjusted
+
+
+def holm(p_value: np.ndarray) -> np.ndarray:
+    """Smallest level at which each hypothesis is rejected, all together; NaN stays NaN.
+
+    References
+    ----------
+    Holm (1979), Scandinavian Journal of Statistics 6: 65-70.
+
+    """
+    adjusted = np.full(p_value.shape, np.nan)
+    given = np.flatnonzero(np.isfinite(p_value))
+    order = given[np.argsort(p_value[given], kind="stable")]
+    stepped = p_value[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return adjusted
 
 

@@ -29,6 +29,12 @@ from twinlab.plots.images import (
 )
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
+from twinlab.plots.loops import (
+    plot_confusion,
+    plot_controls,
+    plot_power,
+    plot_specificity,
+)
 from twinlab.plots.neurons import (
     plot_map,
     plot_mei_comparison,
@@ -58,6 +64,7 @@ from twinlab.plots.tuning import (
     plot_tuning_distribution,
     plot_tuning_map,
 )
+from twinlab.plots.verification import plot_agreement, plot_verification
 
 __all__ = [
     # pixels
@@ -100,6 +107,13 @@ __all__ = [
     "plot_fisher_information",
     "plot_neurometric",
     "plot_reconstruction",
+    # inception loops
+    "plot_agreement",
+    "plot_confusion",
+    "plot_controls",
+    "plot_power",
+    "plot_specificity",
+    "plot_verification",
     # what was recorded
     "plot_behavior",
     "plot_histogram",

@@ -24,6 +24,12 @@ from twinlab.plots.fields import (
 from twinlab.plots.images import plot_mei, plot_receptive_field, plot_suppressor
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
+from twinlab.plots.loops import (
+    plot_confusion,
+    plot_controls,
+    plot_power,
+    plot_specificity,
+)
 from twinlab.plots.neurons import plot_mei_comparison, plot_scores
 from twinlab.plots.readouts import (
     plot_fisher_information,
@@ -39,6 +45,7 @@ from twinlab.plots.tuning import (
     plot_tuning_distribution,
     plot_tuning_map,
 )
+from twinlab.plots.verification import plot_agreement
 from twinlab.schema import InputError
 
 __all__ = ["PLOTS", "plot_result"]
@@ -168,6 +175,11 @@ def _information(result: xr.Dataset) -> hv.Layout:
     return _rows([together, *alone])
 
 
+def _confusions(result: xr.Dataset) -> hv.Layout:
+    rows = _rows([plot_confusion(result), *plot_specificity(result)])
+    return styled(rows, matplotlib={"hspace": 0.9})
+
+
 # What `twinlab show` draws, by the name of the experiment that made the result.
 PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "receptive_field": _receptive_fields,
@@ -203,6 +215,10 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "fit": plot_history,
     "calibration": plot_calibration,
     "learning_curve": plot_learning_curve,
+    "confusion": _confusions,
+    "controls": plot_controls,
+    "prediction": plot_agreement,
+    "power": plot_power,
 }
 
 
