@@ -48,4 +48,5 @@ def open_pool(folder: Path, plan: Plan, recording: xr.Dataset) -> xr.DataArray:
     if not 0 <= low <= high <= 255:  # an NPY file holds what it likes
         msg = f"{source}: has grey levels of {low:g} to {high:g}; expected 0 to 255, scale them."
         raise InputError(msg)
-    return pool.round().astype(np.uint8)
+    others = [name for name in pool.coords if name != "image_id"]
+    return pool.round().astype(np.uint8).drop_vars(others)
