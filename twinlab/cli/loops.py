@@ -29,8 +29,14 @@ def new(
     power = say_power(plan_around(decided.units.number, n_repeat))
     typer.echo(
         f"{decided.n_stimulus} stimuli, {n_repeat} repeats: {decided.minutes:.0f} minutes at the "
-        f"rig.\n{power}\nNext: twinlab loop run {folder}"
+        f"rig.\n{power}"
     )
+    if number := decided.rounds.number:
+        typer.echo(
+            f"Before, {number} rounds of {decided.rounds.images} images by "
+            f"{decided.rounds.by}: {decided.round_minutes:.0f} minutes each."
+        )
+    typer.echo(f"Next: twinlab loop run {folder}")
 
 
 @loop_app.command("run")
@@ -51,22 +57,25 @@ def run(
 
 @loop_app.command("status")
 def status(folder: Folder) -> None:
-    """Say which steps are done."""
-    from twinlab.loop import loop_status
+    """Say which steps are done, and what is waited for."""
+    from twinlab.loop import STEPS, loop_status, open_loop, waited_for
 
     for step, done in loop_status(folder).items():
         typer.echo(f"{'done' if done else '-':<6}{step}")
+    place = waited_for(folder, open_loop(folder))
+    if (place / STEPS["export"]).exists() and not (place / STEPS["responses"]).exists():
+        typer.echo(f"The loop waits for the responses to {place / STEPS['export']}.")
 
 
 @loop_app.command("export")
 def export(folder: Folder) -> None:
     """Go as far as the files for the rig, and say where they are."""
     from twinlab.cli.progress import watched_job
-    from twinlab.loop import STEPS, run_loop
+    from twinlab.loop import STEPS, open_loop, run_loop, waited_for
 
     with watched_job("loop") as job:
         lines = run_loop(folder, until="export", job=job)
-    where = folder / STEPS["export"]
+    where = waited_for(folder, open_loop(folder)) / STEPS["export"]
     typer.echo("\n".join([*lines, f"The files are in {where}; read {where / 'protocol.html'}."]))
 
 

@@ -2,6 +2,7 @@
 
 from twinlab.loop.agreement import compare_prediction
 from twinlab.loop.answering import bring_responses
+from twinlab.loop.choosing import choose_images, measure_fano
 from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import (
     FORMATS,
@@ -11,8 +12,18 @@ from twinlab.loop.exporting import (
     read_schedule,
     read_stimuli,
 )
-from twinlab.loop.folder import STEPS, loop_status, new_loop, open_loop
+from twinlab.loop.folder import (
+    STEPS,
+    last_made,
+    loop_status,
+    new_loop,
+    open_loop,
+    round_folder,
+    steps_of,
+    waited_for,
+)
 from twinlab.loop.gathering import gather_stimuli
+from twinlab.loop.growing import grow_recording
 from twinlab.loop.importing import Imported, import_responses
 from twinlab.loop.keeping import keep_loop, list_tests, open_kept
 from twinlab.loop.matching import (
@@ -27,6 +38,7 @@ from twinlab.loop.plan import (
     Plan,
     Presentation,
     Rig,
+    Rounds,
     Stimuli,
     Units,
     parse_plan,
@@ -34,6 +46,7 @@ from twinlab.loop.plan import (
 )
 from twinlab.loop.power import measure_noise, plan_around, plan_next, plan_power
 from twinlab.loop.rigs import meet_units, play_rig
+from twinlab.loop.savings import say_trials_saved, trials_saved
 from twinlab.loop.schedule import BLANK, make_schedule
 from twinlab.loop.steps import run_loop
 
@@ -41,16 +54,21 @@ __all__ = [
     # the whole, in a folder
     "STEPS",
     "bring_responses",
+    "last_made",
     "loop_status",
     "new_loop",
     "open_loop",
+    "round_folder",
     "run_loop",
+    "steps_of",
+    "waited_for",
     # what is decided beforehand
     "Fit",
     "Later",
     "Plan",
     "Presentation",
     "Rig",
+    "Rounds",
     "Stimuli",
     "Units",
     "parse_plan",
@@ -70,6 +88,12 @@ __all__ = [
     "read_stimuli",
     "meet_units",
     "play_rig",
+    # rounds: images chosen by the twin, and what that saves
+    "choose_images",
+    "grow_recording",
+    "measure_fano",
+    "say_trials_saved",
+    "trials_saved",
     # which unit is which neuron
     "match_by_fingerprint",
     "match_by_position",

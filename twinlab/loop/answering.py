@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from twinlab.jobs import Job
-from twinlab.loop.folder import STEPS, open_loop
+from twinlab.loop.folder import STEPS, open_loop, waited_for
 from twinlab.loop.identifying import identify_units, say_match
 from twinlab.loop.importing import import_responses
 from twinlab.loop.matching import name_units
@@ -32,7 +32,7 @@ def bring_responses(
     window: tuple[float, float] | None = None,
     job: Job | None = None,
 ) -> list[str]:
-    """Take responses from a rig into the loop.
+    """Take responses from a rig into the loop, to the session that it waits for.
 
     Parameters
     ----------
@@ -67,14 +67,15 @@ def bring_responses(
     if way not in MATCHES:
         msg = f"`match` is {way!r}; known: {', '.join(MATCHES)}."
         raise InputError(msg)
-    if not (folder / STEPS["export"]).exists():
+    place = waited_for(folder, plan)
+    if not (place / STEPS["export"]).exists():
         msg = f"{folder}: nothing was exported yet; run `twinlab loop run {folder}` first."
         raise InputError(msg)
-    if (folder / STEPS["responses"]).exists():
-        msg = f"{folder / STEPS['responses']}: is there already; remove it to import others."
+    if (place / STEPS["responses"]).exists():
+        msg = f"{place / STEPS['responses']}: is there already; remove it to import others."
         raise InputError(msg)
     observed, findings = import_responses(
-        responses, folder / STEPS["export"], series=series, trials=trials, window=window, job=job
+        responses, place / STEPS["export"], series=series, trials=trials, window=window, job=job
     )
     recording = open_recording(folder / STEPS["recording"])
     found = identify_units(
@@ -84,19 +85,26 @@ def bring_responses(
     named = name_units(observed, found)
     lines = [*findings, *say_match(found, observed.unit.values.astype(str).tolist(), way)]
     named.attrs |= {"experiment": "responses", "findings": "\n".join(lines), "match": way}
-    save_result(named, folder / STEPS["responses"])
+    save_result(named, place / STEPS["responses"])
     return lines
 
 
 def answer_loop(folder: Path, plan: Plan, job: Job) -> str:
     """Let the simulated cortex answer, if the recording is of one; else wait for the rig."""
-    recording = open_recording(folder / STEPS["recording"])
+    recording, place = open_recording(folder / STEPS["recording"]), waited_for(folder, plan)
     if "simulation" not in recording.attrs:
         return (
-            f"the loop waits for the rig: show {folder / STEPS['export']}, then "
+            f"the loop waits for the rig: show {place / STEPS['export']}, then "
             f"`twinlab loop import {folder} RESPONSES`"
         )
     cortex = SimulatedCortex(**json.loads(recording.attrs["simulation"]))
+    if place != folder:  # a round, on the first day
+        path = play_rig(
+            cortex, place / STEPS["export"], place / "responses.csv",
+            seed=plan.seed + 1 + int(place.name), job=job,
+        )  # fmt: skip
+        lines = bring_responses(folder, path, match="name")
+        return f"of the simulated cortex; {len(lines)} findings"
     later = plan.later
     names, table, units = None, None, None
     if later.day:

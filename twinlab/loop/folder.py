@@ -9,15 +9,26 @@ from os import PathLike
 from pathlib import Path
 
 from twinlab.files import write_whole
-from twinlab.loop.plan import Plan, read_plan
+from twinlab.loop.plan import DEAD_LEAVES, Plan, read_plan
 from twinlab.schema import InputError
 
-__all__ = ["STEPS", "began_in", "loop_status", "new_loop", "open_loop"]
+__all__ = [
+    "STEPS",
+    "began_in",
+    "last_made",
+    "loop_status",
+    "new_loop",
+    "open_loop",
+    "round_folder",
+    "steps_of",
+    "waited_for",
+]
 
 KIND = "twinlab loop 1"
 MARK = "loop.json"
 
-# Name of each step, and the file or folder that is there once it is done.
+# Name of each step, and the file or folder that is there once it is done. The rounds that a plan
+# may ask for come after the fit; see `steps_of`.
 STEPS = {
     "recording": "recording.zarr",
     "fit": "twin",
@@ -58,6 +69,10 @@ def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:
     if decided.rig.gamma_table and not (plan.parent / decided.rig.gamma_table).is_file():
         msg = f"{plan.parent / decided.rig.gamma_table}: no such file; the plan's gamma table."
         raise InputError(msg)
+    pool = decided.rounds.pool
+    if decided.rounds.number and pool != DEAD_LEAVES and not (plan.parent / pool).is_dir():
+        msg = f"{plan.parent / pool}: no such folder; the plan's pool of images for rounds."
+        raise InputError(msg)
     with write_whole(folder) as unfinished:
         unfinished.mkdir()
         shutil.copyfile(plan, unfinished / "plan.toml")
@@ -97,7 +112,7 @@ def open_loop(folder: str | PathLike[str]) -> Plan:
 
 
 def loop_status(folder: str | PathLike[str]) -> dict[str, bool]:
-    """Which of `STEPS` are done.
+    """Which steps are done: `STEPS`, and the rounds of the plan.
 
     Raises
     ------
@@ -105,8 +120,36 @@ def loop_status(folder: str | PathLike[str]) -> dict[str, bool]:
         As `open_loop`.
 
     """
-    open_loop(folder)
-    return {step: (Path(folder) / name).exists() for step, name in STEPS.items()}
+    steps = steps_of(open_loop(folder))
+    return {step: (Path(folder) / name).exists() for step, name in steps.items()}
+
+
+def steps_of(plan: Plan) -> dict[str, str]:
+    """Name of each step of a plan, in their order, and what is there once it is done."""
+    steps = {}
+    for step, made in STEPS.items():
+        steps[step] = made
+        if step == "fit":
+            for number in range(1, plan.rounds.number + 1):
+                steps[f"round {number}"] = str(round_folder(Path(), number) / STEPS["fit"])
+    return steps
+
+
+def round_folder(folder: Path, number: int) -> Path:
+    """Where a round, counted from 1, keeps what it makes, under the names of `STEPS`."""
+    return folder / "rounds" / str(number)
+
+
+def last_made(folder: Path, step: str) -> Path:
+    """The recording or the twin ("fit") after the last round that made one."""
+    made = sorted(folder.glob(f"rounds/*/{STEPS[step]}"), key=lambda path: int(path.parent.name))
+    return made[-1] if made else folder / STEPS[step]
+
+
+def waited_for(folder: Path, plan: Plan) -> Path:
+    """Where the next session is exported to and its responses go: of a round, or the loop's."""
+    every = (round_folder(folder, number) for number in range(1, plan.rounds.number + 1))
+    return next((one for one in every if not (one / STEPS["fit"]).exists()), folder)
 
 
 def began_in(folder: Path) -> Path:

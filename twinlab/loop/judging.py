@@ -15,7 +15,7 @@ from twinlab.jobs import Job
 from twinlab.loop.agreement import compare_prediction
 from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import read_key
-from twinlab.loop.folder import STEPS
+from twinlab.loop.folder import STEPS, last_made
 from twinlab.loop.gathering import neuron_names
 from twinlab.loop.plan import Plan
 from twinlab.loop.power import plan_next
@@ -76,7 +76,7 @@ def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Datas
 
 def _predict(folder: Path) -> xr.DataArray:
     """What the ensemble expects of all neurons for all stimuli, (stimulus, neuron)."""
-    twin, key = twins.load_twin(folder / STEPS["fit"]), read_key(folder / STEPS["export"])
+    twin, key = twins.load_twin(last_made(folder, "fit")), read_key(folder / STEPS["export"])
     quiet = twin.condition()
     with torch.inference_mode():
         rates = [

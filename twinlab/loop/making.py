@@ -15,9 +15,10 @@ from twinlab.evaluation import score_reliability
 from twinlab.jobs import Job
 from twinlab.loop.comparing import FEWEST
 from twinlab.loop.exporting import export_stimuli
-from twinlab.loop.folder import STEPS, began_in
+from twinlab.loop.folder import STEPS, began_in, last_made
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.plan import Plan
+from twinlab.loop.pool import open_pool
 from twinlab.loop.schedule import make_schedule
 from twinlab.loop.sharing import add_shared, pick_shared
 from twinlab.recordings import open_recording, save_recording
@@ -44,6 +45,8 @@ def record_loop(folder: Path, plan: Plan, job: Job) -> str:
         )
         raise InputError(msg)
     pick_shared(recording, plan.presentation.shared)  # before anything is fitted
+    if plan.rounds.number:
+        open_pool(folder, plan, recording)  # refused before anything is fitted
     save_recording(recording, folder / STEPS["recording"])
     return f"{recording.sizes['neuron']} neurons, {recording.sizes['trial']} trials"
 
@@ -51,20 +54,28 @@ def record_loop(folder: Path, plan: Plan, job: Job) -> str:
 def fit_loop(folder: Path, plan: Plan, job: Job) -> str:
     """Fit the ensemble that makes stimuli."""
     recording = open_recording(folder / STEPS["recording"])
+    reached = fit_members(recording, plan, plan.fit.max_epochs, folder, job)
+    return f"{plan.fit.members} twins, validation correlation {reached:.3f}"
+
+
+def fit_members(
+    recording: xr.Dataset, plan: Plan, max_epochs: int, place: Path, job: Job
+) -> float:
+    """Fit an ensemble, leave it in `place`, and return its members' validation correlation."""
     architecture, settings = _settings(recording, plan)
     twin, history = fitting.fit_ensemble(
-        recording, architecture, settings, members=plan.fit.members,
-        checkpoints=folder / "fitting", job=job,
+        recording, architecture, replace(settings, max_epochs=max_epochs),
+        members=plan.fit.members, checkpoints=place / "fitting", job=job,
     )  # fmt: skip
-    save_result(history, folder / "history.nc")
-    twins.save_twin(twin, folder / STEPS["fit"])
-    shutil.rmtree(folder / "fitting", ignore_errors=True)
-    return f"{plan.fit.members} twins"
+    save_result(history, place / "history.nc")
+    twins.save_twin(twin, place / STEPS["fit"])
+    shutil.rmtree(place / "fitting", ignore_errors=True)
+    return float(history.validation_correlation.max("epoch").mean())
 
 
 def verify_loop(folder: Path, plan: Plan, job: Job) -> str:
     """Fit the twin of another architecture that judges them."""
-    recording = open_recording(folder / STEPS["recording"])
+    recording = open_recording(last_made(folder, "recording"))
     architecture, settings = _settings(recording, plan)
     seed = plan.seed + plan.fit.members  # of none of the ensemble
     twin, _ = fitting.fit_twin(
@@ -109,16 +120,12 @@ def choose_units(folder: Path, plan: Plan, job: Job) -> str:
 
 def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
     """Make a stimulus of each objective for each of them, and cross-examine it."""
-    recording = open_recording(folder / STEPS["recording"])
+    recording = open_recording(last_made(folder, "recording"))
     twin, judge = (
-        twins.load_twin(folder / STEPS[name]).condition() for name in ("fit", "verifier")
+        twins.load_twin(path).condition()
+        for path in (last_made(folder, "fit"), folder / STEPS["verifier"])
     )
-    if (twin.spec.low, twin.spec.high) != (0, 255):
-        msg = (
-            f"{folder}: the recording's pixels run from {twin.spec.low:g} to {twin.spec.high:g}; "
-            "a rig shows grey levels of 0 to 255, so rescale the recording's stimuli to them."
-        )
-        raise InputError(msg)
+    refuse_other_levels(folder, twin.spec)
     chosen = np.flatnonzero(open_result(folder / STEPS["units"]).chosen.values)
     natural = np.asarray(recording.stimulus.isel(image=slice(MOST_NATURAL)))
     make = {"mei": insilico.synthesize_mei, "lei": insilico.synthesize_lei}
@@ -147,13 +154,23 @@ def export_loop(folder: Path, plan: Plan, job: Job) -> str:
         stimuli.stimulus_id.values, n_repeat=shown.n_repeat, n_blank=shown.n_blank,
         on_s=shown.on_s, off_s=shown.off_s, seed=plan.seed,
     )  # fmt: skip
-    mean = twins.load_twin(folder / STEPS["fit"]).spec.mean
+    mean = twins.load_twin(last_made(folder, "fit")).spec.mean
     export_stimuli(
         stimuli, schedule, plan.rig, folder / STEPS["export"], mean=mean, gamma_folder=folder,
         job=job,
     )  # fmt: skip
     left = stimuli.attrs["left_out"]
     return f"{stimuli.sizes['stimulus']} stimuli" + (f"; without a stimulus: {left}" * bool(left))
+
+
+def refuse_other_levels(folder: Path, spec: twins.StimulusSpec) -> None:
+    """Raise `InputError` unless pixels are grey levels of 0 to 255, which a rig shows."""
+    if (spec.low, spec.high) != (0, 255):
+        msg = (
+            f"{folder}: the recording's pixels run from {spec.low:g} to {spec.high:g}; "
+            "a rig shows grey levels of 0 to 255, so rescale the recording's stimuli to them."
+        )
+        raise InputError(msg)
 
 
 def _settings(recording: xr.Dataset, plan: Plan) -> Any:

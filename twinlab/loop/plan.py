@@ -15,12 +15,15 @@ from twinlab.schema import InputError
 __all__ = [
     "CONTROLS",
     "MATCHES",
+    "CRITERIA",
+    "DEAD_LEAVES",
     "OBJECTIVES",
     "Fit",
     "Later",
     "Plan",
     "Presentation",
     "Rig",
+    "Rounds",
     "Stimuli",
     "Units",
     "parse_plan",
@@ -30,6 +33,8 @@ __all__ = [
 OBJECTIVES = ("mei", "lei")
 CONTROLS = ("natural", "gabor")
 MATCHES = ("name", "table", "position", "fingerprint")
+CRITERIA = ("disagreement", "information", "random")
+DEAD_LEAVES = "dead leaves"  # the pool of a lab that has no images of its own
 VERIFIERS = ("squeeze_excitation", "rotation_equivariant")
 
 
@@ -86,6 +91,39 @@ class Fit:
     layers: int = _between(1, 20, 3)
     hidden: int = _between(1, 4096, 32)
     verifier: str = field(default=VERIFIERS[0], metadata={"known": VERIFIERS})
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Sessions after the first fit, each of which shows images that the twin chose.
+
+    The `shared` images of the presentation are shown with them. The simulated cortex answers
+    rounds on its first day.
+
+    Attributes
+    ----------
+    number : int
+        How many rounds of choosing, showing and fitting again.
+    images : int
+        Shown in each.
+    n_repeat : int
+        Times each is shown. Different images teach a twin more than repeats do.
+    by : str
+        How they are chosen, of `CRITERIA`; see `choose_images`.
+    pool : str
+        Folder of images, beside the plan, of which they are chosen: PNG, JPEG or NPY, see
+        `stimuli.load_images`. Or "dead leaves": generated images with natural statistics.
+    candidates : int
+        How many dead leaves to generate.
+
+    """
+
+    number: int = _between(0, 100, 0)
+    images: int = _between(1, 100_000, 250)
+    n_repeat: int = _between(1, 1000, 1)
+    by: str = field(default="information", metadata={"known": CRITERIA})
+    pool: str = DEAD_LEAVES
+    candidates: int = _between(1, 1_000_000, 5000)
 
 
 @dataclass(frozen=True)
@@ -220,6 +258,7 @@ class Plan:
     recording: str
     rig: Rig
     fit: Fit = Fit()
+    rounds: Rounds = Rounds()
     units: Units = Units()
     stimuli: Stimuli = Stimuli()
     presentation: Presentation = Presentation()
@@ -232,6 +271,13 @@ class Plan:
         """Different stimuli, blanks left out."""
         made = len(self.stimuli.objectives) * (1 + len(self.stimuli.controls))
         return self.units.number * made + self.presentation.shared
+
+    @property
+    def round_minutes(self) -> float:
+        """How long the session of a round takes."""
+        shown = self.presentation
+        n_trial = self.rounds.n_repeat * (self.rounds.images + shown.shared)
+        return n_trial * (shown.on_s + shown.off_s) / 60
 
     @property
     def minutes(self) -> float:
@@ -407,4 +453,25 @@ def _misfits(plan: Plan) -> Iterator[str]:
         yield (
             f"the session takes {plan.minutes:.0f} minutes, but `presentation.minutes` is "
             f"{budget.minutes:g}; plan fewer units, controls or repeats"
+        )
+    if plan.rounds.number:
+        yield from _misfits_of_rounds(plan)
+
+
+def _misfits_of_rounds(plan: Plan) -> Iterator[str]:
+    rounds, budget = plan.rounds, plan.presentation
+    if plan.round_minutes > budget.minutes:
+        yield (
+            f"a round takes {plan.round_minutes:.0f} minutes, but `presentation.minutes` is "
+            f"{budget.minutes:g}; plan fewer `rounds.images` or `rounds.n_repeat`"
+        )
+    if rounds.by != "random" and plan.fit.members < 2:
+        yield f"`rounds.by` is {rounds.by!r}, but `fit.members` is 1; expected at least 2"
+    if rounds.images == 1 and rounds.n_repeat > 1:
+        yield "`rounds.images` is 1, which cannot be repeated without being shown twice in a row"
+    wanted = rounds.number * rounds.images
+    if rounds.pool == DEAD_LEAVES and wanted > rounds.candidates:
+        yield (
+            f"{rounds.number} rounds show {wanted} images, but `rounds.candidates` is "
+            f"{rounds.candidates}"
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 from twinlab.jobs import Job
 from twinlab.loop.answering import answer_loop
-from twinlab.loop.folder import STEPS, open_loop
+from twinlab.loop.folder import open_loop, steps_of
 from twinlab.loop.judging import compare_loop
 from twinlab.loop.making import (
     choose_units,
@@ -19,6 +20,7 @@ from twinlab.loop.making import (
     verify_loop,
 )
 from twinlab.loop.plan import Plan
+from twinlab.loop.rounds import run_round
 from twinlab.schema import InputError
 
 __all__ = ["run_loop"]
@@ -30,14 +32,14 @@ def run_loop(
     """Do all steps that are not done, as far as they can go without the rig.
 
     A recording of the simulated cortex is answered by that cortex; of others the loop waits
-    after the export for `bring_responses`.
+    after each export for `bring_responses`.
 
     Parameters
     ----------
     folder : path
         Of `new_loop`.
     until : str
-        Last of `STEPS` to do.
+        Last of `STEPS` to do, or a round ("round 1") of the plan.
     job : Job, optional
         A loop that was stopped goes on after the last step that was done, a fit after its last
         epoch.
@@ -54,19 +56,22 @@ def run_loop(
 
     """
     plan, folder, job = open_loop(folder), Path(folder), job or Job()
-    if until not in STEPS:
-        msg = f"`until` is {until!r}; known steps: {', '.join(STEPS)}."
+    steps = steps_of(plan)
+    if until not in steps:
+        msg = f"`until` is {until!r}; known steps: {', '.join(steps)}."
         raise InputError(msg)
     work: dict[str, Callable[[Path, Plan, Job], str]] = {
         "recording": record_loop, "fit": fit_loop, "verifier": verify_loop, "units": choose_units,
         "stimuli": synthesize_stimuli, "export": export_loop, "responses": answer_loop,
         "comparison": compare_loop,
     }  # fmt: skip
+    for number in range(1, plan.rounds.number + 1):
+        work[f"round {number}"] = partial(run_round, number=number)
     lines = []
-    share = {name: i / len(STEPS) for i, name in enumerate(STEPS)}
-    for name, made in STEPS.items():
+    share = {name: i / len(steps) for i, name in enumerate(steps)}
+    for name, made in steps.items():
         if not (folder / made).exists():
-            part = job.part(share[name], share[name] + 1 / len(STEPS), name)
+            part = job.part(share[name], share[name] + 1 / len(steps), name)
             words = work[name](folder, plan, part)
             lines.append(f"{name}: {words}")
             if not (folder / made).exists():
