@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["remove_unfinished", "write_whole"]
 
 
 @contextmanager
@@ -55,6 +55,16 @@ def write_whole(path: str | PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         _remove(workplace)
+
+
+def remove_unfinished(folder: str | PathLike[str]) -> None:
+    """Remove what killed processes were writing with `write_whole` anywhere in a folder.
+
+    Only where nobody else is writing there.
+    """
+    for path in list(Path(folder).rglob(".*.????????")):
+        if path.is_dir():
+            _remove(path)
 
 
 def _remove(folder: Path, patience_s: float = 5.0) -> None:

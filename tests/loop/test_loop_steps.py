@@ -17,7 +17,7 @@ from twinlab.jobs import Cancelled, Job
 from twinlab.loop import bring_responses, loop_status, new_loop, read_key, run_loop
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, fingerprint, open_result
-from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
+from twinlab.simulation import SimulatedCortex
 
 PLAN = """
 recording = "recording.zarr"
@@ -222,18 +222,6 @@ def test_what_no_simulated_cortex_recorded_waits_for_a_rig(done, tmp_path):
     (line,) = run_loop(folder)
     assert "the loop waits for the rig" in line
     assert not loop_status(folder)["responses"]
-
-
-def test_videos_are_refused_before_anything_is_fitted(tmp_path):
-    cortex = SimulatedVideoCortex(seed=0, n_neuron=3, height=16, width=16)
-    save_recording(
-        cortex.record(n_train=2, n_validation=1, n_test=1, n_repeat=2, n_frame=5),
-        tmp_path / "recording.zarr",
-    )
-    (tmp_path / "plan.toml").write_text(PLAN)
-    new_loop(tmp_path / "plan.toml", tmp_path / "loop")
-    with pytest.raises(InputError, match="made with videos"):
-        run_loop(tmp_path / "loop")
 
 
 def test_what_is_no_loop_is_refused(plan, done, tmp_path):

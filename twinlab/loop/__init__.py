@@ -5,7 +5,6 @@ from twinlab.loop.answering import bring_responses
 from twinlab.loop.choosing import choose_images, measure_fano
 from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import (
-    FORMATS,
     export_stimuli,
     read_key,
     read_manifest,
@@ -22,6 +21,7 @@ from twinlab.loop.folder import (
     steps_of,
     waited_for,
 )
+from twinlab.loop.formats import FORMATS
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.growing import grow_recording
 from twinlab.loop.importing import Imported, import_responses

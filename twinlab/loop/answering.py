@@ -14,8 +14,8 @@ from twinlab.loop.matching import name_units
 from twinlab.loop.plan import MATCHES, Plan
 from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.recordings import open_recording
-from twinlab.schema import InputError, save_result
-from twinlab.simulation import SimulatedCortex
+from twinlab.schema import InputError, save_result, stimulus_kind
+from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
 
 __all__ = ["bring_responses"]
 
@@ -97,7 +97,8 @@ def answer_loop(folder: Path, plan: Plan, job: Job) -> str:
             f"the loop waits for the rig: show {place / STEPS['export']}, then "
             f"`twinlab loop import {folder} RESPONSES`"
         )
-    cortex = SimulatedCortex(**json.loads(recording.attrs["simulation"]))
+    kind = SimulatedCortex if stimulus_kind(recording) == "image" else SimulatedVideoCortex
+    cortex = kind(**json.loads(recording.attrs["simulation"]))
     if place != folder:  # a round, on the first day
         path = play_rig(
             cortex, place / STEPS["export"], place / "responses.csv",

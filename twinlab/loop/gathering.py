@@ -31,24 +31,25 @@ def gather_stimuli(
     Returns
     -------
     xarray.Dataset
-        `stimulus` (stimulus, channel, y, x) in grey levels with, along `stimulus`, `stimulus_id`,
-        `kind`, and `neuron_id` and `session` of the neuron it was made for; `mask` (stimulus, y,
-        x) where the results have them, NaN otherwise. The attribute `left_out` names neurons for
+        `stimulus` (stimulus, channel[, frame], y, x) in grey levels with, along `stimulus`,
+        `stimulus_id`, `kind`, and `neuron_id` and `session` of the neuron it was made for; `mask`
+        (stimulus, y, x) where the results have them, NaN otherwise. `left_out` names neurons for
         which there is no stimulus of a kind.
 
     Raises
     ------
     InputError
-        If nothing is left, a kind comes twice, or results are not of images.
+        If nothing is left, a kind comes twice, or results hold no stimuli.
 
     """
     images, masks, rows, left_out = [], [], [], []
     for result in results:
         main = str(result.attrs.get("experiment"))
-        if main not in result or result[main].dims[1:] != ("channel", "y", "x"):
+        dims = result[main].dims[1:] if main in result else ()
+        if dims not in (("channel", "y", "x"), ("channel", "frame", "y", "x")):
             msg = (
-                f"A result of experiment {main!r} holds no `{main}` (neuron, channel, y, x); "
-                "expected results of `synthesize_mei` or `synthesize_lei` on images."
+                f"A result of experiment {main!r} holds no `{main}` (neuron, channel[, frame], y, "
+                "x); expected results of `synthesize_mei` or `synthesize_lei`."
             )
             raise InputError(msg)
         empty = np.full((result.sizes["y"], result.sizes["x"]), np.nan, np.float32)
@@ -79,7 +80,7 @@ def gather_stimuli(
     return xr.Dataset(
         {
             "stimulus": (
-                ("stimulus", "channel", "y", "x"),
+                ("stimulus", *dims),
                 np.stack(images).astype(np.float32),
                 {"long_name": "stimulus", "units": "grey level"},
             ),

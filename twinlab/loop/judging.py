@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 import xarray as xr
 
 from twinlab import twins
+from twinlab.insilico.formats import stimuli_at_once
+from twinlab.insilico.responses import rates_of_batches
 from twinlab.jobs import Job
 from twinlab.loop.agreement import compare_prediction
 from twinlab.loop.comparing import compare_confusion, compare_controls
@@ -22,7 +22,7 @@ from twinlab.loop.power import plan_next
 from twinlab.schema import open_result, save_result
 
 EXPECTED = {"mei": "most", "lei": "least"}
-BATCH = 256  # stimuli shown to the twin at once
+BATCH = 256  # stimuli, or frames of videos, shown to the twin at once
 
 
 def compare_loop(folder: Path, plan: Plan, job: Job) -> str:
@@ -71,21 +71,22 @@ def _controls_of(name: str, plan: Plan) -> list[str]:
 
 
 def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:
-    return compare_prediction(observed, _predict(folder), seed=plan.seed, job=job)
+    return compare_prediction(
+        observed, _predict(folder, job.part(0, 0.5)), seed=plan.seed, job=job.part(0.5, 1)
+    )
 
 
-def _predict(folder: Path) -> xr.DataArray:
+def _predict(folder: Path, job: Job) -> xr.DataArray:
     """What the ensemble expects of all neurons for all stimuli, (stimulus, neuron)."""
     twin, key = twins.load_twin(last_made(folder, "fit")), read_key(folder / STEPS["export"])
     quiet = twin.condition()
-    with torch.inference_mode():
-        rates = [
-            quiet(torch.as_tensor(key.stimulus.values[start : start + BATCH])).numpy()
-            for start in range(0, key.sizes["stimulus"], BATCH)
-        ]
+    size = stimuli_at_once(quiet, key.sizes.get("frame", 1), BATCH)
+    starts = range(0, key.sizes["stimulus"], size)
+    batches = (key.stimulus.values[start : start + size] for start in starts)
+    rates = rates_of_batches(quiet, batches, key.sizes["stimulus"], job)
     labels = quiet.labels
     return xr.DataArray(
-        np.concatenate(rates),
+        rates,
         dims=("stimulus", "neuron"),
         coords={
             "stimulus_id": ("stimulus", key.stimulus_id.values),

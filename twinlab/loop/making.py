@@ -20,12 +20,15 @@ from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.plan import Plan
 from twinlab.loop.pool import open_pool
 from twinlab.loop.schedule import make_schedule
+from twinlab.loop.screen import fit_screen
 from twinlab.loop.sharing import add_shared, pick_shared
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, open_result, save_result, stimulus_kind
 from twinlab.simulation import SimulatedCortex
 
+VIDEO_VERIFIER = "conv_gru"  # core of the twin that judges videos
 MOST_NATURAL = 5000  # images among which the best natural one is looked for
+MOST_CLIPS = 500  # of videos, each of which costs as much as its frames
 
 
 def record_loop(folder: Path, plan: Plan, job: Job) -> str:
@@ -35,18 +38,26 @@ def record_loop(folder: Path, plan: Plan, job: Job) -> str:
     else:
         beside = began_in(folder) / plan.recording
         recording = open_recording(beside if beside.exists() else plan.recording, job=job)
-    if stimulus_kind(recording) != "image":
-        msg = f"{plan.recording}: was made with videos, but a loop shows images; plan another."
-        raise InputError(msg)
     if plan.later.day and "simulation" not in recording.attrs:
         msg = (
             f"{plan.recording}: is of no simulated cortex, but `later.day` is {plan.later.day}; a "
             "real one answers on the day on which it is shown the stimuli, so leave it out."
         )
         raise InputError(msg)
-    pick_shared(recording, plan.presentation.shared)  # before anything is fitted
+    # Now, as the plan can no longer be changed once anything is made.
+    channel, *frame, height, width = recording.stimulus.shape[1:]
+    n_frame = [_frames_shown(plan, recording.attrs["frame_rate"])] if frame else []
+    fit_screen(plan.rig, (channel, *n_frame, height, width), plan.presentation.on_s, folder)
+    if frame and (plan.presentation.shared or plan.rounds.number):
+        msg = (
+            f"{plan.recording}: was made with videos, of which none are shown again nor in "
+            "rounds; leave `presentation.shared` and `rounds` out."
+        )
+        raise InputError(msg)
+    if not frame:
+        pick_shared(recording, plan.presentation.shared)
     if plan.rounds.number:
-        open_pool(folder, plan, recording)  # refused before anything is fitted
+        open_pool(folder, plan, recording)
     save_recording(recording, folder / STEPS["recording"])
     return f"{recording.sizes['neuron']} neurons, {recording.sizes['trial']} trials"
 
@@ -78,13 +89,14 @@ def verify_loop(folder: Path, plan: Plan, job: Job) -> str:
     recording = open_recording(last_made(folder, "recording"))
     architecture, settings = _settings(recording, plan)
     seed = plan.seed + plan.fit.members  # of none of the ensemble
+    core = plan.fit.verifier if stimulus_kind(recording) == "image" else VIDEO_VERIFIER
     twin, _ = fitting.fit_twin(
-        recording, replace(architecture, core=plan.fit.verifier), replace(settings, seed=seed),
+        recording, replace(architecture, core=core), replace(settings, seed=seed),
         checkpoint=folder / "verifying.safetensors", job=job,
     )  # fmt: skip
     twins.save_twin(twin, folder / STEPS["verifier"])
     (folder / "verifying.safetensors").unlink(missing_ok=True)
-    return f"a twin with core {plan.fit.verifier}"
+    return f"a twin with core {core}"
 
 
 def choose_units(folder: Path, plan: Plan, job: Job) -> str:
@@ -127,7 +139,14 @@ def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
     )
     refuse_other_levels(folder, twin.spec)
     chosen = np.flatnonzero(open_result(folder / STEPS["units"]).chosen.values)
-    natural = np.asarray(recording.stimulus.isel(image=slice(MOST_NATURAL)))
+    how: dict[str, Any] = {}
+    if twin.spec.frame_rate is None:
+        natural = np.asarray(recording.stimulus[:MOST_NATURAL])
+    else:
+        n_frame = _frames_shown(plan, twin.spec.frame_rate)
+        how = {"n_frame": n_frame}
+        natural = insilico.cut_clips(np.asarray(recording.stimulus[:MOST_CLIPS]), n_frame)
+        natural = natural[:MOST_CLIPS]
     make = {"mei": insilico.synthesize_mei, "lei": insilico.synthesize_lei}
     n = len(plan.stimuli.objectives)
     for i, name in enumerate(plan.stimuli.objectives):
@@ -136,7 +155,7 @@ def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
             continue
         part = job.part(i / n, (i + 1) / n, name)
         made = make[name](
-            twin, chosen, norm=plan.stimuli.norm, seed=plan.seed, job=part.part(0, 0.5)
+            twin, chosen, norm=plan.stimuli.norm, seed=plan.seed, job=part.part(0, 0.5), **how
         )
         judged = insilico.cross_examine(made, twin, judge, natural, job=part.part(0.5, 1))
         save_result(judged, path)
@@ -173,10 +192,17 @@ def refuse_other_levels(folder: Path, spec: twins.StimulusSpec) -> None:
         raise InputError(msg)
 
 
+def _frames_shown(plan: Plan, frame_rate: float) -> int:
+    """Frames of a video that is shown for as long as the plan says."""
+    return max(1, round(plan.presentation.on_s * frame_rate))
+
+
 def _settings(recording: xr.Dataset, plan: Plan) -> Any:
     """Architecture and settings that suit the recording, as the plan changes them."""
     architecture, settings = fitting.default_settings(recording)
+    if stimulus_kind(recording) == "image":
+        architecture = replace(architecture, core="stacked")
     return (
-        replace(architecture, core="stacked", layers=plan.fit.layers, hidden=plan.fit.hidden),
+        replace(architecture, layers=plan.fit.layers, hidden=plan.fit.hidden),
         replace(settings, max_epochs=plan.fit.max_epochs, seed=plan.seed),
     )

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twinlab.loop.formats import FORMATS, check_formats
 from twinlab.loop.matching import LEAST_IMAGES
 from twinlab.schema import InputError
 
@@ -82,7 +83,8 @@ class Fit:
     max_epochs, layers, hidden : int
         As of `fitting.FitSettings` and `twins.Architecture`.
     verifier : str
-        Core of the judge, of `VERIFIERS`; that of the ensemble is "stacked".
+        Core of the judge, of `VERIFIERS`; that of the ensemble is "stacked". Of recordings of
+        videos they are "conv_gru" and "factorized_3d".
 
     """
 
@@ -161,7 +163,8 @@ class Presentation:
         Images of the recording, of those it repeats for testing, that are shown again in between
         to find the neurons again by.
     on_s, off_s : float
-        Seconds that a stimulus, and the grey screen after it, is shown.
+        Seconds that a stimulus, and the grey screen after it, is shown. Of recordings of videos
+        it is how long the videos are that are made.
     minutes : float
         Budget: longest the session may take.
 
@@ -193,9 +196,15 @@ class Rig:
         Exponent of luminance as a function of the level sent to the screen; 1 where the rig
         corrects it itself.
     gamma_table : str
-        CSV file, beside the plan, of levels (0 to 255) and the luminances measured, in any
-        unit; in place of `gamma`.
+        CSV file, beside the plan, of levels (0 to 255, or the largest of `bits`) and the
+        luminances measured, in any unit; in place of `gamma`.
     frame_rate_hz : float
+    bits : int
+        Of a level sent to the screen.
+    formats : tuple of str
+        Of `FORMATS`, in which the stimuli are written: PNG files; one array of levels
+        (stimulus, channel[, frame], y, x) in `stimuli.npy`, or the same in `stimuli.h5`; or
+        lossless MP4 files at `frame_rate_hz`, each as long as its stimulus is shown.
 
     """
 
@@ -208,6 +217,8 @@ class Rig:
     gamma: float = _between(0.1, 10, 1.0)
     gamma_table: str = ""
     frame_rate_hz: float = _between(1, 1000, 60.0)
+    bits: int = _between(8, 16, 8)
+    formats: tuple[str, ...] = _among(FORMATS, ("png",))
 
 
 @dataclass(frozen=True)
@@ -429,6 +440,7 @@ def _misfits(plan: Plan) -> Iterator[str]:
             f"`rig.image_degrees_per_pixel` ({rig.image_degrees_per_pixel:g}) is less than "
             f"`rig.degrees_per_pixel` ({rig.degrees_per_pixel:g}): the screen is too coarse"
         )
+    yield from check_formats(rig.formats, rig.bits)
     frames = budget.on_s * rig.frame_rate_hz
     if abs(frames - round(frames)) > 0.01 * frames:
         yield (

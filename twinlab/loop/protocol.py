@@ -12,8 +12,11 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 820px; margin: 32px auto; }
 h1 { font-size: 28px; margin: 0; } h2 { font-size: 19px; margin: 24px 0 4px; }
 table { border-collapse: collapse; } td { padding: 3px 24px 3px 0; vertical-align: top; }
-td:first-child { color: #5b6470; width: 7em; }
+th { padding: 3px 24px 3px 0; text-align: left; font-weight: 400; }
+th, td:first-child { color: #5b6470; } td:first-child { width: 7em; }
 td:empty { border-bottom: 1px solid #999; width: 28em; height: 1.8em; } /* to be written on */
+.units td:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+.units th:not(:first-child) { text-align: right; }
 .warning { color: #9a5b00; font-weight: 600; }
 code { background: #f1f3f6; padding: 1px 4px; } @media print { body { margin: 0; } }
 """
@@ -25,7 +28,7 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
     place, stimuli = image["place"], manifest["stimuli"]
     trial_s = times["on_s"] + times["off_s"]
     minutes = times["n_trial"] * trial_s / 60
-    frames = times["on_s"] * rig["frame_rate_hz"]
+    frames, n_frame = times["on_s"] * rig["frame_rate_hz"], image.get("frame", 1)
     gamma = (
         f"corrected in the files by the table {rig['gamma_table']}"
         if rig["gamma_table"]
@@ -33,6 +36,7 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
         if rig["gamma"] != 1
         else "not corrected in the files: the rig must do it"
     )
+    pictures = f": {n_frame} pictures, each for {image['hold']}" if n_frame > 1 else ""
     clipped = [entry for entry in stimuli if entry["clipped_fraction"] > 0]
     warnings = []
     if clipped:
@@ -44,14 +48,14 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
         )
     if manifest["largest_error"] > 1:
         warnings.append(
-            "8 bits are too coarse for this gamma: levels differ from those planned by up to "
-            f"{manifest['largest_error']:.2f} grey levels."
+            f"{rig['bits']} bits are too coarse for this gamma: levels differ from those planned "
+            f"by up to {manifest['largest_error']:.2f} grey levels."
         )
     session = {
         "stimuli": f"{len(stimuli)}, under codes that tell nothing (the blank is one of them)",
         "trials": f"{times['n_trial']}, in {times['n_repeat']} blocks, in the order of "
         "schedule.csv",
-        "a trial": f"{times['on_s']:g} s stimulus ({frames:.4g} frames), then "
+        "a trial": f"{times['on_s']:g} s stimulus ({frames:.4g} frames{pictures}), then "
         f"{times['off_s']:g} s grey (level {manifest['background_level']})",
         "duration": f"{minutes:.1f} minutes",
     }
@@ -59,9 +63,10 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
         "screen": f"{rig['width_px']} x {rig['height_px']} pixels of "
         f"{rig['degrees_per_pixel']:g} degrees, {rig['frame_rate_hz']:g} Hz",
         "image": f"{place['width']} x {place['height']} pixels from column {place['left']} and "
-        f"row {place['top']}; {image['width']} x {image['height']} rectangles, not to be smoothed",
+        f"row {place['top']}; {image['x']} x {image['y']} rectangles, not to be smoothed",
         "gamma": gamma,
-        "files": ", ".join(manifest["formats"]) + ": whole screens of 8-bit levels",
+        "files": f"{', '.join(manifest['formats'])}: whole screens of levels from 0 to "
+        f"{2 ** rig['bits'] - 1}",
     }
     steps = [
         "Do not open key.nc: it tells what the codes are. It is read after the session.",
@@ -69,6 +74,7 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
         "Keep to schedule.csv. If a trial is lost, go on; do not repeat it.",
         "Bring back one response a trial and unit, with the trial's number and code as they are "
         "in schedule.csv: CSV, or arrays (NPZ).",
+        *(["The response to a video is the mean over its second half."] if n_frame > 1 else []),
         "Bring back the units' positions, or a table that says which unit is which.",
     ]
     page = f"""<!doctype html>
@@ -79,6 +85,7 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
 <h2>Session</h2>{_table(session)}
 <h2>Screen</h2>{_table(screen)}
 <h2>What to do</h2><ol>{"".join(f"<li>{escape(step)}</li>" for step in steps)}</ol>
+{_units(manifest["units"])}
 <h2>Notes of the session</h2>{_table({"animal": "", "date": "", "experimenter": "", "lost": ""})}
 </body></html>
 """
@@ -88,3 +95,19 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
 def _table(rows: dict[str, str]) -> str:
     cells = (f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows.items())
     return f"<table>{''.join(cells)}</table>"
+
+
+def _units(units: list[dict[str, Any]]) -> str:
+    """Where on the screen the neurons look, as far as masks tell."""
+    if not units:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(unit['neuron'])}</td><td>{unit['x_deg']:.1f}</td>"
+        f"<td>{unit['y_deg']:.1f}</td><td>{unit['diameter_deg']:.1f}</td></tr>"
+        for unit in units
+    )
+    return (
+        "<h2>Neurons</h2><p>Where stimuli made for them have their contrast, in degrees from the "
+        "middle of the screen, and how large it is.</p><table class=units><tr><th>neuron</th>"
+        f"<th>rightward</th><th>downward</th><th>diameter</th></tr>{rows}</table>"
+    )

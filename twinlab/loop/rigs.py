@@ -8,8 +8,10 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from twinlab.files import write_whole
+from twinlab.insilico.responses import settle
 from twinlab.jobs import Job
 from twinlab.loop.exporting import read_schedule, read_stimuli
 from twinlab.loop.gathering import neuron_names
@@ -39,7 +41,8 @@ def play_rig(
     folder : path
         Of `export_stimuli`.
     path : path
-        CSV file to write, as `import_responses` reads it.
+        CSV file to write, as `import_responses` reads it. The response to a video is the mean
+        over its second half, as everywhere in experiments.
     names : mapping of str to str, optional
         Name of the unit of each `neuron_id`, in the order of the file, as of `meet_units`; the
         `neuron_id` itself where absent.
@@ -68,7 +71,8 @@ def play_rig(
     if sorted(names) != sorted(ids):
         msg = f"`names` has {len(names)} neurons; expected the {len(ids)} that are recorded."
         raise InputError(msg)
-    values = response.response.values[:, [ids.index(name) for name in names]]
+    values = settle(torch.as_tensor(response.response.values), cortex.spec).numpy()
+    values = values[:, [ids.index(name) for name in names]]
     path = Path(path)
     with write_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")

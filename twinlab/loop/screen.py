@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from twinlab.loop.formats import check_formats, import_av
 from twinlab.loop.plan import Rig
 from twinlab.schema import InputError
 
 __all__ = [
     "Place",
     "find_place",
+    "fit_screen",
     "from_screen",
     "luminance_of_levels",
     "onto_screen",
@@ -22,7 +24,7 @@ __all__ = [
     "to_levels",
 ]
 
-WHITE = 255  # largest level of a screen, and largest grey level of an image
+WHITE = 255  # largest grey level of an image, which the screen shows by its largest level
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,59 @@ class Place:
     height: int
 
 
+def fit_screen(
+    rig: Rig, shape: tuple[int, ...], on_s: float, folder: str | PathLike[str] = "."
+) -> tuple[np.ndarray, Place, int]:
+    """How a rig shows stimuli, if it can.
+
+    Parameters
+    ----------
+    rig : Rig
+    shape : tuple of int
+        Of a stimulus, (channel[, frame], y, x).
+    on_s : float
+        Seconds for which it is shown: of a video all its frames.
+    folder : path
+        In which `rig.gamma_table` lies.
+
+    Returns
+    -------
+    luminance : ndarray of shape (2**bits,)
+    place : Place
+    hold : int
+        Frames of the rig for which each picture is shown.
+
+    Raises
+    ------
+    InputError
+        If the stimuli are no whole number of the rig's frames, do not fit on its screen or into
+        its formats, or as `luminance_of_levels` and `import_av`.
+
+    """
+    if faults := list(check_formats(rig.formats, rig.bits, shape[0])):
+        msg = "The rig cannot show these stimuli: " + "; ".join(faults) + "."
+        raise InputError(msg)
+    if "mp4" in rig.formats:
+        import_av()
+    n_frame = shape[1] if len(shape) == 4 else 1
+    hold = on_s * rig.frame_rate_hz / n_frame
+    if round(hold) < 1 or abs(hold - round(hold)) > 0.01 * hold:
+        what = (
+            f"{n_frame} frames in {on_s:g} s" if len(shape) == 4 else f"A picture for {on_s:g} s"
+        )
+        msg = (
+            f"{what} at the rig's {rig.frame_rate_hz:g} Hz: each would be shown for {hold:.4g} of "
+            "its frames; expected a whole number. Correct `presentation.on_s` or "
+            "`rig.frame_rate_hz`."
+        )
+        raise InputError(msg)
+    return luminance_of_levels(rig, folder), find_place(rig, *shape[-2:]), round(hold)
+
+
 def luminance_of_levels(rig: Rig, folder: str | PathLike[str] = ".") -> np.ndarray:
-    """Luminance of each level of the screen, from 0 (of level 0) to 1 (of level 255), (256,).
+    """Luminance of each level of the screen, from 0 (of level 0) to 1 (of the last).
+
+    As many as `rig.bits` tell apart, (2**bits,).
 
     Raises
     ------
@@ -45,27 +98,30 @@ def luminance_of_levels(rig: Rig, folder: str | PathLike[str] = ".") -> np.ndarr
 
     """
     if rig.gamma_table:
-        return read_gamma_table(Path(folder) / rig.gamma_table)
-    return (np.arange(WHITE + 1) / WHITE) ** rig.gamma
+        return read_gamma_table(Path(folder) / rig.gamma_table, rig.bits)
+    return np.linspace(0, 1, 2**rig.bits) ** rig.gamma
 
 
-def read_gamma_table(path: str | PathLike[str]) -> np.ndarray:
+def read_gamma_table(path: str | PathLike[str], bits: int = 8) -> np.ndarray:
     """Luminances measured at some levels, between which they are interpolated.
 
     Parameters
     ----------
     path : path
         CSV of two columns, level and luminance in any unit, with or without a header.
+    bits : int
+        Of a level.
 
     Returns
     -------
-    ndarray of shape (256,)
+    ndarray of shape (2**bits,)
         Luminance of each level, from 0 to 1.
 
     Raises
     ------
     InputError
-        If the file is missing, or its levels do not rise from 0 to 255 with their luminances.
+        If the file is missing, or its levels do not rise from 0 to the largest with their
+        luminances.
 
     """
     path = Path(path)
@@ -87,18 +143,20 @@ def read_gamma_table(path: str | PathLike[str]) -> np.ndarray:
             raise InputError(msg)
     table = np.array(rows).reshape(-1, 2)
     level, luminance = table.T
+    last = 2**bits - 1
     if (
         len(table) < 2
-        or (level[0], level[-1]) != (0, WHITE)
+        or (level[0], level[-1]) != (0, last)
         or not (np.diff(table, axis=0) > 0).all()
     ):
         msg = (
             f"{path}: has {len(table)} levels"
             + (f" from {level[0]:g} to {level[-1]:g}" if len(table) else "")
-            + "; expected levels that rise from 0 to 255, each brighter than the one before."
+            + f"; expected levels that rise from 0 to {last} (of {bits} bits), each brighter than "
+            "the one before."
         )
         raise InputError(msg)
-    every = np.interp(np.arange(WHITE + 1), level, luminance)
+    every = np.interp(np.arange(last + 1), level, luminance)
     return (every - every[0]) / (every[-1] - every[0])
 
 
@@ -109,17 +167,17 @@ def to_levels(grey: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.n
     ----------
     grey : ndarray of shape (n, ...)
         0 is the darkest the screen shows, 255 the brightest.
-    luminance : ndarray of shape (256,)
+    luminance : ndarray of shape (2**bits,)
 
     Returns
     -------
-    levels : ndarray of the shape of `grey`, uint8
+    levels : ndarray of the shape of `grey`, uint8, or uint16 where there are more than 256
     clipped : ndarray of shape (n,)
         Share of the pixels that were outside of 0 to 255 and became black or white.
 
     """
     middle = WHITE * (luminance[1:] + luminance[:-1]) / 2
-    levels = np.searchsorted(middle, grey).astype(np.uint8)
+    levels = np.searchsorted(middle, grey).astype(np.uint8 if len(luminance) == 256 else "<u2")
     outside = (grey < 0) | (grey > WHITE)
     return levels, outside.reshape(len(grey), -1).mean(axis=1)
 
@@ -163,7 +221,7 @@ def onto_screen(levels: np.ndarray, place: Place, rig: Rig, background: int) -> 
 
     Nothing is interpolated, so that the average over a rectangle is what was planned.
     """
-    screen = np.full((*levels.shape[:-2], rig.height_px, rig.width_px), background, np.uint8)
+    screen = np.full((*levels.shape[:-2], rig.height_px, rig.width_px), background, levels.dtype)
     rows, columns = _within(place.height, levels.shape[-2]), _within(place.width, levels.shape[-1])
     enlarged = levels[..., rows, :][..., columns]
     screen[..., place.top : place.top + place.height, place.left : place.left + place.width] = (

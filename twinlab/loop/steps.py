@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from twinlab.files import remove_unfinished
 from twinlab.jobs import Job
 from twinlab.loop.answering import answer_loop
 from twinlab.loop.folder import open_loop, steps_of
@@ -52,7 +56,7 @@ def run_loop(
     Raises
     ------
     InputError
-        As `open_loop`, or as the steps do.
+        As `open_loop`, as the steps do, or if another process works on the loop.
 
     """
     plan, folder, job = open_loop(folder), Path(folder), job or Job()
@@ -69,13 +73,33 @@ def run_loop(
         work[f"round {number}"] = partial(run_round, number=number)
     lines = []
     share = {name: i / len(steps) for i, name in enumerate(steps)}
-    for name, made in steps.items():
-        if not (folder / made).exists():
-            part = job.part(share[name], share[name] + 1 / len(steps), name)
-            words = work[name](folder, plan, part)
-            lines.append(f"{name}: {words}")
+    with _alone(folder):
+        for name, made in steps.items():
             if not (folder / made).exists():
+                part = job.part(share[name], share[name] + 1 / len(steps), name)
+                words = work[name](folder, plan, part)
+                lines.append(f"{name}: {words}")
+                if not (folder / made).exists():
+                    break
+            if name == until:
                 break
-        if name == until:
-            break
     return lines
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from a loop, and remove what one that was killed left half-written.
+
+    A lock ends with its process, however that ends.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = f"{folder}: another process is working on this loop; wait for it, or stop it."
+        raise InputError(msg) from error
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        lock.release()
