@@ -73,6 +73,7 @@ def folder(tmp_path_factory, cortex, planned, schedule, rig):
             xr.Dataset({"chosen": ("neuron", [True] * 6, {"long_name": "chosen", "units": "1"})}),
             experiment="units",
         ),
+        "stimuli": planned.assign_attrs(experiment="stimuli", left_out=""),
         "responses": observed,
         "mei": make_result(xr.Dataset(both), experiment="mei"),
         "confusion-mei": compare_confusion(observed, n_permutation=200, n_bootstrap=50),
@@ -84,8 +85,7 @@ def folder(tmp_path_factory, cortex, planned, schedule, rig):
         save_result(result, folder / f"{name}.nc")
     for name in ("recording.zarr", "twin", "verifier"):
         (folder / name).mkdir()
-    for name in ("stimuli.done", "comparison.done"):
-        (folder / name).touch()
+    (folder / "comparison.done").touch()
     return folder
 
 

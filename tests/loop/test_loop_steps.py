@@ -188,7 +188,7 @@ def test_a_loop_on_a_later_day_finds_its_neurons_again(plan, done):
     new_loop(plan.parent / "later.toml", folder)
     for name in ("recording.zarr", "twin", "verifier"):
         shutil.copytree(done / name, folder / name)
-    for name in ("units.nc", "mei.nc", "stimuli.done"):
+    for name in ("units.nc", "mei.nc", "stimuli.nc"):
         shutil.copy(done / name, folder / name)
     assert [line.split(":")[0] for line in run_loop(folder)] == [
         "export",

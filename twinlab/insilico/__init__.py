@@ -12,6 +12,7 @@ from twinlab.insilico.agreement import compare_fields
 from twinlab.insilico.attribution import measure_integrated_gradients, measure_occlusion
 from twinlab.insilico.bubbles import estimate_bubbles, measure_bubbles
 from twinlab.insilico.circular import compare_angle_distributions, kuiper_test
+from twinlab.insilico.clusters import cluster_by_stimuli
 from twinlab.insilico.constraints import (
     fix_contrast,
     fix_norm,
@@ -25,7 +26,7 @@ from twinlab.insilico.controls import cross_examine, cut_clips
 from twinlab.insilico.controversial import synthesize_controversial
 from twinlab.insilico.covariance import estimate_stc, measure_stc, measure_twin_stc
 from twinlab.insilico.curves import CURVES, evaluate_curve, fit_curve
-from twinlab.insilico.discriminating import cluster_by_stimuli
+from twinlab.insilico.discriminating import synthesize_discriminating
 from twinlab.insilico.diverse import synthesize_diverse
 from twinlab.insilico.eigendistortions import measure_eigendistortions
 from twinlab.insilico.fisher import (
@@ -39,6 +40,7 @@ from twinlab.insilico.intervals import bootstrap_tuning, compare_tuning_distribu
 from twinlab.insilico.inversion import invert_responses
 from twinlab.insilico.iso_response import POOLINGS, fit_contour, measure_iso_response, name_pooling
 from twinlab.insilico.masks import find_mask
+from twinlab.insilico.matched_noise import match_noise
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.metamers import synthesize_metamer
 from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS
@@ -103,6 +105,7 @@ EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
     "lei": synthesize_lei,
     "suppressor": synthesize_suppressor,
     "diverse": synthesize_diverse,
+    "discriminating": synthesize_discriminating,
     "ring": synthesize_ring,
     "clusters": cluster_by_stimuli,
     "iso_response": measure_iso_response,
@@ -124,7 +127,14 @@ IMAGE_EXPERIMENTS: dict[str, Callable[..., xr.Dataset]] = {
 
 # Those that read out the neurons together: what they find depends on who is asked with whom.
 TOGETHER = frozenset(
-    {"clusters", "fisher_information", "neurometric", "reconstruction", *IMAGE_EXPERIMENTS}
+    {
+        "clusters",
+        "discriminating",
+        "fisher_information",
+        "neurometric",
+        "reconstruction",
+        *IMAGE_EXPERIMENTS,
+    }
 )
 
 __all__ = [
@@ -188,7 +198,9 @@ __all__ = [
     "cross_examine",
     "cut_clips",
     "find_mask",
+    "match_noise",
     "optimize_stimuli",
+    "synthesize_discriminating",
     "synthesize_diverse",
     "synthesize_lei",
     "synthesize_mei",

@@ -28,6 +28,7 @@ __all__ = [
     "keep_range_beside",
     "limit_norm",
     "match_norm",
+    "to_grey",
 ]
 
 Constraint = Callable[[Tensor, Tensor], Tensor]
@@ -60,6 +61,11 @@ def match_norm(z: Tensor, norm: float | Tensor, spec: StimulusSpec) -> Tensor:
     z = _centred(z)
     wanted = torch.as_tensor(norm, dtype=z.dtype, device=z.device).view(-1, *[1] * (z.ndim - 1))
     return keep_range(spec)(z * (wanted / norm_of(z).clamp(min=1e-12)), torch.empty(0))
+
+
+def to_grey(z: Tensor, norm: float | Tensor, spec: StimulusSpec) -> Tensor:
+    """Stimuli as `match_norm` makes them, in grey levels."""
+    return match_norm(z, norm, spec) * spec.std + spec.mean
 
 
 def limit_norm(norm: float) -> Constraint:

@@ -11,10 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend
-from twinlab.insilico.constraints import match_norm
+from twinlab.insilico.constraints import to_grey
 from twinlab.insilico.formats import picture_attrs, stimuli_at_once, stimulus_dims
 from twinlab.insilico.gabors import draw_gabors, gabor_grid, gabor_mover
-from twinlab.insilico.masks import find_mask
+from twinlab.insilico.masks import find_mask, see_through
 from twinlab.insilico.responses import (
     cancellable,
     check_positive,
@@ -154,7 +154,7 @@ def cross_examine(
 
     def windowed(neuron: np.ndarray, image: np.ndarray) -> Tensor:
         z = (torch.as_tensor(natural[image], dtype=torch.float32) - spec.mean) / spec.std
-        return _to_grey(_window(z, torch.as_tensor(mask[neuron])), norm[neuron], twin)
+        return to_grey(see_through(z, torch.as_tensor(mask[neuron])), norm[neuron], spec)
 
     def each(part: slice) -> Tensor:
         return windowed(*np.divmod(np.arange(part.start, part.stop), n_natural))
@@ -263,18 +263,6 @@ def _seen(twin: ConditionedTwin) -> str:
     return f"images of shape {spec.shape}"
 
 
-def _to_grey(z: Tensor, norm: Tensor, twin: ConditionedTwin) -> Tensor:
-    return match_norm(z, norm, twin.spec) * twin.spec.std + twin.spec.mean
-
-
-def _window(z: Tensor, mask: Tensor) -> Tensor:
-    """Stimuli (n, channel[, frame], y, x) through masks (n, y, x), without a mean under them."""
-    weight = mask.view(len(mask), *[1] * (z.ndim - 3), *mask.shape[1:]).expand_as(z)
-    every = tuple(range(1, z.ndim))
-    mean = (weight * z).sum(every, keepdim=True) / weight.sum(every, keepdim=True)
-    return weight * (z - mean)
-
-
 def _best_gabor(
     twin: ConditionedTwin,
     up: int,
@@ -299,7 +287,7 @@ def _best_gabor(
     flat = grid.flatten(0, 1)
 
     def drawn(parameters: Tensor, norm: Tensor) -> Tensor:
-        return _to_grey(draw_gabors(parameters, spec.height, spec.width, n_frame), norm, twin)
+        return to_grey(draw_gabors(parameters, spec.height, spec.width, n_frame), norm, spec)
 
     norms = norm.repeat_interleave(n_gabor)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
+from torch import Tensor
 
-__all__ = ["find_mask"]
+__all__ = ["find_mask", "see_through"]
 
 MASK_THRESHOLD = 1.5  # standard deviations of the image, as in laminr's `utils/mask.py`
 MASK_BLUR = 1.5  # px
@@ -37,6 +38,14 @@ def find_mask(image: np.ndarray) -> np.ndarray:
     region = labels == np.bincount(labels[labels > 0]).argmax()
     blurred = ndimage.gaussian_filter(_hull(region).astype(np.float32), MASK_BLUR)
     return (blurred / max(blurred.max(), 1e-6)).astype(np.float32)
+
+
+def see_through(z: Tensor, mask: Tensor) -> Tensor:
+    """Stimuli (n, channel[, frame], y, x) through masks (n, y, x), without a mean under them."""
+    weight = mask.view(len(mask), *[1] * (z.ndim - 3), *mask.shape[1:]).expand_as(z)
+    every = tuple(range(1, z.ndim))
+    mean = (weight * z).sum(every, keepdim=True) / weight.sum(every, keepdim=True)
+    return weight * (z - mean)
 
 
 def _hull(region: np.ndarray) -> np.ndarray:

@@ -48,7 +48,9 @@ from twinlab.loop.power import measure_noise, plan_around, plan_next, plan_power
 from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.loop.savings import say_trials_saved, trials_saved
 from twinlab.loop.schedule import BLANK, make_schedule
+from twinlab.loop.specificity import compare_specificity
 from twinlab.loop.steps import run_loop
+from twinlab.loop.synthesizing import verify_stimuli
 
 __all__ = [
     # the whole, in a folder
@@ -73,14 +75,15 @@ __all__ = [
     "Units",
     "parse_plan",
     "read_plan",
-    # what is shown when
+    # what is shown, and when
     "BLANK",
     "make_schedule",
+    "gather_stimuli",
+    "verify_stimuli",
     # to the rig's files and back
     "FORMATS",
     "export_stimuli",
     "Imported",
-    "gather_stimuli",
     "import_responses",
     "read_key",
     "read_manifest",
@@ -103,6 +106,7 @@ __all__ = [
     "compare_confusion",
     "compare_controls",
     "compare_prediction",
+    "compare_specificity",
     "list_tests",
     "measure_noise",
     "plan_around",

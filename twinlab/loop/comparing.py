@@ -20,7 +20,7 @@ from twinlab.loop.repeats import (
 )
 from twinlab.schema import InputError, check_seed, make_result
 
-__all__ = ["compare_confusion", "compare_controls"]
+__all__ = ["compare_confusion", "compare_controls", "signed_rank", "standardise"]
 
 WALKER = "Walker et al. (2019), Nature Neuroscience 22: 2060-2065"
 FEWEST = 3  # neurons of a confusion matrix
@@ -97,7 +97,7 @@ def compare_confusion(
         )
         raise InputError(msg)
     n = len(name)
-    matrix = sign * _standardise(mean_repeats(stacked))
+    matrix = sign * standardise(mean_repeats(stacked))
     own = np.diagonal(matrix)
     valid = np.isfinite(own)
     with np.errstate(invalid="ignore"):
@@ -110,7 +110,7 @@ def compare_confusion(
             job.report(0.5 * i / n_permutation, "permuting stimuli")
         null[i] = _summaries(matrix[generator.permutation(n)])
     interval = bootstrap(
-        lambda unit, means: _summaries(sign * _standardise(means[0]), unit),
+        lambda unit, means: _summaries(sign * standardise(means[0]), unit),
         [stacked], n,
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job.part(0.5, 1.0),
     )  # fmt: skip
@@ -188,12 +188,13 @@ def compare_controls(
     -------
     xarray.Dataset
         `response` (neuron), the mean over repeats, and of each control `response_control`
-        (control, neuron); `ratio` (control, neuron), NaN where the control's mean is not positive;
-        `p_value` and `q_value` (control, neuron) of a larger response (one-sided Mann-Whitney test
-        over trials, Benjamini-Hochberg over neurons). Along `control`: `median_ratio`, over the
-        neurons where it is defined, `ratio_of_means`, of the summed responses, and
-        `share_surpassed`, of neurons whose response is larger, each with `<name>_interval`; and
-        `population_p_value`, a one-sided Wilcoxon signed-rank test over neurons.
+        (control, neuron), NaN where it has none; `ratio` (control, neuron), NaN where the
+        control's mean is not positive; `p_value` and `q_value` (control, neuron) of a larger
+        response (one-sided Mann-Whitney test over trials, Benjamini-Hochberg over neurons). Along
+        `control`: `median_ratio`, over the neurons where it is defined, `ratio_of_means`, of the
+        summed responses, and `share_surpassed`, of neurons whose response is larger, each with
+        `<name>_interval`; and `population_p_value`, a one-sided Wilcoxon signed-rank test over
+        neurons.
 
     Raises
     ------
@@ -213,8 +214,10 @@ def compare_controls(
             f"there are {sorted(set(observed.kind.values.astype(str).tolist()))}."
         )
         raise InputError(msg)
-    name = [one for one in name if all(one in of for of in repeats.values())]
-    stacked = [_padded([repeats[one][unit] for unit in name]) for one in (kind, *controls)]
+    nothing = np.array([])
+    stacked = [
+        _padded([repeats[one].get(unit, nothing) for unit in name]) for one in (kind, *controls)
+    ]
     own = mean_repeats(stacked[0])
     control = np.stack([mean_repeats(one) for one in stacked[1:]])
     p_value = np.array(
@@ -229,7 +232,7 @@ def compare_controls(
         lambda unit, means: _ratios(unit, means, sign), stacked, len(name),
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job,
     )  # fmt: skip
-    population = [_signed_rank(sign * (own - one)) for one in control]
+    population = [signed_rank(sign * (own - one)) for one in control]
     table = ("control", "neuron")
     variables: dict[str, Any] = {
         "response": ("neuron", own, {"long_name": f"response to the {kind}", "units": "a.u."}),
@@ -273,7 +276,7 @@ def _sign(expect: str) -> int:
     return 1 if expect == "most" else -1
 
 
-def _standardise(mean: np.ndarray) -> np.ndarray:
+def standardise(mean: np.ndarray) -> np.ndarray:
     """Columns of mean 0 and variance 1 over what there is, NaN where one does not vary."""
     there = np.isfinite(mean)
     n = np.maximum(there.sum(0), 1)
@@ -319,7 +322,8 @@ def _more(a: np.ndarray, b: np.ndarray) -> float:
     return float(stats.mannwhitneyu(a, b, alternative="greater").pvalue)
 
 
-def _signed_rank(difference: np.ndarray) -> float:
+def signed_rank(difference: np.ndarray) -> float:
+    """One-sided p value of differences above 0 over neurons, NaN where none says anything."""
     there = difference[np.isfinite(difference)]
     if not there.any():
         return np.nan

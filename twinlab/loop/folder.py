@@ -34,7 +34,7 @@ STEPS = {
     "fit": "twin",
     "verifier": "verifier",
     "units": "units.nc",
-    "stimuli": "stimuli.done",
+    "stimuli": "stimuli.nc",
     "export": "export",
     "responses": "responses.nc",
     "comparison": "comparison.done",

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from twinlab.insilico import find_mask
+from twinlab.loop.plan import name_control
 from twinlab.schema import InputError
 
 __all__ = ["gather_stimuli", "neuron_names"]
 
-CONTROLS = ("natural", "gabor")  # as `insilico.cross_examine` adds them
+CONTROLS = ("natural", "gabor", "noise")  # as `cross_examine` and `match_noise` add them
 
 
 def gather_stimuli(
@@ -22,19 +24,21 @@ def gather_stimuli(
     Parameters
     ----------
     results : sequence of xarray.Dataset
-        Of `synthesize_mei`, `synthesize_lei` or `cross_examine`, of the same size: each has a
-        stimulus a neuron, named like its experiment, and may have controls. Those of MEIs keep
-        their names; those of LEIs are "natural-lei" and "gabor-lei".
+        Of `synthesize_mei`, `synthesize_lei`, `cross_examine`, `match_noise`,
+        `synthesize_diverse`, `synthesize_discriminating` or `synthesize_suppressor`, of the same
+        size. The kind of a stimulus is the name of its experiment; of diverse ones "diverse-1"
+        and on; the suppressor is shown over its base, and that alone as "base-suppressor".
+        Controls of MEIs keep their names; those of LEIs are "natural-lei" and the like.
     controls : sequence of str
-        Which of the controls to take along.
+        Which of the controls of MEIs and LEIs to take along.
 
     Returns
     -------
     xarray.Dataset
         `stimulus` (stimulus, channel[, frame], y, x) in grey levels with, along `stimulus`,
         `stimulus_id`, `kind`, and `neuron_id` and `session` of the neuron it was made for; `mask`
-        (stimulus, y, x) where the results have them, NaN otherwise. `left_out` names neurons for
-        which there is no stimulus of a kind.
+        (stimulus, y, x), where its contrast is: that of the MEI or LEI for its controls. The
+        attribute `left_out` names neurons for which there is no stimulus of a kind.
 
     Raises
     ------
@@ -44,25 +48,15 @@ def gather_stimuli(
     """
     images, masks, rows, left_out = [], [], [], []
     for result in results:
-        main = str(result.attrs.get("experiment"))
-        dims = result[main].dims[1:] if main in result else ()
-        if dims not in (("channel", "y", "x"), ("channel", "frame", "y", "x")):
-            msg = (
-                f"A result of experiment {main!r} holds no `{main}` (neuron, channel[, frame], y, "
-                "x); expected results of `synthesize_mei` or `synthesize_lei`."
-            )
-            raise InputError(msg)
-        empty = np.full((result.sizes["y"], result.sizes["x"]), np.nan, np.float32)
-        for kind in (main, *(name for name in controls if name in result)):
-            label = kind if kind == main or main == "mei" else f"{kind}-{main}"
-            for i, image in enumerate(result[kind].values):
+        for label, pictures in _pictures(result, controls).items():
+            for i, image in enumerate(pictures):
                 unit = (str(result.session.values[i]), str(result.neuron_id.values[i]))
                 name = "-".join((label, *unit))
                 if not np.isfinite(image).all():
                     left_out.append(name)
                     continue
                 images.append(image)
-                masks.append(result.mask.values[i] if "mask" in result else empty)
+                masks.append(result.mask.values[i] if "mask" in result else find_mask(image))
                 rows.append((name, label, *unit))
     names = [row[0] for row in rows]
     if not rows or len(set(names)) < len(names):
@@ -80,7 +74,7 @@ def gather_stimuli(
     return xr.Dataset(
         {
             "stimulus": (
-                ("stimulus", *dims),
+                ("stimulus", "channel", *["frame"] * (images[0].ndim == 4), "y", "x"),
                 np.stack(images).astype(np.float32),
                 {"long_name": "stimulus", "units": "grey level"},
             ),
@@ -93,6 +87,28 @@ def gather_stimuli(
         coords,
         {"left_out": ", ".join(left_out)},
     )
+
+
+def _pictures(result: xr.Dataset, controls: Sequence[str]) -> dict[str, np.ndarray]:
+    """Stimuli of all neurons (neuron, channel, y, x), by kind."""
+    main = str(result.attrs.get("experiment"))
+    whole = "image" if main == "diverse" else main
+    dims = ("channel", *["frame"] * ("frame" in result.dims), "y", "x")
+    if whole not in result or result[whole].dims[-len(dims) :] != dims:
+        msg = (
+            f"A result of experiment {main!r} holds no `{whole}` (neuron, channel[, frame], y, "
+            "x); expected one of `synthesize_mei` or another of `loop.OBJECTIVES`."
+        )
+        raise InputError(msg)
+    if main == "diverse":
+        numbered = enumerate(result.image.values.swapaxes(0, 1), 1)
+        return {f"diverse-{i}": images for i, images in numbered}
+    if main == "suppressor":
+        return {main: result.combined.values, f"base-{main}": result.base.values}
+    own = {main: result[main].values}
+    return own | {
+        name_control(name, main): result[name].values for name in controls if name in result
+    }
 
 
 def neuron_names(session: np.ndarray, neuron_id: np.ndarray) -> list[str]:

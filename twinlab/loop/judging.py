@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -17,11 +18,20 @@ from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import read_key
 from twinlab.loop.folder import STEPS, last_made
 from twinlab.loop.gathering import neuron_names
-from twinlab.loop.plan import Plan
+from twinlab.loop.plan import Plan, name_control
 from twinlab.loop.power import plan_next
+from twinlab.loop.relabelling import lend_stimuli, pool_kinds
+from twinlab.loop.specificity import compare_specificity
 from twinlab.schema import open_result, save_result
 
-EXPECTED = {"mei": "most", "lei": "least"}
+# What the neurons should do for the stimuli of an objective that are their own.
+EXPECTED = {
+    "mei": "most",
+    "lei": "least",
+    "diverse": "most",
+    "discriminating": "most",
+    "suppressor": "least",
+}
 BATCH = 256  # stimuli, or frames of videos, shown to the twin at once
 
 
@@ -30,44 +40,107 @@ def compare_loop(folder: Path, plan: Plan, job: Job) -> str:
     observed = open_result(folder / STEPS["responses"])
     made: dict[str, Callable[[Job], xr.Dataset]] = {}
     for name in plan.stimuli.objectives:
-        made[f"confusion-{name}"] = partial(_confuse, observed, name, plan)
-        if plan.stimuli.controls:
-            made[f"controls-{name}"] = partial(_control, observed, name, plan)
-            made[f"power-{name}"] = partial(_plan_next, observed, name, plan)
+        made |= _comparisons(observed, folder, name, plan)
     made["prediction"] = partial(_agree, observed, folder, plan)
     for i, (name, make) in enumerate(made.items()):
         if not (folder / f"{name}.nc").exists():
             part = job.part(i / len(made), (i + 1) / len(made), name)
             save_result(make(part), folder / f"{name}.nc")
     (folder / STEPS["comparison"]).touch()
-    share = {
-        name: float(open_result(folder / f"confusion-{name}.nc").share_best_for_it)
-        for name in plan.stimuli.objectives
-    }
-    return "; ".join(
-        f"{one:.0%} of neurons answer most to their own {n}" for n, one in share.items()
-    )
+    return "; ".join(_say(folder, name) for name in plan.stimuli.objectives)
 
 
-def _confuse(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
-    return compare_confusion(observed, name, expect=EXPECTED[name], seed=plan.seed, job=job)
+def _comparisons(
+    observed: xr.Dataset, folder: Path, objective: str, plan: Plan
+) -> dict[str, Callable[[Job], xr.Dataset]]:
+    """What an objective is compared with, by the name of the result.
+
+    Of all but suppressors, which leave their base in sight, a confusion matrix, and:
+
+    - MEIs and LEIs: their controls;
+    - diverse ones: the controls of MEIs, and the MEIs, all images of a set together and each
+      alone: they should excite more than the controls and nearly as much as the MEI;
+    - discriminating ones: the same, and the specificity of MEIs, which should be less;
+    - suppressors: their base alone, to which the response should be larger.
+    """
+    expect, controls = EXPECTED[objective], _controls_of(objective, plan)
+    kinds = plan.stimuli.kinds(objective)
+    asked = observed
+    if objective == "diverse":
+        asked = pool_kinds(observed, list(kinds), objective)
+    if "other" in plan.stimuli.controls and (lent := name_control("other", objective)) in controls:
+        asked = lend_stimuli(observed, objective, lent, _centers(folder))
+    shown = set(asked.kind.values.astype(str).tolist())
+    controls = [one for one in controls if one in shown]
+    how: dict[str, Any] = {"expect": expect, "seed": plan.seed}
+    made: dict[str, Callable[[Job], xr.Dataset]] = {}
+    if objective != "suppressor":
+        made[f"confusion-{objective}"] = partial(_confuse, asked, objective, how)
+    if controls:
+        made[f"controls-{objective}"] = partial(_control, asked, controls, objective, how)
+    if controls and objective in ("mei", "lei"):
+        made[f"power-{objective}"] = partial(_plan_next, asked, controls, objective, plan)
+    if objective == "diverse":
+        for kind in kinds:
+            made[f"controls-{kind}"] = partial(_control, observed, controls, kind, how)
+    if objective == "discriminating":
+        made["specificity"] = partial(_tell_apart, observed, plan)
+    return made
 
 
-def _control(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
-    kinds = _controls_of(name, plan)
-    return compare_controls(observed, kinds, name, expect=EXPECTED[name], seed=plan.seed, job=job)
+def _controls_of(objective: str, plan: Plan) -> list[str]:
+    """Kinds of stimuli that those of an objective are compared with."""
+    planned = plan.stimuli.controls
+    if objective == "suppressor":
+        return [f"base-{objective}"]
+    if objective in ("mei", "lei"):
+        return [name_control(one, objective) for one in planned]
+    # Those of MEIs have the same norm; only the neighbour's is of the same objective.
+    shared = ["mei", *(one for one in planned if one != "other")]
+    if objective == "discriminating" and "other" in planned:
+        shared.append(name_control("other", objective))
+    return shared
 
 
-def _plan_next(observed: xr.Dataset, name: str, plan: Plan, job: Job) -> xr.Dataset:
+def _centers(folder: Path) -> dict[str, tuple[float, float]]:
+    """Where the receptive field of each neuron lies, in pixels."""
+    units = open_result(folder / STEPS["units"])
+    names = neuron_names(units.session.values, units.neuron_id.values)
+    places = zip(units.center_x.values, units.center_y.values, strict=True)
+    return dict(zip(names, places, strict=True))
+
+
+def _say(folder: Path, objective: str) -> str:
+    if objective == "suppressor":
+        controls = open_result(folder / f"controls-{objective}.nc")
+        ratio = float(controls.median_ratio[0])
+        return f"with its suppressor a neuron answers {ratio:.2g} times as much (median)"
+    share = float(open_result(folder / f"confusion-{objective}.nc").share_best_for_it)
+    return f"{share:.0%} of neurons answer {EXPECTED[objective]} to their own {objective}"
+
+
+def _confuse(observed: xr.Dataset, kind: str, how: dict[str, Any], job: Job) -> xr.Dataset:
+    return compare_confusion(observed, kind, job=job, **how)
+
+
+def _control(
+    observed: xr.Dataset, controls: list[str], kind: str, how: dict[str, Any], job: Job
+) -> xr.Dataset:
+    return compare_controls(observed, controls, kind, job=job, **how)
+
+
+def _plan_next(
+    observed: xr.Dataset, controls: list[str], kind: str, plan: Plan, job: Job
+) -> xr.Dataset:
     job.check()
     return plan_next(
-        observed, _controls_of(name, plan), name, expect=EXPECTED[name],
+        observed, controls, kind, expect=EXPECTED[kind],
         n_unit=plan.units.number, n_repeat=plan.presentation.n_repeat,
     )  # fmt: skip
 
 
-def _controls_of(name: str, plan: Plan) -> list[str]:
-    return [one if name == "mei" else f"{one}-{name}" for one in plan.stimuli.controls]
+def _tell_apart(observed: xr.Dataset, plan: Plan, job: Job) -> xr.Dataset:
+    return compare_specificity(observed, seed=plan.seed, job=job)
 
 
 def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:

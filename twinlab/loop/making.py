@@ -7,16 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from twinlab import fitting, insilico, twins
-from twinlab.evaluation import score_reliability
+from twinlab import fitting, twins
 from twinlab.jobs import Job
-from twinlab.loop.comparing import FEWEST
 from twinlab.loop.exporting import export_stimuli
 from twinlab.loop.folder import STEPS, began_in, last_made
-from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.plan import Plan
 from twinlab.loop.pool import open_pool
 from twinlab.loop.schedule import make_schedule
@@ -27,8 +23,6 @@ from twinlab.schema import InputError, open_result, save_result, stimulus_kind
 from twinlab.simulation import SimulatedCortex
 
 VIDEO_VERIFIER = "conv_gru"  # core of the twin that judges videos
-MOST_NATURAL = 5000  # images among which the best natural one is looked for
-MOST_CLIPS = 500  # of videos, each of which costs as much as its frames
 
 
 def record_loop(folder: Path, plan: Plan, job: Job) -> str:
@@ -46,7 +40,7 @@ def record_loop(folder: Path, plan: Plan, job: Job) -> str:
         raise InputError(msg)
     # Now, as the plan can no longer be changed once anything is made.
     channel, *frame, height, width = recording.stimulus.shape[1:]
-    n_frame = [_frames_shown(plan, recording.attrs["frame_rate"])] if frame else []
+    n_frame = [frames_shown(plan, recording.attrs["frame_rate"])] if frame else []
     fit_screen(plan.rig, (channel, *n_frame, height, width), plan.presentation.on_s, folder)
     if frame and (plan.presentation.shared or plan.rounds.number):
         msg = (
@@ -99,75 +93,10 @@ def verify_loop(folder: Path, plan: Plan, job: Job) -> str:
     return f"a twin with core {core}"
 
 
-def choose_units(folder: Path, plan: Plan, job: Job) -> str:
-    """Choose the neurons that stimuli are made for."""
-    recording = open_recording(folder / STEPS["recording"])
-    reliability = score_reliability(recording, job=job).oracle_correlation
-    wanted, value = plan.units, reliability.values
-    enough = np.nan_to_num(value, nan=-np.inf) >= wanted.min_reliability
-    if wanted.areas:
-        area = reliability.area.values.astype(str) if "area" in reliability.coords else None
-        enough &= False if area is None else np.isin(area, wanted.areas)
-    ranked = np.argsort(-np.where(enough, value, -np.inf), kind="stable")
-    chosen = np.sort(ranked[: min(wanted.number, int(enough.sum()))])
-    if len(chosen) < FEWEST:
-        msg = (
-            f"{folder}: {len(chosen)} neurons are reliable enough (oracle correlation of at least "
-            f"{wanted.min_reliability:g}, areas {list(wanted.areas) or 'any'}); expected at least "
-            f"{FEWEST}. Lower `units.min_reliability`."
-        )
-        raise InputError(msg)
-    flag = np.isin(np.arange(len(value)), chosen)
-    units = xr.Dataset(
-        {
-            "oracle_correlation": reliability,
-            "chosen": ("neuron", flag, {"long_name": "stimuli are made for it", "units": "1"}),
-        },
-        attrs={"experiment": "units"},
-    )
-    save_result(units, folder / STEPS["units"])
-    short = "" if len(chosen) == wanted.number else f" ({wanted.number} were wanted)"
-    return f"{len(chosen)} neurons{short}, oracle correlation {value[chosen].min():.2f} or more"
-
-
-def synthesize_stimuli(folder: Path, plan: Plan, job: Job) -> str:
-    """Make a stimulus of each objective for each of them, and cross-examine it."""
-    recording = open_recording(last_made(folder, "recording"))
-    twin, judge = (
-        twins.load_twin(path).condition()
-        for path in (last_made(folder, "fit"), folder / STEPS["verifier"])
-    )
-    refuse_other_levels(folder, twin.spec)
-    chosen = np.flatnonzero(open_result(folder / STEPS["units"]).chosen.values)
-    how: dict[str, Any] = {}
-    if twin.spec.frame_rate is None:
-        natural = np.asarray(recording.stimulus[:MOST_NATURAL])
-    else:
-        n_frame = _frames_shown(plan, twin.spec.frame_rate)
-        how = {"n_frame": n_frame}
-        natural = insilico.cut_clips(np.asarray(recording.stimulus[:MOST_CLIPS]), n_frame)
-        natural = natural[:MOST_CLIPS]
-    make = {"mei": insilico.synthesize_mei, "lei": insilico.synthesize_lei}
-    n = len(plan.stimuli.objectives)
-    for i, name in enumerate(plan.stimuli.objectives):
-        path = folder / f"{name}.nc"
-        if path.exists():
-            continue
-        part = job.part(i / n, (i + 1) / n, name)
-        made = make[name](
-            twin, chosen, norm=plan.stimuli.norm, seed=plan.seed, job=part.part(0, 0.5), **how
-        )
-        judged = insilico.cross_examine(made, twin, judge, natural, job=part.part(0.5, 1))
-        save_result(judged, path)
-    (folder / STEPS["stimuli"]).touch()
-    return f"{' and '.join(plan.stimuli.objectives)} of {len(chosen)} neurons"
-
-
 def export_loop(folder: Path, plan: Plan, job: Job) -> str:
     """Write stimuli and schedule as files for the rig."""
-    results = [open_result(folder / f"{name}.nc") for name in plan.stimuli.objectives]
     shown = plan.presentation
-    stimuli = gather_stimuli(results, plan.stimuli.controls)
+    stimuli = open_result(folder / STEPS["stimuli"])
     stimuli = add_shared(stimuli, open_recording(folder / STEPS["recording"]), shown.shared)
     schedule = make_schedule(
         stimuli.stimulus_id.values, n_repeat=shown.n_repeat, n_blank=shown.n_blank,
@@ -192,9 +121,9 @@ def refuse_other_levels(folder: Path, spec: twins.StimulusSpec) -> None:
         raise InputError(msg)
 
 
-def _frames_shown(plan: Plan, frame_rate: float) -> int:
-    """Frames of a video that is shown for as long as the plan says."""
-    return max(1, round(plan.presentation.on_s * frame_rate))
+def frames_shown(plan: Plan, frame_rate: float | None) -> int:
+    """Frames of a video that is shown for as long as the plan says; 1 of an image."""
+    return max(1, round(plan.presentation.on_s * (frame_rate or 0)))
 
 
 def _settings(recording: xr.Dataset, plan: Plan) -> Any:

@@ -31,8 +31,9 @@ __all__ = [
     "read_plan",
 ]
 
-OBJECTIVES = ("mei", "lei")
-CONTROLS = ("natural", "gabor")
+OBJECTIVES = ("mei", "lei", "diverse", "discriminating", "suppressor")
+CONTROLS = ("natural", "gabor", "noise", "other")
+BALANCES = ("", "area", "session")
 MATCHES = ("name", "table", "position", "fingerprint")
 CRITERIA = ("disagreement", "information", "random")
 DEAD_LEAVES = "dead leaves"  # the pool of a lab that has no images of its own
@@ -64,12 +65,19 @@ class Units:
         Least oracle correlation over repeated images.
     areas : tuple of str
         In which they lie; any where empty.
+    balance : str
+        Of `BALANCES`: as many of each area, or session, as far as each has enough.
+    margin_deg : float
+        Least distance of the receptive field's centre from the border of the image, in degrees
+        of visual angle; 0 for any.
 
     """
 
     number: int = _between(1, 100_000, 100)
     min_reliability: float = _between(-1, 1, 0.1)
     areas: tuple[str, ...] = ()
+    balance: str = field(default="", metadata={"known": BALANCES})
+    margin_deg: float = _between(0, 180, 0.0)
 
 
 @dataclass(frozen=True)
@@ -135,18 +143,44 @@ class Stimuli:
     Attributes
     ----------
     objectives : tuple of str
-        Of `OBJECTIVES`; one stimulus each.
+        Of `OBJECTIVES`: the most and the least exciting input; `n_diverse` images as unlike as
+        can be that excite nearly as much; one that excites this neuron and none of the others
+        chosen; and a suppressor laid over a weak MEI, shown with it and without. Diverse and
+        discriminating ones are compared with the MEI, which must be made too.
     controls : tuple of str
-        Of `CONTROLS`; one norm-matched stimulus for each objective. The stimuli made for the
-        other neurons are controls too, which every neuron sees anyway.
+        Of `CONTROLS`: the best natural image, the best Gabor, noise with the spectrum of the
+        stimulus itself; and, which needs no stimulus more, what was made for the neuron whose
+        receptive field lies closest. The first three have the norm of the MEI or LEI, are seen
+        through its mask, and are made for these two alone: what is compared with the MEI is
+        compared with its controls.
     norm : float
-        L2 norm of each, in standard deviations of the training pixels.
+        L2 norm of each, in standard deviations of the training pixels; of a suppressor twice that
+        of the MEI that it is laid over.
+    n_diverse : int
+        Diverse images of each neuron.
 
     """
 
     objectives: tuple[str, ...] = _among(OBJECTIVES, ("mei",))
     controls: tuple[str, ...] = _among(CONTROLS, ("natural", "gabor"))
     norm: float = _between(0.01, 1e4, 7.0)
+    n_diverse: int = _between(2, 100, 4)
+
+    def kinds(self, objective: str) -> tuple[str, ...]:
+        """Kinds of stimuli made for each neuron: the objective's own first, then controls."""
+        if objective == "diverse":
+            return tuple(f"diverse-{i}" for i in range(1, self.n_diverse + 1))
+        if objective == "discriminating":
+            return (objective,)
+        if objective == "suppressor":
+            return objective, f"base-{objective}"
+        shown = (name for name in self.controls if name != "other")
+        return objective, *(name_control(name, objective) for name in shown)
+
+
+def name_control(control: str, objective: str) -> str:
+    """Kind of a control: those of MEIs have their plain names, others "natural-lei"."""
+    return control if objective == "mei" else f"{control}-{objective}"
 
 
 @dataclass(frozen=True)
@@ -280,8 +314,8 @@ class Plan:
     @property
     def n_stimulus(self) -> int:
         """Different stimuli, blanks left out."""
-        made = len(self.stimuli.objectives) * (1 + len(self.stimuli.controls))
-        return self.units.number * made + self.presentation.shared
+        kinds = [self.stimuli.kinds(name) for name in self.stimuli.objectives]
+        return self.units.number * sum(map(len, kinds)) + self.presentation.shared
 
     @property
     def round_minutes(self) -> float:
@@ -432,6 +466,11 @@ def _misfits(plan: Plan) -> Iterator[str]:
         yield "`recording` is empty"
     if not plan.stimuli.objectives:
         yield "`stimuli.objectives` is empty; expected at least one"
+    compared = sorted({"diverse", "discriminating"} & set(plan.stimuli.objectives))
+    if compared and "mei" not in plan.stimuli.objectives:
+        yield (
+            f"`stimuli.objectives` has {compared[0]!r}, which is compared with the MEI; add 'mei'"
+        )
     rig, budget = plan.rig, plan.presentation
     if rig.gamma_table and rig.gamma != 1:
         yield "`rig.gamma` and `rig.gamma_table` are both given; keep one"

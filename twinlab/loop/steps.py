@@ -15,16 +15,11 @@ from twinlab.jobs import Job
 from twinlab.loop.answering import answer_loop
 from twinlab.loop.folder import open_loop, steps_of
 from twinlab.loop.judging import compare_loop
-from twinlab.loop.making import (
-    choose_units,
-    export_loop,
-    fit_loop,
-    record_loop,
-    synthesize_stimuli,
-    verify_loop,
-)
+from twinlab.loop.making import export_loop, fit_loop, record_loop, verify_loop
+from twinlab.loop.picking import choose_units
 from twinlab.loop.plan import Plan
 from twinlab.loop.rounds import run_round
+from twinlab.loop.synthesizing import synthesize_stimuli
 from twinlab.schema import InputError
 
 __all__ = ["run_loop"]
@@ -46,7 +41,7 @@ def run_loop(
         Last of `STEPS` to do, or a round ("round 1") of the plan.
     job : Job, optional
         A loop that was stopped goes on after the last step that was done, a fit after its last
-        epoch.
+        epoch, the making of stimuli after the last neurons that have theirs.
 
     Returns
     -------

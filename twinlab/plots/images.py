@@ -176,8 +176,8 @@ def plot_mei(
     Parameters
     ----------
     result : Dataset
-        With `mei` or `lei` (channel[, frame], y, x) and `activation`, of one neuron. Of a video
-        four frames are drawn, the last among them.
+        With `mei`, `lei` or `discriminating` (channel[, frame], y, x) and `activation`, of one
+        neuron. Of a video four frames are drawn, the last among them.
     limits : (float, float), optional
         Grey levels drawn black and white; as of `plot_image` where absent.
     title : str, optional
@@ -197,7 +197,7 @@ def plot_mei(
         elif "unique" in result and not int(result.unique):
             drives += ", not unique"
         title = ": ".join(filter(None, [name_of(result), drives]))
-    image = result["mei" if "mei" in result else "lei"]
+    image = next(result[it] for it in ("mei", "lei", "discriminating") if it in result)
     if "frame" in image.dims:
         shown = np.linspace(0, image.sizes["frame"] - 1, 5).round().astype(int)[1:]
         some = image.isel(frame=shown).transpose("frame", "channel", "y", "x")

@@ -196,6 +196,7 @@ PLOTS: dict[str, Callable[[xr.Dataset], hv.Dimensioned]] = {
     "lei": _meis,
     "suppressor": _suppressors,
     "diverse": _diverse,
+    "discriminating": _meis,
     "ring": _rings,
     "clusters": plot_clusters,
     "controversial": _controversial,
