@@ -41,10 +41,9 @@ from twinlab.loop.plan import (
     Rounds,
     Stimuli,
     Units,
-    parse_plan,
-    read_plan,
 )
 from twinlab.loop.power import measure_noise, plan_around, plan_next, plan_power
+from twinlab.loop.reading import parse_plan, read_plan
 from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.loop.savings import say_trials_saved, trials_saved
 from twinlab.loop.schedule import BLANK, make_schedule

@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 
 from twinlab.files import write_whole
-from twinlab.loop.plan import DEAD_LEAVES, Plan, read_plan
+from twinlab.loop.plan import DEAD_LEAVES, Plan
+from twinlab.loop.reading import read_plan
 from twinlab.schema import InputError
 
 __all__ = [

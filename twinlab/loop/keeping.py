@@ -15,8 +15,9 @@ from twinlab import __version__
 from twinlab.files import write_whole
 from twinlab.loop.exporting import read_key, read_manifest
 from twinlab.loop.folder import STEPS, loop_status, open_loop
-from twinlab.loop.plan import Plan, parse_plan
+from twinlab.loop.plan import Plan
 from twinlab.loop.power import plan_around
+from twinlab.loop.reading import parse_plan
 from twinlab.loop.repeats import holm
 from twinlab.schema import InputError, make_result, open_result
 
