@@ -38,8 +38,7 @@ def natural_images(n, seed, spread):
     """Dead leaves, contrast lowered by a log-normal factor of this spread and median exp(-spread).
 
     With a spread of 0.5 contrast varies over a factor of 8 (95 % of the images), with 0.25 of 4,
-    with 0 of 3; within a photograph local contrast varies over one of 10 (Frazor & Geisler 2006,
-    Vision Research 46: 1585-1598). The less it varies, the less there is to choose.
+    with 0 of 3. The less it varies, the less there is to choose.
     """
     images = stimuli.make_dead_leaves(n, **SIZE, seed=seed).astype(np.float32)
     factor = np.exp(spread * (np.random.default_rng([seed, 1]).standard_normal(n) - 1))

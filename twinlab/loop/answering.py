@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from twinlab.jobs import Job
-from twinlab.loop.folder import STEPS, open_loop, waited_for
+from twinlab.loop.folder import COMPARED, STEPS, open_loop, waited_for
 from twinlab.loop.identifying import identify_units, say_match
 from twinlab.loop.importing import import_responses
 from twinlab.loop.matching import name_units
@@ -85,6 +85,8 @@ def bring_responses(
     named = name_units(observed, found)
     lines = [*findings, *say_match(found, observed.unit.values.astype(str).tolist(), way)]
     named.attrs |= {"experiment": "responses", "findings": "\n".join(lines), "match": way}
+    if place == folder:
+        _forget_comparison(folder)
     save_result(named, place / STEPS["responses"])
     return lines
 
@@ -123,3 +125,10 @@ def answer_loop(folder: Path, plan: Plan, job: Job) -> str:
         units=units if plan.match == "position" else None,
     )  # fmt: skip
     return f"of the simulated cortex; {len(lines)} findings"
+
+
+def _forget_comparison(folder: Path) -> None:
+    """Remove what was compared with responses that are no longer there."""
+    for name in (STEPS["comparison"], *COMPARED):
+        for path in folder.glob(name):
+            path.unlink()

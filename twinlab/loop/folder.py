@@ -14,6 +14,7 @@ from twinlab.loop.reading import read_plan
 from twinlab.schema import InputError
 
 __all__ = [
+    "COMPARED",
     "STEPS",
     "began_in",
     "last_made",
@@ -40,6 +41,8 @@ STEPS = {
     "responses": "responses.nc",
     "comparison": "comparison.done",
 }
+# What the comparison makes of the responses: it falls with them.
+COMPARED = ("confusion-*.nc", "controls-*.nc", "power-*.nc", "specificity.nc", "prediction.nc")
 
 
 def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:
