@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from twinlab import insilico
+from twinlab import insilico, twins
 from twinlab.cli import keep_freed_memory
 from twinlab.loop import STEPS, new_loop, read_key, run_loop
 from twinlab.recordings import open_recording, save_recording
@@ -100,7 +100,8 @@ def judge(folder):
     """What is true of the stimuli of a loop."""
     recording = open_recording(folder / "recording.zarr")
     cortex = SimulatedCortex(**json.loads(recording.attrs["simulation"]))
-    true, spec = cortex.as_twin().condition(), cortex.spec
+    true = cortex.as_twin().condition()
+    spec = twins.load_twin(folder / "twin").spec  # its mean and deviation are what `norm` is of
     key = read_key(folder / "export")
     made = open_result(folder / "mei.nc")
     neurons = made.neuron_id.values.astype(int)
@@ -115,6 +116,7 @@ def judge(folder):
     natural = cortex.record(**many, seed=1000 + cortex.seed).stimulus.values.astype(np.float32)
     whole = rates(true, normed(natural, norm, spec))[:, neurons].max(0)
     masked = best_masked(true, natural, made.mask.values, neurons, norm, spec)
+    same = norm * spec.std / cortex.spec.std
     filters = normed(recording.true_filter.values[neurons], norm, spec)
     optimum = np.max(
         [
@@ -122,7 +124,7 @@ def judge(folder):
             whole,
             rates(true, filters)[np.arange(len(neurons)), neurons],
             *(
-                insilico.synthesize_mei(true, neurons, norm=norm, seed=s).activation
+                insilico.synthesize_mei(true, neurons, norm=same, seed=s).activation
                 for s in (0, 1)
             ),
         ],

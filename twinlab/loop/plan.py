@@ -88,8 +88,8 @@ class Fit:
 
     """
 
-    members: int = _between(1, 100, 2)
-    max_epochs: int = _between(1, 10_000, 10)
+    members: int = _between(1, 100, 4)
+    max_epochs: int = _between(1, 10_000, 20)
     layers: int = _between(1, 20, 3)
     hidden: int = _between(1, 4096, 32)
     verifier: str = field(default=VERIFIERS[0], metadata={"known": VERIFIERS})
