@@ -17,6 +17,7 @@ PLAN = """
 recording = "recording.zarr"
 seed = 1
 [fit]
+members = 2
 max_epochs = 3
 layers = 2
 hidden = 12

@@ -17,10 +17,12 @@ from twinlab.loop import (
     last_made,
     loop_status,
     new_loop,
+    open_loop,
     parse_plan,
     read_key,
     run_loop,
 )
+from twinlab.loop.rounds import list_rounds
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, fingerprint, open_result
 from twinlab.simulation import SimulatedCortex
@@ -29,6 +31,7 @@ PLAN = """
 recording = "recording.zarr"
 seed = 1
 [fit]
+members = 2
 max_epochs = 4
 layers = 1
 hidden = 6
@@ -117,6 +120,13 @@ def test_the_last_twin_makes_the_stimuli_and_the_last_recording_fits_its_judge(d
     assert steps[1] == pytest.approx(steps[0], abs=8 / 2)
 
 
+def test_what_each_round_brought_is_listed(done):
+    listed = list_rounds(done, open_loop(done))
+    assert listed.n_trial.values.tolist() == [200, 230, 260]
+    last = open_result(done / "rounds/2/history.nc").validation_correlation.max("epoch")
+    assert float(listed.validation_correlation[2]) == pytest.approx(float(last.mean()))
+
+
 class Impatient(Job):
     """A job that is cancelled at one of its checks."""
 
@@ -203,7 +213,7 @@ def test_the_images_may_be_the_users_own(plan, tmp_path):
         run_loop(tmp_path / "many")
     assert not loop_status(tmp_path / "many")["recording"]
     few = own.replace("images = 30", "images = 12").replace("number = 2", "number = 1")
-    (tmp_path / "few.toml").write_text(few.replace("[fit]", "[fit]\nmembers = 1"))
+    (tmp_path / "few.toml").write_text(few.replace("members = 2", "members = 1"))
     new_loop(tmp_path / "few.toml", tmp_path / "few")
     run_loop(tmp_path / "few", until="round 1")
     shown = open_recording(tmp_path / "few/rounds/1/recording.zarr").isel(trial=slice(-12, None))
@@ -219,7 +229,7 @@ def test_the_images_may_be_the_users_own(plan, tmp_path):
         ("images = 30", "images = 8000", "a round takes 133 minutes"),
         ("candidates = 120", "candidates = 59", "2 rounds show 60 images"),
         ('"information"', '"best"', "`rounds.by` must be one of"),
-        ("max_epochs = 4", "members = 1", "'information', but `fit.members` is 1"),
+        ("members = 2", "members = 1", "'information', but `fit.members` is 1"),
         ("images = 30", "images = 1\nn_repeat = 2", "twice in a row"),
     ],
 )

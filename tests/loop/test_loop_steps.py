@@ -23,6 +23,7 @@ PLAN = """
 recording = "recording.zarr"
 seed = 1
 [fit]
+members = 2
 max_epochs = 8
 layers = 2
 hidden = 12

@@ -28,6 +28,7 @@ PLAN = """
 recording = "recording.zarr"
 seed = 1
 [fit]
+members = 2
 max_epochs = 6
 layers = 2
 hidden = 8

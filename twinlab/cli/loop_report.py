@@ -63,6 +63,7 @@ def write_loop_report(source: Path, path: Path) -> Path:
             *_specificity(groups, titles),
             _prediction(groups["prediction"], titles),
             *_verification(plan, groups, titles),
+            *_rounds(plan, groups),
             *_gallery(plan, groups, titles),
             _left_out(groups, json.loads(about["manifest"])),
             _power(plan, groups, titles),
@@ -318,6 +319,30 @@ def _tiles(neuron: str, name_of: list[str], groups: dict[str, xr.Dataset]) -> li
 def _tile(image: np.ndarray, limits: tuple[float, float], words: str, alt: str) -> str:
     drawn = pixels(image, limits, alt)
     return f"<figure>{drawn}<figcaption>{escape(words)}</figcaption></figure>"
+
+
+def _rounds(plan: Plan, groups: dict[str, xr.Dataset]) -> list[str]:
+    """What the rounds brought, where there were any."""
+    if "rounds" not in groups:
+        return []
+    every = groups["rounds"]
+    rows = [["after round", "training trials", "validation correlation"]]
+    rows += [
+        [str(i), str(int(n)), number(float(r))]
+        for i, n, r in zip(
+            every["round"].values, every.n_trial.values, every.validation_correlation.values,
+            strict=True,
+        )
+    ]  # fmt: skip
+    rounds = plan.rounds
+    words = [
+        f"Before the stimuli were made, {rounds.number} rounds of {rounds.images} images by "
+        f"{rounds.by} were shown; after each the twin was fitted again, in as many steps. The "
+        "validation trials are the same throughout."
+    ]
+    if rounds.by != "random":
+        words.append("Whether random images would have brought less this loop cannot say.")
+    return [section("Rounds", " ".join(words), table(rows))]
 
 
 def _left_out(groups: dict[str, xr.Dataset], manifest: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from twinlab.loop.plan import Plan
 from twinlab.loop.power import plan_around
 from twinlab.loop.reading import parse_plan
 from twinlab.loop.repeats import holm
+from twinlab.loop.rounds import list_rounds
 from twinlab.schema import InputError, make_result, open_result
 
 __all__ = ["KEPT", "keep_loop", "list_tests", "open_kept"]
@@ -45,8 +46,9 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
     -------
     Path
         A NetCDF file. Each result of the folder is a group under its own name; besides them are
-        `key` (the stimuli), `power` (of the plan, as assumed beforehand) and `tests`
-        (`list_tests`). The attributes hold the plan, the manifest of the export and a checksum.
+        `key` (the stimuli), `power` (of the plan, as assumed beforehand), `tests` (`list_tests`)
+        and, where there were any, `rounds` (`list_rounds`). The attributes hold the plan, the
+        manifest of the export and a checksum.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
         "power": plan_around(plan.units.number, plan.presentation.n_repeat),
         "tests": list_tests(groups),
     }
+    if plan.rounds.number:
+        groups["rounds"] = list_rounds(folder, plan)
     attrs = {
         "kind": KIND,
         "plan": (folder / "plan.toml").read_text(encoding="utf-8"),

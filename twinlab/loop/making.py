@@ -22,6 +22,7 @@ from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, open_result, save_result, stimulus_kind
 from twinlab.simulation import SimulatedCortex
 
+HISTORY = "history.nc"  # of a fit, beside its twin
 VIDEO_VERIFIER = "conv_gru"  # core of the twin that judges videos
 
 
@@ -72,7 +73,7 @@ def fit_members(
         recording, architecture, replace(settings, max_epochs=max_epochs),
         members=plan.fit.members, checkpoints=place / "fitting", job=job,
     )  # fmt: skip
-    save_result(history, place / "history.nc")
+    save_result(history, place / HISTORY)
     twins.save_twin(twin, place / STEPS["fit"])
     shutil.rmtree(place / "fitting", ignore_errors=True)
     return float(history.validation_correlation.max("epoch").mean())

@@ -15,7 +15,7 @@ from twinlab.loop.choosing import choose_images, measure_fano
 from twinlab.loop.exporting import export_stimuli
 from twinlab.loop.folder import STEPS, last_made, round_folder
 from twinlab.loop.growing import grow_recording
-from twinlab.loop.making import fit_members, refuse_other_levels
+from twinlab.loop.making import HISTORY, fit_members, refuse_other_levels
 from twinlab.loop.plan import Plan
 from twinlab.loop.pool import open_pool
 from twinlab.loop.schedule import make_schedule
@@ -23,7 +23,7 @@ from twinlab.loop.sharing import add_shared
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import open_result, save_result
 
-__all__ = ["run_round"]
+__all__ = ["list_rounds", "run_round"]
 
 CHOSEN = "chosen.nc"
 
@@ -55,6 +55,37 @@ def run_round(folder: Path, plan: Plan, job: Job, *, number: int) -> str:
         f"{int((recording.split == 'train').sum())} training trials in all, validation "
         f"correlation {reached:.3f}"
     )
+
+
+def list_rounds(folder: Path, plan: Plan) -> xr.Dataset:
+    """How good the twin was after each round, and after the first fit (round 0).
+
+    Returns
+    -------
+    xarray.Dataset
+        Along `round`: `n_trial`, the training trials, and `validation_correlation`, the mean over
+        the members of the ensemble; the validation trials are the same throughout.
+
+    """
+    places = [folder, *(round_folder(folder, i + 1) for i in range(plan.rounds.number))]
+    trials = [
+        int((open_recording(place / STEPS["recording"]).split.values == "train").sum())
+        for place in places
+    ]
+    reached = [
+        float(open_result(place / HISTORY).validation_correlation.max("epoch").mean())
+        for place in places
+    ]
+    return xr.Dataset(
+        {
+            "n_trial": ("round", trials, {"long_name": "training trials", "units": "1"}),
+            "validation_correlation": (
+                "round", reached, {"long_name": "validation correlation", "units": "1"},
+            ),
+        },
+        {"round": np.arange(len(places))},
+        {"experiment": "rounds"},
+    )  # fmt: skip
 
 
 def _choose(folder: Path, plan: Plan, recording: xr.Dataset, number: int, job: Job) -> None:
