@@ -73,7 +73,7 @@ def compare_confusion(
         Scalars: `mean_specificity`, `share_best_for_it` (column maxima), `share_best_by_it` (row
         maxima), each with `<name>_interval` (bound), the mean under the null, `<name>_chance`, and
         its permutation p value, `<name>_p_value`. Neurons that do not vary, or whose own stimulus
-        has no response, are NaN and in no mean.
+        has no response, are NaN and in no mean; a mean of none and its p value are NaN.
 
     Raises
     ------
@@ -114,6 +114,7 @@ def compare_confusion(
         [stacked], n,
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job.part(0.5, 1.0),
     )  # fmt: skip
+    interval[1:] = interval[1:].clip(0, 1)  # shares, which noise moved beyond
     p_value = rank / np.maximum(np.isfinite(matrix).sum(0), 1)
     per_neuron = {
         "specificity": (own, "standardised response to its own stimulus"),
@@ -139,10 +140,12 @@ def compare_confusion(
         "share_best_by_it": "share of stimuli that excite their own neuron most",
     }
     for i, (key, words) in enumerate(words_of.items()):
-        above = (null[:, i] >= summary[i] - 1e-12).sum()
+        known = null[np.isfinite(null[:, i]), i]
         variables |= scalar(key, summary[i], interval[i], words)
-        chance = null[:, i].mean() if n_permutation else np.nan
-        p = (1 + above) / (1 + n_permutation)
+        chance = mean_defined(known)
+        p = np.nan  # of nothing, no permutation is as extreme
+        if np.isfinite(summary[i]):
+            p = (1 + (known >= summary[i] - 1e-12).sum()) / (1 + len(known))
         for what, number in (("chance", chance), ("p_value", p)):
             attrs = {"long_name": f"{what.replace('_', ' ')} of the {words}", "units": "1"}
             variables[f"{key}_{what}"] = ((), number, attrs)
@@ -193,7 +196,8 @@ def compare_controls(
         response (one-sided Mann-Whitney test over trials, Benjamini-Hochberg over neurons). Along
         `control`: `median_ratio`, over the neurons where it is defined, `ratio_of_means`, of the
         summed responses, and `share_surpassed`, of neurons whose response is larger, each with
-        `<name>_interval`; and `population_p_value`, a one-sided Wilcoxon signed-rank test over
+        `<name>_interval` (of ratios percentiles of the resamples, which cannot be negative unless
+        responses are); and `population_p_value`, a one-sided Wilcoxon signed-rank test over
         neurons.
 
     Raises
@@ -231,7 +235,9 @@ def compare_controls(
     interval = bootstrap(
         lambda unit, means: _ratios(unit, means, sign), stacked, len(name),
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job,
+        shift=np.array([[False], [False], [True]]),
     )  # fmt: skip
+    interval[2] = interval[2].clip(0, 1)  # a share, which noise moved beyond
     population = [signed_rank(sign * (own - one)) for one in control]
     table = ("control", "neuron")
     variables: dict[str, Any] = {
