@@ -264,7 +264,7 @@ def test_an_interval_of_least_exciting_stimuli_ends_at_0_where_neurons_are_silen
     generator = np.random.default_rng(9)
     response = {
         "lei": poisson(np.full((9, 9), 0.05), 5, generator),
-        "natural": poisson(np.full((9, 9), 0.5), 5, generator),
+        "natural": poisson(np.full((9, 9), 1.5), 5, generator),
     }
     observed = session(response, ("lei", "natural"))
     found = compare_controls(observed, ["natural"], "lei", expect="least", n_bootstrap=200)
@@ -285,15 +285,23 @@ def test_equal_stimuli_are_not_told_apart():
     assert np.mean(discoveries) <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 150)
 
 
-def test_a_control_without_a_positive_mean_has_no_ratio():
-    response = {"mei": np.ones((4, 3, 4)), "natural": np.ones((4, 3, 4))}
-    response["natural"][2] = 0.0
-    found = compare_controls(session(response, ("mei", "natural")), ["natural"], n_bootstrap=5)
-    assert np.isnan(found.ratio.values[0]).tolist() == [False, False, True, False]
-    assert float(found.median_ratio[0]) == 1
-    assert float(found.share_surpassed[0]) == 0.25
+def test_a_control_that_leaves_neurons_silent_counts_as_the_largest_ratio():
+    response = {"mei": np.full((5, 3, 5), 2.0), "natural": np.ones((5, 3, 5))}
+    response["mei"][4] = response["natural"][[1, 2, 4]] = 0.0
+    response["natural"][3] = 0.5
+    found = compare_controls(session(response, BOTH), ["natural"], n_bootstrap=50)
+    np.testing.assert_array_equal(found.ratio.values[0], [2, np.inf, np.inf, 4, np.nan])
+    assert float(found.median_ratio[0]) == np.inf  # between 4 and what is larger than any
+    assert float(found.ratio_of_means[0]) == 8 / 1.5
+    low, high = found.median_ratio_interval.values[0]
+    assert 2 <= low <= 4
+    assert high == np.inf
+    assert float(found.share_surpassed[0]) == 4 / 5
+    response["natural"][[1, 2]] = -1.0  # below a baseline: no ratio
+    found = compare_controls(session(response, BOTH), ["natural"], n_bootstrap=0)
+    assert float(found.median_ratio[0]) == 3
     with pytest.raises(InputError, match="kind 'gabor'"):
-        compare_controls(session(response, ("mei", "natural")), ["gabor"])
+        compare_controls(session(response, BOTH), ["gabor"])
 
 
 def test_benjamini_hochberg_is_that_of_scipy():

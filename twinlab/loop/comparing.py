@@ -191,8 +191,9 @@ def compare_controls(
     -------
     xarray.Dataset
         `response` (neuron), the mean over repeats, and of each control `response_control`
-        (control, neuron), NaN where it has none; `ratio` (control, neuron), NaN where the
-        control's mean is not positive; `p_value` and `q_value` (control, neuron) of a larger
+        (control, neuron), NaN where it has none; `ratio` (control, neuron), infinite where the
+        control's mean is 0 and the other is above it, NaN where neither is or the control's is
+        negative; `p_value` and `q_value` (control, neuron) of a larger
         response (one-sided Mann-Whitney test over trials, Benjamini-Hochberg over neurons). Along
         `control`: `median_ratio`, over the neurons where it is defined, `ratio_of_means`, of the
         summed responses, and `share_surpassed`, of neurons whose response is larger, each with
@@ -337,7 +338,13 @@ def signed_rank(difference: np.ndarray) -> float:
 
 
 def _divide(own: np.ndarray, control: np.ndarray) -> np.ndarray:
-    return own / np.where(control > 0, control, np.nan)
+    """Ratio, infinite of a response to what a control does not excite at all, or NaN.
+
+    Neurons that a control leaves silent are those that it differs most for: a median without them
+    would be too low.
+    """
+    ratio = own / np.where(control > 0, control, np.nan)
+    return np.where((control == 0) & (own > 0), np.inf, ratio)
 
 
 def _ratios(unit: np.ndarray, means: list[np.ndarray], sign: int) -> np.ndarray:
@@ -347,8 +354,7 @@ def _ratios(unit: np.ndarray, means: list[np.ndarray], sign: int) -> np.ndarray:
     there = np.isfinite(own) & np.isfinite(control)
     summed = _divide(np.where(there, own, 0).sum(1), np.where(there, control, 0).sum(1))
     median = [
-        float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else np.nan
-        for row in ratio
+        float(np.median(known)) if (known := row[~np.isnan(row)]).size else np.nan for row in ratio
     ]
     larger = [
         mean_defined(np.where(ok, sign * own > sign * row, np.nan))

@@ -136,23 +136,27 @@ def bootstrap(
             means.append(mean_repeats(one[np.arange(len(one))[:, None], chosen]))
         drawn[i] = statistic(generator.integers(n_unit, size=n_unit), means)
     middle, bounds = percentiles(drawn, confidence)
-    move = np.where(shift, whole - middle, 0.0)
-    found: np.ndarray = bounds + np.where(np.isfinite(whole), move, np.nan)[..., None]
+    move = np.where(np.isnan(whole), np.nan, 0.0)
+    move = np.subtract(whole, middle, out=move, where=np.broadcast_to(shift, whole.shape))
+    found: np.ndarray = bounds + move[..., None]
     return found
 
 
 def percentiles(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean of resamples (first axis) and the bounds (..., 2) that hold a share of them.
 
-    A resample that leaves a statistic undefined says nothing of it; NaN where all do.
+    A resample that leaves a statistic undefined says nothing of it; NaN where all do. Bounds are
+    resamples themselves, which may be infinite.
     """
     tail = (1 - confidence) / 2
     shape = drawn.shape[1:]
     mean, bounds = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
     for i in np.ndindex(shape):
-        values = drawn[(slice(None), *i)]
-        if (known := values[np.isfinite(values)]).size:
-            mean[i], bounds[i] = known.mean(), np.quantile(known, [tail, 1 - tail])
+        known = np.sort(drawn[(slice(None), *i)])
+        known = known[~np.isnan(known)]
+        if known.size:
+            outside = int(tail * (known.size - 1))  # on either side
+            mean[i], bounds[i] = known.mean(), (known[outside], known[-1 - outside])
     return mean, bounds
 
 
