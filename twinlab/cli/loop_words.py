@@ -218,7 +218,7 @@ def say_next_session(power: xr.Dataset) -> list[str]:
     lines = []
     for one in (power.isel(control=i) for i in range(power.sizes["control"])):
         name = f"{s['kind'].upper()} against {one.control.item()}"
-        if not np.isfinite(float(one.rate)):
+        if not one.power.notnull().any():
             lines.append(f"{name}: too little was measured to tell.")
             continue
         here = one.sel(n_repeat=s["n_repeat"])
