@@ -124,7 +124,7 @@ def test_controls_are_matched_in_norm_and_place(examined, closed_form):
     for name in ("natural", "gabor"):
         z = (examined[name].isel(neuron=[0, 1, 4]) - 110) / 55
         norm = np.sqrt((z**2).sum(("channel", "y", "x")))
-        np.testing.assert_allclose(norm, 4.0, rtol=0.02)
+        np.testing.assert_allclose(norm, 4.0, rtol=1e-4)
     for neuron in (0, 1, 4):
         mask = examined.mask[neuron]
         x, y = closed_form.truth["center"][neuron]

@@ -318,3 +318,20 @@ def test_a_batch_of_nothing_is_refused(quiet):
             insilico.synthesize_mei(quiet, [0], batch_size=size)
         with pytest.raises(InputError, match="batch_size"):
             insilico.measure_eigendistortions(quiet, np.full((1, 20, 24), 110.0), batch_size=size)
+
+
+@pytest.mark.parametrize("norm", [3.0, 7.0, 12.0])
+def test_stimuli_that_are_cut_have_the_norm_asked_and_a_gradient_of_it(norm):
+    spec = twins.StimulusSpec(1, 6, 6, mean=110.0, std=55.0)
+    z = torch.randn(3, 1, 6, 6, dtype=torch.float64, generator=torch.manual_seed(0))
+    held = constraints.match_norm(z, norm, spec)
+    torch.testing.assert_close(held.flatten(1).norm(dim=1), torch.full((3,), norm).double())
+    assert held.min() >= -2
+    assert held.max() <= 145 / 55
+    if norm > 7:
+        assert (held == -2).any()  # or nothing was cut
+    assert torch.autograd.gradcheck(
+        lambda z: constraints.match_norm(z, norm, spec), (z.requires_grad_(),), atol=1e-4
+    )
+    most = constraints.match_norm(z, 100.0, spec)  # more than can be: all at a limit
+    assert ((most == -2) | (most == 145 / 55)).all()

@@ -95,7 +95,7 @@ def test_mei_excites_more_than_its_controls_and_all_have_its_norm(examined):
         assert alive[control].dims == ("neuron", "channel", "frame", "y", "x")
         z = (alive[control] - 110) / 55
         norm = np.sqrt((z**2).sum(("channel", "frame", "y", "x")))
-        np.testing.assert_allclose(norm, alive.norm, rtol=0.02)
+        np.testing.assert_allclose(norm, alive.norm, rtol=1e-4)
 
 
 def test_activations_are_what_the_twins_say_of_the_videos(examined, quiet, mei, clips):

@@ -20,6 +20,8 @@ from twinlab.loop.repeats import benjamini_hochberg
 from twinlab.schema import InputError, netcdf_bytes
 from twinlab.simulation import SimulatedCortex
 
+BOTH = ("mei", "natural")
+
 
 def session(response, kinds=("mei",)):
     """A session of responses {kind: (stimulus, repeat, neuron)}, stimulus i made for neuron i."""
@@ -125,6 +127,42 @@ def test_missing_and_silent_neurons_are_undefined_and_in_no_mean():
     assert np.isfinite(found.mean_specificity_interval).all()
 
 
+def test_of_neurons_that_tell_nothing_nothing_is_shown():
+    """Not the smallest p value that there is: no permutation exceeds what is undefined."""
+    silent = session({"mei": np.zeros((4, 2, 4)), "natural": np.zeros((4, 2, 4))}, BOTH)
+    found = compare_confusion(silent, n_permutation=99, n_bootstrap=5)
+    for name in ("mean_specificity", "share_best_for_it", "share_best_by_it"):
+        assert np.isnan(found[name]), name
+        assert np.isnan(found[f"{name}_p_value"]), name
+        assert np.isnan(found[f"{name}_interval"]).all(), name
+    controls = compare_controls(silent, ["natural"], n_bootstrap=5)
+    assert np.isnan(controls.population_p_value).all()
+    assert np.isnan(controls.median_ratio_interval).all()
+
+
+def test_permutations_that_leave_nothing_do_not_count_as_surpassed():
+    response = np.full((3, 2, 3), np.nan)
+    response[[0, 0, 1], :, [0, 1, 0]] = np.array([2.0, 1, 1])[:, None]  # one neuron varies
+    observed = session({"mei": response})
+    found = compare_confusion(observed, n_permutation=2000, n_bootstrap=0)
+    assert float(found.mean_specificity) == pytest.approx(1)
+    # its stimulus is its own, the other's, or the one that was never shown
+    assert float(found.mean_specificity_p_value) == pytest.approx(1 / 2, abs=0.05)
+    assert float(found.mean_specificity_chance) == pytest.approx(0, abs=0.1)
+
+
+def test_shares_have_bounds_within_0_and_1():
+    generator = np.random.default_rng(0)
+    rate = {"mei": 2 + 2 * np.eye(10), "natural": np.ones((10, 10))}
+    observed = session({k: poisson(one, 5, generator) for k, one in rate.items()}, BOTH)
+    found = compare_confusion(observed, n_permutation=0, n_bootstrap=200)
+    controls = compare_controls(observed, ["natural"], n_bootstrap=200)
+    for share in (found.share_best_for_it, found.share_best_by_it, controls.share_surpassed):
+        whole = controls if "control" in share.dims else found
+        low, high = whole[f"{share.name}_interval"].values.reshape(2)
+        assert 0 <= low <= float(share.squeeze()) <= high <= 1, share.name
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     """Of the mean specificity over units of one kind, against the noise-free matrix."""
     generator = np.random.default_rng(2)
@@ -196,6 +234,45 @@ def test_ratios_are_those_planted():
     assert float(found.share_surpassed.sel(control="natural")) == 1
 
 
+@pytest.mark.parametrize("base", [0.3, 6.0])
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says_above_0(base):
+    """Of Poisson counts, few and many, of neurons whose ratios lie around 2."""
+    generator = np.random.default_rng(8)
+    inside, low = [], []
+    for seed in range(60):
+        rate = generator.gamma(2, base / 2, 10)
+        ratio = 2 * np.exp(0.3 * generator.standard_normal(10))
+        response = {
+            kind: poisson(np.tile(one, (10, 1)).T, 6, generator)
+            for kind, one in (("mei", ratio * rate), ("natural", rate))
+        }
+        found = compare_controls(
+            session(response, BOTH), ["natural"], n_bootstrap=100, confidence=0.9, seed=seed
+        )
+        truth = {"median_ratio": 2.0, "ratio_of_means": 2 * np.exp(0.3**2 / 2)}
+        bounds = np.array([found[f"{name}_interval"].values[0] for name in truth])
+        low.append(bounds[:, 0])
+        inside.append(
+            (bounds[:, 0] < list(truth.values())) & (bounds[:, 1] > list(truth.values()))
+        )
+    assert (np.array(low) >= 0).all()
+    # repeats drawn twice make it wider than it need be, never narrower
+    assert (np.mean(inside, 0) >= 0.9 - 2 * np.sqrt(0.9 * 0.1 / 60)).all()
+
+
+def test_an_interval_of_least_exciting_stimuli_ends_at_0_where_neurons_are_silent():
+    generator = np.random.default_rng(9)
+    response = {
+        "lei": poisson(np.full((9, 9), 0.05), 5, generator),
+        "natural": poisson(np.full((9, 9), 1.5), 5, generator),
+    }
+    observed = session(response, ("lei", "natural"))
+    found = compare_controls(observed, ["natural"], "lei", expect="least", n_bootstrap=200)
+    for name in ("median_ratio", "ratio_of_means"):
+        low, high = found[f"{name}_interval"].values[0]
+        assert 0 <= low <= float(found[name][0]) <= high < 1, name
+
+
 def test_equal_stimuli_are_not_told_apart():
     generator = np.random.default_rng(4)
     population, discoveries = [], []
@@ -208,15 +285,23 @@ def test_equal_stimuli_are_not_told_apart():
     assert np.mean(discoveries) <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 150)
 
 
-def test_a_control_without_a_positive_mean_has_no_ratio():
-    response = {"mei": np.ones((4, 3, 4)), "natural": np.ones((4, 3, 4))}
-    response["natural"][2] = 0.0
-    found = compare_controls(session(response, ("mei", "natural")), ["natural"], n_bootstrap=5)
-    assert np.isnan(found.ratio.values[0]).tolist() == [False, False, True, False]
-    assert float(found.median_ratio[0]) == 1
-    assert float(found.share_surpassed[0]) == 0.25
+def test_a_control_that_leaves_neurons_silent_counts_as_the_largest_ratio():
+    response = {"mei": np.full((5, 3, 5), 2.0), "natural": np.ones((5, 3, 5))}
+    response["mei"][4] = response["natural"][[1, 2, 4]] = 0.0
+    response["natural"][3] = 0.5
+    found = compare_controls(session(response, BOTH), ["natural"], n_bootstrap=50)
+    np.testing.assert_array_equal(found.ratio.values[0], [2, np.inf, np.inf, 4, np.nan])
+    assert float(found.median_ratio[0]) == np.inf  # between 4 and what is larger than any
+    assert float(found.ratio_of_means[0]) == 8 / 1.5
+    low, high = found.median_ratio_interval.values[0]
+    assert 2 <= low <= 4
+    assert high == np.inf
+    assert float(found.share_surpassed[0]) == 4 / 5
+    response["natural"][[1, 2]] = -1.0  # below a baseline: no ratio
+    found = compare_controls(session(response, BOTH), ["natural"], n_bootstrap=0)
+    assert float(found.median_ratio[0]) == 3
     with pytest.raises(InputError, match="kind 'gabor'"):
-        compare_controls(session(response, ("mei", "natural")), ["gabor"])
+        compare_controls(session(response, BOTH), ["gabor"])
 
 
 def test_benjamini_hochberg_is_that_of_scipy():

@@ -246,7 +246,9 @@ def test_arrays_may_bring_the_positions_along(loop_of):
         **{axis: [float(places[unit][axis]) for unit in head[3:]]
            for axis in ("x_um", "y_um", "z_um")},
     )  # fmt: skip
+    (folder / "loop.nc").touch()  # a report of the old ones
     bring_responses(folder, folder / "r.npz")
+    assert not (folder / "loop.nc").exists()
     found = open_result(folder / "responses.nc")
     np.testing.assert_array_equal(found.neuron, expected.neuron)
     np.testing.assert_array_equal(found.unit, expected.unit)

@@ -160,6 +160,7 @@ def slow_down(rows):
         (slow_down, "a trial each 1.2 s, but one each 1 s was planned: another frame rate"),
         (spoil(4, 1, "s999"), "line 5: code 's999' is not of this export"),
         (spoil(4, 0, "2.5"), "line 5: trial '2.5' is not a whole number"),
+        (spoil(4, 0, "9" * 30), f"line 5: trial '{'9' * 30}' is not a whole number"),
         (spoil(4, 0, "-1"), "line 5: trial '-1' is not a whole number"),
         (spoil(4, 3, "high"), "line 5, column '0' is 'high'"),
         (spoil(4, 3, "inf"), "line 5, column '0' is 'inf'"),

@@ -28,6 +28,9 @@ def test_the_most_reliable_are_taken_and_the_others_told_why():
 def test_areas_share_evenly_as_far_as_there_are_enough():
     assert chosen(number=4, balance="area")[0] == [0, 1, 4, 5]
     assert chosen(number=3, balance="area")[0] == [0, 1, 4]  # the third by reliability
+    left_out = chosen(number=3, balance="area")[1]
+    # 0.8 in V1 is more than the 0.5 in LM that is chosen
+    assert left_out[2] == left_out[5] == "others of its area are more reliable"
     assert chosen(number=6, balance="area")[0] == [0, 1, 2, 3, 4, 5]  # LM has no third
     assert chosen(number=3)[0] == [0, 1, 2]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from twinlab.cli.loop_words import say_next_session
 from twinlab.loop import measure_noise, plan_around, plan_next, plan_power
 from twinlab.loop.repeats import holm
 
@@ -70,6 +71,12 @@ def test_the_next_session_is_planned_with_the_noise_of_this_one():
     expected = plan_around(20, 5, **assumed)
     for name in expected.data_vars:
         np.testing.assert_array_equal(found[name].sel(control="natural"), expected[name])
+    lines = say_next_session(found)
+    assert lines[1] == "MEI against gabor: too little was measured to tell."
+    # without any noise there is none to plan with, nor do units by the thousand help
+    exact = session({"mei": np.full((20, 5), 2.0), "natural": np.ones((20, 5))})
+    lines = say_next_session(plan_next(exact, ["natural"], n_unit=20, n_repeat=5))
+    assert lines == ["MEI against natural: too little was measured to tell."]
     # a control to which nothing answers tells nothing of the noise
     silent = found.sel(control="gabor")
     assert silent.power.isnull().all()

@@ -1,6 +1,7 @@
 """CSV, NPZ and NWB say the same, and each is refused or flagged where it contradicts the plan."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -310,6 +311,16 @@ def test_altered_checksums_are_told(planned, schedule, rig, table, tmp_path):
     (out / "manifest.json").write_text(json.dumps(altered))
     with pytest.raises(InputError, match="was altered after the export"):
         import_responses(path, out)
+
+
+def test_files_of_any_format_that_were_altered_are_told(planned, schedule, rig, table, tmp_path):
+    """Whichever the rig showed."""
+    both = dataclasses.replace(rig, formats=("png", "npy"))
+    export_stimuli(planned, schedule, both, tmp_path / "out", mean=127.5)
+    np.load(tmp_path / "out" / "stimuli.npy", mmap_mode="r+")[3, 0, 60, 80] ^= 1
+    (line,) = import_responses(write("csv", tmp_path, table), tmp_path / "out").findings
+    assert line.startswith("the files of stimuli have changed (npy)")
+    assert "s004 was altered" in line
 
 
 def test_the_key_of_another_export_is_refused(planned, schedule, rig, table, tmp_path):

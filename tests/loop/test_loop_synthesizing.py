@@ -109,8 +109,14 @@ def test_all_planned_stimuli_are_exported(done):
     z = (key.stimulus.values - cortex().spec.mean) / cortex().spec.std
     norm = np.linalg.norm(z.reshape(len(z), -1), axis=1)
     alone = ~np.isin(key.kind.values, ["suppressor", "base-suppressor"])
+    of = {(kind, neuron): one for kind, neuron, one in zip(
+        key.kind.values, key.neuron_id.values, norm, strict=True)}  # fmt: skip
+    for (kind, neuron), one in of.items():
+        if kind.split("-")[0] in ("natural", "gabor", "noise"):
+            own = of["lei" if kind.endswith("-lei") else "mei", neuron]
+            assert one == pytest.approx(own, rel=1e-4), (kind, neuron)
     assert np.median(norm[alone]) == pytest.approx(7, rel=0.01)
-    assert (norm[alone] > 6).all()  # where pixels are cut
+    assert (norm[alone] > 6).all()  # of those optimised, where pixels are cut
     np.testing.assert_allclose(norm[key.kind.values == "base-suppressor"], 3.5, rtol=0.01)
     assert key.stimulus.values.min() >= 0
     assert key.stimulus.values.max() <= 255

@@ -129,8 +129,8 @@ def _comparisons(kind: str, groups: dict[str, xr.Dataset], titles: list[str]) ->
                 f"{kind.upper()} against controls",
                 "Mean response of each neuron to its own stimulus against that to its own control "
                 "of the same norm. Dashed: equal. Orange: the median ratio and its 95 % interval "
-                "(resampled), where it is positive. Blue: neurons whose difference is shown "
-                "by their own trials (false discovery rate below 0.05). "
+                "(resampled), where it is positive and finite. Blue: neurons whose difference is "
+                "shown by their own trials (false discovery rate below 0.05). "
                 f"n = {controls.sizes['neuron']} neurons.",
                 plots.plot_controls(controls),
             ),

@@ -57,7 +57,7 @@ def say_what_is_shown(
         share, chance = (float(confusion[f"share_best_for_it{k}"]) for k in ("", "_chance"))
         lower, upper = confusion.share_best_for_it_interval.values
         known = int(confusion.best_for_it.notnull().sum())
-        interval = f"; 95 % interval {max(lower, 0):.0%} to {min(upper, 1):.0%}"
+        interval = f"; 95 % interval {lower:.0%} to {upper:.0%}"
         p = _corrected(
             tests, f"confusion-{settings['kind']}", 0, confusion.mean_specificity_p_value
         )
@@ -218,7 +218,7 @@ def say_next_session(power: xr.Dataset) -> list[str]:
     lines = []
     for one in (power.isel(control=i) for i in range(power.sizes["control"])):
         name = f"{s['kind'].upper()} against {one.control.item()}"
-        if not np.isfinite(float(one.rate)):
+        if not one.power.notnull().any():
             lines.append(f"{name}: too little was measured to tell.")
             continue
         here = one.sel(n_repeat=s["n_repeat"])

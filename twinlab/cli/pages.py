@@ -136,8 +136,10 @@ def table(rows: Sequence[Sequence[str]], kind: str = "") -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or the word undefined."""
-    return f"{value:.3f}" if np.isfinite(value) else "undefined"
+    """Three digits, or the words infinite or undefined."""
+    if np.isinf(value):
+        return "infinite" if value > 0 else "-infinite"
+    return "undefined" if np.isnan(value) else f"{value:.3f}"
 
 
 def flat(image: np.ndarray) -> np.ndarray:

@@ -31,6 +31,8 @@ __all__ = [
     "to_grey",
 ]
 
+N_NEWTON = 12  # steps to a norm where pixels are cut
+
 Constraint = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -56,11 +58,23 @@ def fix_norm(norm: float) -> Constraint:
 def match_norm(z: Tensor, norm: float | Tensor, spec: StimulusSpec) -> Tensor:
     """Stimuli of zero mean and this L2 norm (of all, or each its own), cut to what can be shown.
 
-    Where pixels were cut, the norm is a little below what was asked and the mean near 0.
+    Where pixels are cut, all others are enlarged until the norm is what was asked, and the mean is
+    near 0. It is less only where every pixel with contrast is at its limit.
     """
     z = _centred(z)
     wanted = torch.as_tensor(norm, dtype=z.dtype, device=z.device).view(-1, *[1] * (z.ndim - 1))
-    return keep_range(spec)(z * (wanted / norm_of(z).clamp(min=1e-12)), torch.empty(0))
+    keep, row = keep_range(spec), torch.empty(0)
+    scale = wanted / norm_of(z).clamp(min=1e-12)
+    # Of the square of the scale the squared norm is a polygon that bends downwards: Newton's steps
+    # never go too far, and end at the solution itself.
+    for _ in range(N_NEWTON):
+        shown = keep(scale * z, row)
+        free = shown == scale * z
+        if free.all():
+            break
+        rest = (wanted**2 - norm_of(shown.where(~free, 0)) ** 2).clamp(min=1e-12)
+        scale = rest.sqrt() / norm_of(z.where(free, 0)).clamp(min=1e-12)
+    return keep(scale * z, row)
 
 
 def to_grey(z: Tensor, norm: float | Tensor, spec: StimulusSpec) -> Tensor:

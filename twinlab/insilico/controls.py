@@ -82,8 +82,9 @@ def cross_examine(
     the best of many natural images, each seen through the MEI's own mask, and of the best
     Gabor: the best of a grid of 240 at the centre of the mask, then refined by gradient
     ascent on its place, orientation, spatial frequency, phase, size and elongation. All
-    three have the same mean and norm, are found on `twin`, and are shown to `other` too. Of least
-    exciting inputs the controls are those that excite least.
+    three have the same norm and the same mean but for pixels that are cut at the limits, are found
+    on `twin`, and are shown to `other` too. Of least exciting inputs the controls are those that
+    excite least.
 
     Of videos, natural clips are seen through a mask that does not move, and Gabors drift under
     an envelope that does not (at large sizes they are gratings): 384 of them, refined in temporal

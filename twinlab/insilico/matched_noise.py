@@ -31,7 +31,7 @@ def match_noise(
 
     The phases of the MEI are drawn anew, so that what is left is its contrast at each frequency
     and orientation; the noise is then seen through the MEI's mask, which smears its spectrum a
-    little, and has the MEI's mean and norm. It is drawn once, not searched for: the best of many
+    little, and has the MEI's norm. It is drawn once, not searched for: the best of many
     would be an MEI again.
 
     Parameters

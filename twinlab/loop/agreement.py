@@ -13,6 +13,7 @@ from twinlab.loop.repeats import (
     check_resampling,
     mean_defined,
     mean_repeats,
+    percentiles,
     scalar,
     stack_repeats,
 )
@@ -94,10 +95,7 @@ def compare_prediction(
         resampled = _agreement(stacked[chosen][..., units], expected[chosen][:, units])
         drawn[i] = [mean_defined(values) for values in resampled.values()]
     mean = np.array([mean_defined(values) for values in scores.values()])
-    tail = (1 - confidence) / 2
-    interval = np.full((len(scores), 2), np.nan)
-    if n_bootstrap:
-        interval = np.nanquantile(drawn, [tail, 1 - tail], axis=0).T
+    interval = percentiles(drawn, confidence)[1]
     words_of = {
         "correlation": "correlation of predicted and observed means",
         "cc_max": "ceiling of that correlation",

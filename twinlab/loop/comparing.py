@@ -73,7 +73,7 @@ def compare_confusion(
         Scalars: `mean_specificity`, `share_best_for_it` (column maxima), `share_best_by_it` (row
         maxima), each with `<name>_interval` (bound), the mean under the null, `<name>_chance`, and
         its permutation p value, `<name>_p_value`. Neurons that do not vary, or whose own stimulus
-        has no response, are NaN and in no mean.
+        has no response, are NaN and in no mean; a mean of none and its p value are NaN.
 
     Raises
     ------
@@ -114,6 +114,7 @@ def compare_confusion(
         [stacked], n,
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job.part(0.5, 1.0),
     )  # fmt: skip
+    interval[1:] = interval[1:].clip(0, 1)  # shares, which noise moved beyond
     p_value = rank / np.maximum(np.isfinite(matrix).sum(0), 1)
     per_neuron = {
         "specificity": (own, "standardised response to its own stimulus"),
@@ -139,10 +140,12 @@ def compare_confusion(
         "share_best_by_it": "share of stimuli that excite their own neuron most",
     }
     for i, (key, words) in enumerate(words_of.items()):
-        above = (null[:, i] >= summary[i] - 1e-12).sum()
+        known = null[np.isfinite(null[:, i]), i]
         variables |= scalar(key, summary[i], interval[i], words)
-        chance = null[:, i].mean() if n_permutation else np.nan
-        p = (1 + above) / (1 + n_permutation)
+        chance = mean_defined(known)
+        p = np.nan  # of nothing, no permutation is as extreme
+        if np.isfinite(summary[i]):
+            p = (1 + (known >= summary[i] - 1e-12).sum()) / (1 + len(known))
         for what, number in (("chance", chance), ("p_value", p)):
             attrs = {"long_name": f"{what.replace('_', ' ')} of the {words}", "units": "1"}
             variables[f"{key}_{what}"] = ((), number, attrs)
@@ -188,12 +191,14 @@ def compare_controls(
     -------
     xarray.Dataset
         `response` (neuron), the mean over repeats, and of each control `response_control`
-        (control, neuron), NaN where it has none; `ratio` (control, neuron), NaN where the
-        control's mean is not positive; `p_value` and `q_value` (control, neuron) of a larger
+        (control, neuron), NaN where it has none; `ratio` (control, neuron), infinite where the
+        control's mean is 0 and the other is above it, NaN where neither is or the control's is
+        negative; `p_value` and `q_value` (control, neuron) of a larger
         response (one-sided Mann-Whitney test over trials, Benjamini-Hochberg over neurons). Along
         `control`: `median_ratio`, over the neurons where it is defined, `ratio_of_means`, of the
         summed responses, and `share_surpassed`, of neurons whose response is larger, each with
-        `<name>_interval`; and `population_p_value`, a one-sided Wilcoxon signed-rank test over
+        `<name>_interval` (of ratios percentiles of the resamples, which cannot be negative unless
+        responses are); and `population_p_value`, a one-sided Wilcoxon signed-rank test over
         neurons.
 
     Raises
@@ -231,7 +236,9 @@ def compare_controls(
     interval = bootstrap(
         lambda unit, means: _ratios(unit, means, sign), stacked, len(name),
         n_bootstrap=n_bootstrap, confidence=confidence, seed=seed, job=job,
+        shift=np.array([[False], [False], [True]]),
     )  # fmt: skip
+    interval[2] = interval[2].clip(0, 1)  # a share, which noise moved beyond
     population = [signed_rank(sign * (own - one)) for one in control]
     table = ("control", "neuron")
     variables: dict[str, Any] = {
@@ -331,7 +338,13 @@ def signed_rank(difference: np.ndarray) -> float:
 
 
 def _divide(own: np.ndarray, control: np.ndarray) -> np.ndarray:
-    return own / np.where(control > 0, control, np.nan)
+    """Ratio, infinite of a response to what a control does not excite at all, or NaN.
+
+    Neurons that a control leaves silent are those that it differs most for: a median without them
+    would be too low.
+    """
+    ratio = own / np.where(control > 0, control, np.nan)
+    return np.where((control == 0) & (own > 0), np.inf, ratio)
 
 
 def _ratios(unit: np.ndarray, means: list[np.ndarray], sign: int) -> np.ndarray:
@@ -341,8 +354,7 @@ def _ratios(unit: np.ndarray, means: list[np.ndarray], sign: int) -> np.ndarray:
     there = np.isfinite(own) & np.isfinite(control)
     summed = _divide(np.where(there, own, 0).sum(1), np.where(there, control, 0).sum(1))
     median = [
-        float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else np.nan
-        for row in ratio
+        float(np.median(known)) if (known := row[~np.isnan(row)]).size else np.nan for row in ratio
     ]
     larger = [
         mean_defined(np.where(ok, sign * own > sign * row, np.nan))

@@ -15,6 +15,7 @@ from twinlab.schema import InputError
 
 __all__ = [
     "COMPARED",
+    "KEPT",
     "STEPS",
     "began_in",
     "last_made",
@@ -41,8 +42,11 @@ STEPS = {
     "responses": "responses.nc",
     "comparison": "comparison.done",
 }
-# What the comparison makes of the responses: it falls with them.
-COMPARED = ("confusion-*.nc", "controls-*.nc", "power-*.nc", "specificity.nc", "prediction.nc")
+KEPT = "loop.nc"  # all of a loop in one file, see `keep_loop`
+# What the comparison and the report make of the responses: it falls with them.
+COMPARED = (
+    "confusion-*.nc", "controls-*.nc", "power-*.nc", "specificity.nc", "prediction.nc", KEPT,
+)  # fmt: skip
 
 
 def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:

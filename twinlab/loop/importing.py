@@ -23,6 +23,7 @@ from twinlab.schema import InputError
 __all__ = ["Imported", "import_responses"]
 
 MOST_TOLD = 5  # faults of a kind in one message
+MOST_DIGITS = 9  # of the number of a trial
 CLOCK_ERROR = 0.01  # relative difference of the rig's clock and the schedule's
 
 
@@ -143,8 +144,8 @@ def _check_rows(path: Path, table: ResponseTable, schedule: xr.Dataset) -> np.nd
     trial = np.full(len(table.trial), -1)
     for row, (number, code) in enumerate(zip(table.trial, table.code, strict=True)):
         where = f"line {row + table.first_line}"
-        if not number.isdecimal():
-            faults.append(f"{where}: trial {number!r} is not a whole number")
+        if not number.isdecimal() or len(number) > MOST_DIGITS:
+            faults.append(f"{where}: trial {number!r} is not a whole number of a trial")
             continue
         trial[row] = int(number)
         if code not in known:
@@ -214,10 +215,11 @@ def _slack(on_s: float, frame_rate: float) -> float:
 
 def _compare_files(folder: str | PathLike[str]) -> Iterator[str]:
     """Say which of the stimuli that the rig was given are not those exported."""
-    try:
-        read_stimuli(folder)
-    except InputError as error:  # what was shown may still have been right
-        yield f"the files of stimuli have changed: {error}"
+    for file_format in read_manifest(folder)["formats"]:  # any of them may have been shown
+        try:
+            read_stimuli(folder, file_format)
+        except InputError as error:  # what was shown may still have been right
+            yield f"the files of stimuli have changed ({file_format}): {error}"
 
 
 def _find_trials(

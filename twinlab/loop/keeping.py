@@ -14,7 +14,7 @@ import xarray as xr
 from twinlab import __version__
 from twinlab.files import write_whole
 from twinlab.loop.exporting import read_key, read_manifest
-from twinlab.loop.folder import STEPS, loop_status, open_loop
+from twinlab.loop.folder import KEPT, STEPS, loop_status, open_loop
 from twinlab.loop.plan import Plan
 from twinlab.loop.power import plan_around
 from twinlab.loop.reading import parse_plan
@@ -25,7 +25,6 @@ from twinlab.schema import InputError, make_result, open_result
 __all__ = ["KEPT", "keep_loop", "list_tests", "open_kept"]
 
 KIND = "twinlab loop in one file 1"
-KEPT = "loop.nc"
 NEEDED = ("key", "responses", "prediction", "power", "tests")
 # Tests of the whole population that a result may hold, and what each asks.
 TESTS = {

@@ -113,7 +113,7 @@ def pick_units(
     >>> wanted = Units(number=2, balance="area")
     >>> reliability, area = np.array([0.9, 0.8, 0.7]), np.array(["V1", "V1", "LM"])
     >>> pick_units(reliability, np.ones(3), {"area": area}, wanted).tolist()
-    ['', 'others are more reliable', '']
+    ['', 'others of its area are more reliable', '']
 
     """
     asked = {"units.areas": "area" if wanted.areas else "", "units.balance": wanted.balance}
@@ -142,7 +142,8 @@ def pick_units(
         own = order[group[order] == one]
         turn[own] = np.arange(len(own))
     ranked = np.lexsort((-known[fit], turn))
-    left_out[fit[ranked[wanted.number :]]] = "others are more reliable"
+    others = f"others of its {wanted.balance}" if wanted.balance else "others"
+    left_out[fit[ranked[wanted.number :]]] = f"{others} are more reliable"
     return left_out.astype(str)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "mean_defined",
     "mean_repeats",
     "own_repeats",
+    "percentiles",
     "scalar",
     "stack_repeats",
 ]
@@ -95,6 +96,7 @@ def bootstrap(
     confidence: float,
     seed: int,
     job: Job,
+    shift: bool | np.ndarray = True,
 ) -> np.ndarray:
     """Interval of a statistic over units and, within each stimulus, over repeats.
 
@@ -108,13 +110,16 @@ def bootstrap(
     n_bootstrap, confidence, seed
         As of `compare_confusion`.
     job : Job
+    shift : bool, or ndarray of bool that goes with the statistic
+        Where to move the percentiles by the difference between the statistic and the resamples'
+        mean: repeats drawn twice add noise, which biases maxima. Not for ratios, whose resamples
+        are skewed: moved by their mean, bounds would fall below 0.
 
     Returns
     -------
     ndarray of shape (..., 2)
-        Percentiles of the statistic over resamples, moved by the difference between it and the
-        resamples' mean: repeats drawn twice add noise, which biases maxima. NaN with `n_bootstrap`
-        0.
+        Percentiles of the statistic over resamples, moved where asked for. NaN where the
+        statistic is, and with `n_bootstrap` 0.
 
     """
     every = np.arange(n_unit)
@@ -130,11 +135,29 @@ def bootstrap(
             chosen = generator.integers(one.shape[1], size=one.shape[:2])
             means.append(mean_repeats(one[np.arange(len(one))[:, None], chosen]))
         drawn[i] = statistic(generator.integers(n_unit, size=n_unit), means)
+    middle, bounds = percentiles(drawn, confidence)
+    move = np.where(np.isnan(whole), np.nan, 0.0)
+    move = np.subtract(whole, middle, out=move, where=np.broadcast_to(shift, whole.shape))
+    found: np.ndarray = bounds + move[..., None]
+    return found
+
+
+def percentiles(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of resamples (first axis) and the bounds (..., 2) that hold a share of them.
+
+    A resample that leaves a statistic undefined says nothing of it; NaN where all do. Bounds are
+    resamples themselves, which may be infinite.
+    """
     tail = (1 - confidence) / 2
-    # Where a resample leaves nothing defined it says nothing.
-    bounds = np.moveaxis(np.nanquantile(drawn, [tail, 1 - tail], axis=0), 0, -1)
-    moved: np.ndarray = bounds + (whole - np.nanmean(drawn, axis=0))[..., None]
-    return moved
+    shape = drawn.shape[1:]
+    mean, bounds = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    for i in np.ndindex(shape):
+        known = np.sort(drawn[(slice(None), *i)])
+        known = known[~np.isnan(known)]
+        if known.size:
+            outside = int(tail * (known.size - 1))  # on either side
+            mean[i], bounds[i] = known.mean(), (known[outside], known[-1 - outside])
+    return mean, bounds
 
 
 def benjamini_hochberg(p_value: np.ndarray) -> np.ndarray:

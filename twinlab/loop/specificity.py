@@ -88,6 +88,7 @@ def compare_specificity(
         stacked, len(both), n_bootstrap=n_bootstrap, confidence=confidence, seed=seed,
         job=job or Job(),
     )  # fmt: skip
+    interval[1] = interval[1].clip(0, 1)  # a share, which noise moved beyond
     words = "standardised response of its own neuron less the largest of any other"
     variables: dict[str, Any] = {
         "specificity": ("neuron", of_each[0], {"long_name": f"{kind}: {words}", "units": "1"}),

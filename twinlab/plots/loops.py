@@ -156,8 +156,9 @@ def plot_controls(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
 
     One panel a control; on the dashed line they are equal. Blue are neurons for which the
     difference is shown by their own trials (false discovery rate below 0.05). The orange band is
-    the median ratio and its interval. Both axes are logarithmic; the title says how many neurons
-    have responses that are not positive and are not drawn.
+    the median ratio and its interval, where they are positive and finite. Both axes are
+    logarithmic; the title says how many neurons have responses that are not positive and are not
+    drawn.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ def plot_controls(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Lay
                 matplotlib={"linestyle": "--"},
             )
         ]
-        if min(ratio, lower) > 0:
+        if min(ratio, lower) > 0 and np.isfinite([ratio, upper]).all():
             corners = [(low, lower * low), (high, lower * high), (high, upper * high)]
             band = hv.Polygons([[*corners, (low, upper * low)]], list(axes))
             layers += [
