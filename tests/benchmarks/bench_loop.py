@@ -91,6 +91,7 @@ def best_masked(true, natural, masks, neurons, norm, spec):
         mean = (mask * natural).sum((-2, -1), keepdims=True) / mask.sum()
         seen = mask * (natural - mean)
         size = np.linalg.norm(seen.reshape(len(seen), -1), axis=1) / spec.std
+        seen, size = seen[size > 0], size[size > 0]  # some are grey there
         shown = np.clip(spec.mean + seen * (norm / size)[:, None, None, None], spec.low, spec.high)
         found.append(rates(lambda x, one=neuron: true(x)[:, one], shown).max())
     return np.array(found)

@@ -127,6 +127,21 @@ def test_missing_and_silent_neurons_are_undefined_and_in_no_mean():
     assert np.isfinite(found.mean_specificity_interval).all()
 
 
+def test_a_tie_is_no_preference():
+    response = np.zeros((4, 3, 4)) + 5.0
+    response[np.arange(4), :, np.arange(4)] = 0.0
+    response[1, :, 0] = 0.0  # neuron 0 is as silent under the stimulus of neuron 1
+    found = compare_confusion(
+        session({"lei": response}, ("lei",)),
+        "lei",
+        expect="least",
+        n_permutation=20,
+        n_bootstrap=0,
+    )
+    assert found.best_for_it.values.tolist() == [0, 1, 1, 1]
+    assert found["rank"].values.tolist() == [2, 1, 1, 1]
+
+
 def test_of_neurons_that_tell_nothing_nothing_is_shown():
     """Not the smallest p value that there is: no permutation exceeds what is undefined."""
     silent = session({"mei": np.zeros((4, 2, 4)), "natural": np.zeros((4, 2, 4))}, BOTH)

@@ -76,15 +76,15 @@ def loop_of(base):
             {
                 "stimulus": (
                     ("stimulus", "channel", "y", "x"),
-                    stimuli.make_dead_leaves(3, **SIZE, seed=5).values.astype(np.float32),
+                    stimuli.make_dead_leaves(6, **SIZE, seed=5).values.astype(np.float32),
                 ),
-                "mask": (("stimulus", "y", "x"), np.ones((3, 18, 24), np.float32)),
+                "mask": (("stimulus", "y", "x"), np.ones((6, 18, 24), np.float32)),
             },
             {
-                "stimulus_id": ("stimulus", ["mei-0", "mei-1", "mei-2"]),
-                "kind": ("stimulus", ["mei"] * 3),
-                "session": ("stimulus", ["simulated-0"] * 3),
-                "neuron_id": ("stimulus", ["0", "1", "2"]),
+                "stimulus_id": ("stimulus", [f"mei-{i}" for i in range(6)]),
+                "kind": ("stimulus", ["mei"] * 6),
+                "session": ("stimulus", ["simulated-0"] * 6),
+                "neuron_id": ("stimulus", [str(i) for i in range(6)]),
             },
         )
         every = add_shared(made, open_recording(folder / "recording.zarr"), SHARED)
@@ -109,15 +109,18 @@ def pairs(path):
     [("table", 1.0, 1.0), ("position", 0.98, 0.95), ("fingerprint", 0.95, 0.75)],
 )
 def test_a_later_day_is_matched(loop_of, match, precision, recall):
-    folder, plan = loop_of(match)
-    answer_loop(folder, plan, Job())
-    true = pairs(folder / "true-units.csv")
-    observed = open_result(folder / "responses.nc")
-    found = dict(zip(observed.unit.values, observed.neuron.values, strict=True))
-    right = sum(true[unit] == neuron for unit, neuron in found.items())
-    assert 30 <= len(true) < N  # some are lost
-    assert right / len(found) >= precision
-    assert right / len(true) >= recall
+    right = n_found = n_true = 0
+    for seed in range(3):  # one session more or less moves the recall by 0.05
+        folder, plan = loop_of(f'{match}"\nseed = {seed} # "', f"{match}-{seed}")
+        answer_loop(folder, plan, Job())
+        true = pairs(folder / "true-units.csv")
+        observed = open_result(folder / "responses.nc")
+        found = dict(zip(observed.unit.values, observed.neuron.values, strict=True))
+        right += sum(true[unit] == neuron for unit, neuron in found.items())
+        n_found, n_true = n_found + len(found), n_true + len(true)
+        assert 30 <= len(true) < N  # some are lost
+    assert right / n_found >= precision
+    assert right / n_true >= recall
     assert observed.attrs["match"] == match
     # every neuron and unit is either matched or named
     lines = observed.attrs["findings"].splitlines()
@@ -204,6 +207,14 @@ def test_what_is_needed_for_a_match_is_asked_for(loop_of, tmp_path):
     refused("has a neuron twice", table=tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("\n".join([rows[0], rows[1].replace("unit", "cell")]))
     refused("was not recorded", table=tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("\n".join([rows[0], "somebody,unit-0"]))
+    refused("not the twin's, first 'somebody'; expected names such as", table=tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("\n".join(rows[:3]))
+    refused("by table, . of the .* were found again", table=tmp_path / "t.csv")
+    # columns in any order, and neurons by what is enough to know them
+    short = [",".join([b, a.rpartition("/")[2]]) for a, b in (row.split(",") for row in rows)]
+    true = tmp_path / "short.csv"
+    true.write_text("\n".join(short))
     lines = bring_responses(folder, responses, true)  # a table is meant by giving one
     assert not any("matched by" in line for line in lines)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twinlab.loop import parse_plan, read_plan
+from twinlab.loop import new_loop, parse_plan, read_plan, write_template
 from twinlab.schema import InputError
 
 GOOD = """
@@ -100,3 +100,26 @@ def test_no_file_and_no_text_are_refused(tmp_path):
     (tmp_path / "plan.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="is not text"):
         read_plan(tmp_path / "plan.toml")
+
+
+def test_the_template_is_a_plan_once_the_screen_is_filled_in():
+    lines = write_template().splitlines()
+    needed = {"recording": '"simulated"', "width_px": "1920", "height_px": "1080",
+              "degrees_per_pixel": "0.07", "image_degrees_per_pixel": "2.0"}  # fmt: skip
+    filled = []
+    for line in lines:
+        name = line.removeprefix("# ").split(" =")[0]
+        filled.append(f"{name} = {needed[name]}" if line.startswith("# ") else line)
+    assert parse_plan("\n".join(filled)) == parse_plan(
+        'recording = "simulated"\n[rig]\nwidth_px = 1920\nheight_px = 1080\n'
+        "degrees_per_pixel = 0.07\nimage_degrees_per_pixel = 2.0"
+    )
+    with pytest.raises(InputError, match="`recording` is missing"):
+        parse_plan("\n".join(lines))
+
+
+def test_a_recording_that_is_nowhere_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "plan.toml").write_text(GOOD.replace('"simulated"', '"none/scan.zip"'))
+    with pytest.raises(InputError, match=r"'none/scan.zip', which is no file or folder there"):
+        new_loop(tmp_path / "plan.toml", tmp_path / "loop")
+    assert not (tmp_path / "loop").exists()

@@ -79,3 +79,12 @@ def test_the_seed_decides():
 def test_what_cannot_be_scheduled_is_refused(names, settings, words):
     with pytest.raises(InputError, match=words):
         make_schedule(names, **settings)
+
+
+def test_codes_of_one_loop_do_not_tell_those_of_the_next():
+    others = [name.replace("mei", "lei") for name in NAMES]
+    one, other = (make_schedule(names, n_repeat=2, seed=0) for names in (NAMES, others))
+    assert one.code.values.tolist() != other.code.values.tolist()
+    codes = [dict(zip(s.code.values, s.stimulus_id.values, strict=True)) for s in (one, other)]
+    places = [[int(part[code].split("-")[1]) for code in sorted(part)] for part in codes]
+    assert places[0] != places[1]

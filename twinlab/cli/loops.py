@@ -39,6 +39,14 @@ def new(
     typer.echo(f"Next: twinlab loop run {folder}")
 
 
+@loop_app.command("plan")
+def plan_() -> None:
+    """Print a plan with all its entries, their defaults and what they may be, to be changed."""
+    from twinlab.loop import write_template
+
+    typer.echo(write_template(), nl=False)
+
+
 @loop_app.command("run")
 def run(
     folder: Folder,

@@ -43,7 +43,7 @@ from twinlab.loop.plan import (
     Units,
 )
 from twinlab.loop.power import measure_noise, plan_around, plan_next, plan_power
-from twinlab.loop.reading import parse_plan, read_plan
+from twinlab.loop.reading import parse_plan, read_plan, write_template
 from twinlab.loop.rigs import meet_units, play_rig
 from twinlab.loop.savings import say_trials_saved, trials_saved
 from twinlab.loop.schedule import BLANK, make_schedule
@@ -74,6 +74,7 @@ __all__ = [
     "Units",
     "parse_plan",
     "read_plan",
+    "write_template",
     # what is shown, and when
     "BLANK",
     "make_schedule",

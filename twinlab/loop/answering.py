@@ -6,8 +6,14 @@ import json
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+import xarray as xr
+
 from twinlab.jobs import Job
+from twinlab.loop.comparing import FEWEST
+from twinlab.loop.exporting import read_key
 from twinlab.loop.folder import COMPARED, STEPS, open_loop, waited_for
+from twinlab.loop.gathering import neuron_names
 from twinlab.loop.identifying import identify_units, say_match
 from twinlab.loop.importing import import_responses
 from twinlab.loop.matching import name_units
@@ -82,6 +88,8 @@ def bring_responses(
         observed, recording, way, table=Path(table) if table else None,
         units=Path(units) if units else None,
     )  # fmt: skip
+    if place == folder:
+        _check_enough(folder, found, way)
     named = name_units(observed, found)
     lines = [*findings, *say_match(found, observed.unit.values.astype(str).tolist(), way)]
     named.attrs |= {"experiment": "responses", "findings": "\n".join(lines), "match": way}
@@ -125,6 +133,21 @@ def answer_loop(folder: Path, plan: Plan, job: Job) -> str:
         units=units if plan.match == "position" else None,
     )  # fmt: skip
     return f"of the simulated cortex; {len(lines)} findings"
+
+
+def _check_enough(folder: Path, match: xr.Dataset, way: str) -> None:
+    """Refuse a session in which too few of the neurons that stimuli were made for were found."""
+    key = read_key(folder / STEPS["export"])
+    key = key.isel(stimulus=key.neuron_id.values.astype(str) != "")  # shared images are of none
+    names = sorted(set(neuron_names(key.session.values, key.neuron_id.values)))
+    found = np.isin(names, match.neuron.values[match.position.values >= 0]).sum()
+    if found < FEWEST:
+        msg = (
+            f"{folder}: by {way}, {found} of the {len(names)} neurons that stimuli were made for "
+            f"were found again, and a comparison needs {FEWEST}; import the responses with "
+            "another `--match`, or show more shared images and repeats in a new loop."
+        )
+        raise InputError(msg)
 
 
 def _forget_comparison(folder: Path) -> None:

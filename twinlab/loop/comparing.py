@@ -68,8 +68,9 @@ def compare_confusion(
         `confusion` (made_for, neuron); along `neuron`: `specificity`, the standardised response to
         its own stimulus (minus that for "least"); `rank`, of its own among all, 1 the largest;
         `p_value`, the share of all stimuli that excite it at least as much as its own, and
-        `q_value` (Benjamini-Hochberg); `best_for_it`, 1 where no other stimulus excites it more;
-        `best_by_it`, 1 where its stimulus excites no other neuron more, in standardised responses.
+        `q_value` (Benjamini-Hochberg); `best_for_it`, 1 where every other stimulus excites it
+        less; `best_by_it`, 1 where its stimulus excites every other neuron less, in standardised
+        responses.
         Scalars: `mean_specificity`, `share_best_for_it` (column maxima), `share_best_by_it` (row
         maxima), each with `<name>_interval` (bound), the mean under the null, `<name>_chance`, and
         its permutation p value, `<name>_p_value`. Neurons that do not vary, or whose own stimulus
@@ -121,8 +122,8 @@ def compare_confusion(
         "rank": (rank, "rank of its own stimulus among all"),
         "p_value": (p_value, "share of stimuli that excite at least as much as its own"),
         "q_value": (benjamini_hochberg(p_value), "false discovery rate (Benjamini-Hochberg)"),
-        "best_for_it": (_flags(matrix, 0), "1 where no other stimulus excites it more"),
-        "best_by_it": (_flags(matrix, 1), "1 where its stimulus excites no other neuron more"),
+        "best_for_it": (_flags(matrix, 0), "1 where every other stimulus excites it less"),
+        "best_by_it": (_flags(matrix, 1), "1 where its stimulus excites every other neuron less"),
     }
     variables: dict[str, Any] = {
         "confusion": (
@@ -293,10 +294,13 @@ def standardise(mean: np.ndarray) -> np.ndarray:
 
 
 def _flags(matrix: np.ndarray, axis: int) -> np.ndarray:
-    """1 where the diagonal is the largest of its column (axis 0) or row (axis 1), or NaN."""
+    """1 where the diagonal alone is the largest of its column (axis 0) or row (axis 1), or NaN.
+
+    A neuron that is as silent under other stimuli as under its own does not tell them apart.
+    """
     own = np.diagonal(matrix)
-    filled = np.where(np.isfinite(matrix), matrix, -np.inf)
-    return np.where(np.isfinite(own), own >= filled.max(axis), np.nan)
+    at_least = np.isfinite(matrix) & (matrix >= np.expand_dims(own, axis))
+    return np.where(np.isfinite(own), at_least.sum(axis) == 1, np.nan)
 
 
 def _summaries(matrix: np.ndarray, unit: np.ndarray | None = None) -> np.ndarray:

@@ -246,7 +246,10 @@ def read_stimuli(folder: str | PathLike[str], file_format: str | None = None) ->
     if faults:
         shown = "; ".join(faults[:MOST_TOLD])
         shown += f"; and {len(faults) - MOST_TOLD} more" if faults[MOST_TOLD:] else ""
-        msg = f"{folder}: {len(faults)} stimuli are not those exported: {shown}; export again."
+        msg = (
+            f"{folder}: {len(faults)} stimuli are not those exported: {shown}; put the exported "
+            "files back."
+        )
         raise InputError(msg)
     kind = "video" if "frame" in image else "image"
     return xr.DataArray(

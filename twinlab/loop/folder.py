@@ -11,6 +11,7 @@ from pathlib import Path
 from twinlab.files import write_whole
 from twinlab.loop.plan import DEAD_LEAVES, Plan
 from twinlab.loop.reading import read_plan
+from twinlab.recordings import list_recordings
 from twinlab.schema import InputError
 
 __all__ = [
@@ -74,6 +75,7 @@ def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         msg = f"{folder}: exists and is not empty; begin a loop in a new folder."
         raise InputError(msg)
+    _check_recording(plan, decided.recording)
     if decided.rig.gamma_table and not (plan.parent / decided.rig.gamma_table).is_file():
         msg = f"{plan.parent / decided.rig.gamma_table}: no such file; the plan's gamma table."
         raise InputError(msg)
@@ -91,6 +93,18 @@ def new_loop(plan: str | PathLike[str], folder: str | PathLike[str]) -> Plan:
         mark = {"kind": KIND, "plan": _digest(plan), "began_in": str(plan.parent.resolve())}
         (unfinished / MARK).write_text(json.dumps(mark), encoding="utf-8")
     return decided
+
+
+def _check_recording(plan: Path, recording: str) -> None:
+    """Refuse a recording that is neither beside the plan nor known by its name."""
+    name = recording.partition(":")[0]
+    places = [one for part in (recording, name) for one in (plan.parent / part, Path(part))]
+    if name not in ("simulated", *list_recordings()) and not any(p.exists() for p in places):
+        msg = (
+            f"{plan}: `recording` is {recording!r}, which is no file or folder there, nor one of "
+            f"simulated, {', '.join(list_recordings())}."
+        )
+        raise InputError(msg)
 
 
 def open_loop(folder: str | PathLike[str]) -> Plan:

@@ -21,6 +21,7 @@ from twinlab.schema import InputError
 __all__ = ["identify_units", "say_match"]
 
 MOST_TOLD = 5  # least sure matches that are named
+MOST_NAMED = 20  # of those without a match
 SURE = 0.99  # confidence from which a match is not named
 
 
@@ -43,7 +44,8 @@ def identify_units(
         Of `MATCHES`: units have the names or the `neuron_id` of the neurons; or a table says; or
         they lie where those lay; or they answer to the shared images as those did.
     table : Path, optional
-        CSV of two columns, `neuron` (its name, "session/neuron_id") and `unit`.
+        CSV of two columns, `neuron` (its name, "session/neuron_id", or `neuron_id` where no
+        other has it) and `unit`.
     units : Path, optional
         CSV of the columns `unit`, `x_um`, `y_um` and perhaps `z_um`; needed to match by position
         where the file of responses has none.
@@ -68,7 +70,8 @@ def identify_units(
         )
         raise InputError(msg)
     if table is not None:
-        return match_by_table(_table_of(table), names, given)
+        known = _full_names(_table_of(table), names, recording.neuron_id.values, table)
+        return match_by_table(known, names, given)
     if way == "position":
         return _by_position(responses, recording, names, units)
     if way == "fingerprint":
@@ -96,7 +99,12 @@ def say_match(match: xr.Dataset, unit: list[str], way: str) -> list[str]:
         "neurons": np.delete(names, found),
         "units": np.delete(np.array(unit), position[found]),
     }
-    return lines + [f"without a match, {k}: {', '.join(v)}" for k, v in left.items() if len(v)]
+    for kind, without in left.items():
+        if len(without):
+            named = ", ".join(without[:MOST_NAMED])
+            more = f" and {len(without) - MOST_NAMED} more" * (len(without) > MOST_NAMED)
+            lines.append(f"without a match, {kind}: {named}{more}")
+    return lines
 
 
 def _by_name(names: list[str], neuron_id: np.ndarray, units: list[str]) -> dict[str, str]:
@@ -116,14 +124,30 @@ def _by_name(names: list[str], neuron_id: np.ndarray, units: list[str]) -> dict[
 def _table_of(path: Path) -> dict[str, str]:
     """Unit of each neuron, of a CSV file of two columns."""
     head, rows = read_rows(path, "a table of neurons and units (CSV)")
-    if head != ["neuron", "unit"]:
+    if sorted(head) != ["neuron", "unit"]:
         msg = f"{path}: has the columns {head}; expected `neuron` and `unit`."
         raise InputError(msg)
-    table = {neuron: unit for neuron, unit in rows}
+    table = {row[head.index("neuron")]: row[head.index("unit")] for row in rows}
     if len(table) < len(rows):
         msg = f"{path}: has a neuron twice; expected each once."
         raise InputError(msg)
     return table
+
+
+def _full_names(
+    table: dict[str, str], names: list[str], neuron_id: np.ndarray, path: Path
+) -> dict[str, str]:
+    """A table whose neurons are named in full, or by their `neuron_id` where that is enough."""
+    ids = neuron_id.astype(str).tolist()
+    of_id = dict(zip(ids, names, strict=True)) if len(set(ids)) == len(ids) else {}
+    strange = [one for one in table if one not in names and one not in of_id]
+    if strange:
+        msg = (
+            f"{path}: {len(strange)} neurons are not the twin's, first {strange[0]!r}; expected "
+            f"names such as {names[0]!r}."
+        )
+        raise InputError(msg)
+    return {one if one in names else of_id[one]: unit for one, unit in table.items()}
 
 
 def _by_position(

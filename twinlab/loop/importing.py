@@ -89,6 +89,9 @@ def import_responses(
         table = read_nwb(
             path, on_s=schedule.attrs["on_s"], series=series, trials=trials, window=window, job=job
         )
+    elif path.is_file() and path.suffix.lower() == ".nwb":
+        msg = f"{path}: is no HDF5 file, as NWB files are; it may have been copied in part."
+        raise InputError(msg)
     else:
         table = read_csv(path)
     if (series or trials or window) and not table.note:

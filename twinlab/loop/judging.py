@@ -78,7 +78,7 @@ def _comparisons(
         made[f"confusion-{objective}"] = partial(_confuse, asked, objective, how)
     if controls:
         made[f"controls-{objective}"] = partial(_control, asked, controls, objective, how)
-    if controls and objective in ("mei", "lei"):
+    if controls and objective == "mei":  # of next to no response no larger one can be planned
         made[f"power-{objective}"] = partial(_plan_next, asked, controls, objective, plan)
     if objective == "diverse":
         for kind in kinds:

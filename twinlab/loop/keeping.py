@@ -59,7 +59,8 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
     status = loop_status(folder)
     if not all(status.values()):
         waiting = next(step for step, done in status.items() if not done)
-        msg = f"{folder}: step {waiting!r} is not done; run `twinlab loop run {folder}` first."
+        todo = f"twinlab loop {'import' if waiting == 'responses' else 'run'} {folder}"
+        msg = f"{folder}: step {waiting!r} is not done; run `{todo}` first."
         raise InputError(msg)
     groups = {
         path.stem: open_result(path) for path in sorted(folder.glob("*.nc")) if path.name != KEPT

@@ -128,6 +128,7 @@ def pick_units(
     has_margin = wanted.margin_deg > 0
     reasons = {
         f"in another area than {', '.join(wanted.areas)}": elsewhere,
+        "unknown reliability": np.isnan(reliability),
         f"reliability below {wanted.min_reliability:g}": known < wanted.min_reliability,
         "no receptive field": has_margin & np.isnan(away_deg),
         f"closer than {wanted.margin_deg:g} deg to the border": has_margin

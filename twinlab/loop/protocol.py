@@ -73,7 +73,8 @@ def write_protocol(path: Path, manifest: dict[str, Any]) -> None:
         "Show the files as they are: no scaling, no smoothing, no change of contrast.",
         "Keep to schedule.csv. If a trial is lost, go on; do not repeat it.",
         "Bring back one response a trial and unit, with the trial's number and code as they are "
-        "in schedule.csv: CSV, or arrays (NPZ).",
+        "in schedule.csv: CSV (trial, code, a column a unit), the same as arrays (NPZ), or NWB "
+        "whose table of trials has the columns trial and code.",
         *(["The response to a video is the mean over its second half."] if n_frame > 1 else []),
         "Bring back the units' positions, or a table that says which unit is which.",
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,7 +15,7 @@ from twinlab.loop.matching import LEAST_IMAGES
 from twinlab.loop.plan import DEAD_LEAVES, MATCHES, Plan
 from twinlab.schema import InputError
 
-__all__ = ["parse_plan", "read_plan"]
+__all__ = ["parse_plan", "read_plan", "write_template"]
 
 EXPECTED = {
     str: "text",
@@ -88,6 +89,38 @@ def parse_plan(text: str, where: str = "the plan") -> Plan:
         msg = f"{where}: cannot be used: " + "; ".join(faults) + "."
         raise InputError(msg)
     return plan
+
+
+def write_template() -> str:
+    """Write a plan with every entry there is, its default, and what it may be, as TOML text.
+
+    What has no default is to be filled in; until then it is no plan.
+    """
+    top, tables = [], []
+    hints = get_type_hints(Plan)
+    for entry in fields(Plan):
+        if hints[entry.name] in EXPECTED:
+            top.append(_line(entry, hints[entry.name]))
+            continue
+        kind = hints[entry.name]
+        own = get_type_hints(kind)
+        tables += ["", f"[{entry.name}]"]
+        tables += [_line(one, own[one.name]) for one in fields(kind)]
+    return "\n".join([*top, *tables, ""])
+
+
+def _line(entry: Field[Any], hint: Any) -> str:
+    """One entry of a template; a comment where it has no default."""
+    rule = dict(entry.metadata)
+    allowed = EXPECTED[hint]
+    if "low" in rule:
+        allowed += f" from {rule['low']:g} to {rule['high']:g}"
+    if "known" in rule:
+        allowed = f"of {', '.join(repr(one) for one in rule['known'])}"
+    if entry.default is MISSING:
+        return f"# {entry.name} =   # {allowed}; needed"
+    value = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+    return f"{entry.name} = {json.dumps(value)}   # {allowed}"
 
 
 def _faults(table: Any, kind: type, where: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,8 @@ def make_schedule(
     xarray.Dataset
         Along `trial`, in the order of presentation: `code`, under which the stimulus is exported
         and shown, `stimulus_id` behind it, `block`, and `onset_s`. Codes are numbers drawn at
-        random, so that neither they nor their order tell what a stimulus is.
+        random, by the seed and the names of the stimuli, so that neither they nor their order
+        tell what a stimulus is.
 
     Raises
     ------
@@ -70,7 +72,9 @@ def make_schedule(
     if n_repeat > 1 and len(names) + min(n_blank, 1) < 2:
         msg = "One stimulus cannot be repeated without being shown twice in a row; add a blank."
         raise InputError(msg)
-    generator = np.random.default_rng([check_seed(seed), 5])
+    # Of the stimuli too: who has seen the codes of one loop does not know those of the next.
+    own = zlib.crc32("\n".join(names).encode())
+    generator = np.random.default_rng([check_seed(seed), 5, own])
     every = [*names, BLANK] if n_blank else names
     digits = max(3, len(str(len(every))))
     code = [f"s{i:0{digits}d}" for i in 1 + generator.permutation(len(every))]
