@@ -156,8 +156,9 @@ def judge(folder):
         else np.nan,
         "same, all units, whole": float(own.mean() / whole.mean()),
         "same, all units, through mask": float(own.mean() / masked.mean()),
-        "of the true optimum, simple cells": float((own / optimum)[simple].mean()),
-        "of the true optimum, all units": float((own / optimum).mean()),
+        "mean response / mean optimum, simple": float(own[simple].sum() / optimum[simple].sum()),
+        "mean of response / optimum, simple": float((own / optimum)[simple].mean()),
+        "mean of response / optimum, all": float((own / optimum).mean()),
         "cc_norm over stimuli": float(prediction.mean_cc_norm),
     }
 
