@@ -240,6 +240,7 @@ def test_rounds_that_cannot_be_are_refused_with_the_plan(old, new, words):
 
 def test_a_plan_without_rounds_has_the_steps_it_had(plan, tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN.replace("number = 2", "number = 0"))
+    (tmp_path / "recording.zarr").mkdir()
     new_loop(tmp_path / "plan.toml", tmp_path / "loop")
     assert list(loop_status(tmp_path / "loop")) == [
         "recording", "fit", "verifier", "units", "stimuli", "export", "responses", "comparison",

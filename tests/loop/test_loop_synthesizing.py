@@ -27,7 +27,7 @@ objectives = ["lei", "mei", "diverse", "discriminating", "suppressor"]
 controls = ["natural", "gabor", "noise", "other"]
 n_diverse = 2
 [presentation]
-n_repeat = 10
+n_repeat = 20
 [rig]
 width_px = 96
 height_px = 72

@@ -15,6 +15,7 @@ from twinlab import __version__
 from twinlab.files import write_whole
 from twinlab.loop.exporting import read_key, read_manifest
 from twinlab.loop.folder import KEPT, STEPS, loop_status, open_loop
+from twinlab.loop.making import HISTORY
 from twinlab.loop.plan import Plan
 from twinlab.loop.power import plan_around
 from twinlab.loop.reading import parse_plan
@@ -44,10 +45,10 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
     Returns
     -------
     Path
-        A NetCDF file. Each result of the folder is a group under its own name; besides them are
-        `key` (the stimuli), `power` (of the plan, as assumed beforehand), `tests` (`list_tests`)
-        and, where there were any, `rounds` (`list_rounds`). The attributes hold the plan, the
-        manifest of the export and a checksum.
+        A NetCDF file. Each result of the folder but the history of the fit is a group under its
+        own name; besides them are `key` (the stimuli), `power` (of the plan, as assumed
+        beforehand), `tests` (`list_tests`) and, where there were any, `rounds` (`list_rounds`).
+        The attributes hold the plan, the manifest of the export and a checksum.
 
     Raises
     ------
@@ -62,8 +63,11 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
         todo = f"twinlab loop {'import' if waiting == 'responses' else 'run'} {folder}"
         msg = f"{folder}: step {waiting!r} is not done; run `{todo}` first."
         raise InputError(msg)
+    # How long each epoch took is no result: two runs of one plan leave the same file.
     groups = {
-        path.stem: open_result(path) for path in sorted(folder.glob("*.nc")) if path.name != KEPT
+        path.stem: open_result(path)
+        for path in sorted(folder.glob("*.nc"))
+        if path.name not in (KEPT, HISTORY)
     }
     groups |= {
         "key": read_key(folder / STEPS["export"]),
