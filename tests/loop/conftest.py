@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 from twinlab import stimuli
+from twinlab.jobs import Job
 from twinlab.loop import Rig, make_schedule
 from twinlab.simulation import SimulatedCortex
 
@@ -51,3 +52,23 @@ def planned(cortex):
 @pytest.fixture(scope="session")
 def schedule(planned):
     return make_schedule(planned.stimulus_id.values, n_repeat=4, n_blank=2, seed=1)
+
+
+class Impatient(Job):
+    """A job that is cancelled at one of its checks."""
+
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def check(self):
+        self.patience -= 1
+        if self.patience == 0:
+            self.cancel()
+        super().check()
+
+
+@pytest.fixture(scope="session")
+def impatient():
+    """Return a function that makes a job which is cancelled at its n-th check."""
+    return Impatient

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from twinlab import cli, twins
-from twinlab.jobs import Cancelled, Job
+from twinlab.jobs import Cancelled
 from twinlab.loop import (
     bring_responses,
     last_made,
@@ -127,22 +127,8 @@ def test_what_each_round_brought_is_listed(done):
     assert float(listed.validation_correlation[2]) == pytest.approx(float(last.mean()))
 
 
-class Impatient(Job):
-    """A job that is cancelled at one of its checks."""
-
-    def __init__(self, patience):
-        super().__init__()
-        self.patience = patience
-
-    def check(self):
-        self.patience -= 1
-        if self.patience == 0:
-            self.cancel()
-        super().check()
-
-
 @pytest.mark.slow
-def test_rounds_stopped_anywhere_end_alike(done, plan):
+def test_rounds_stopped_anywhere_end_alike(done, plan, impatient):
     folder = plan.parent / "stopped"
     new_loop(plan, folder)
     generator = np.random.default_rng(0)
@@ -150,7 +136,7 @@ def test_rounds_stopped_anywhere_end_alike(done, plan):
     for stop in range(30):
         with suppress(Cancelled):
             run_loop(
-                folder, until="round 2", job=Impatient(int(generator.integers(5, 40 + 5 * stop)))
+                folder, until="round 2", job=impatient(int(generator.integers(5, 40 + 5 * stop)))
             )
             break
         ended_at.add(tuple(sorted(path.name for path in folder.glob("rounds/*/*"))))

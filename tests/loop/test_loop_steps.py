@@ -13,7 +13,7 @@ import torch
 
 from twinlab import cli
 from twinlab.cli.loop_report import say_what_is_shown, write_loop_report
-from twinlab.jobs import Cancelled, Job
+from twinlab.jobs import Cancelled
 from twinlab.loop import bring_responses, loop_status, new_loop, read_key, run_loop
 from twinlab.recordings import open_recording, save_recording
 from twinlab.schema import InputError, fingerprint, open_result
@@ -93,22 +93,8 @@ def test_the_loop_finds_what_is_true_of_the_simulated_cortex(done):
     assert run_loop(done) == []  # nothing is made again
 
 
-class Impatient(Job):
-    """A job that is cancelled at one of its checks."""
-
-    def __init__(self, patience):
-        super().__init__()
-        self.patience = patience
-
-    def check(self):
-        self.patience -= 1
-        if self.patience == 0:
-            self.cancel()
-        super().check()
-
-
 @pytest.mark.slow
-def test_a_loop_stopped_anywhere_ends_alike(plan):
+def test_a_loop_stopped_anywhere_ends_alike(plan, impatient):
     short = PLAN.replace("max_epochs = 8", "max_epochs = 2").replace("number = 6", "number = 3")
     short += '[stimuli]\nobjectives = ["mei", "lei"]\n'
     (plan.parent / "short.toml").write_text(short)
@@ -120,7 +106,7 @@ def test_a_loop_stopped_anywhere_ends_alike(plan):
     ended_at = []
     for stop in range(10):  # more and more patient, so that it ends
         with suppress(Cancelled):
-            run_loop(stopped, job=Impatient(int(generator.integers(20, 40) * 3**stop)))
+            run_loop(stopped, job=impatient(int(generator.integers(20, 40) * 3**stop)))
         ended_at.append(sum(loop_status(stopped).values()))
     assert ended_at[-1] == 8
     assert len(set(ended_at)) >= 3  # in different steps

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twinlab.cli.loop_report import write_loop_report
-from twinlab.jobs import Cancelled, Job
+from twinlab.jobs import Cancelled
 from twinlab.loop import loop_status, new_loop, open_loop, parse_plan, read_key, run_loop
 from twinlab.recordings import save_recording
 from twinlab.schema import InputError, open_result
@@ -188,20 +188,8 @@ def test_comparisons_say_what_is_true_of_each_objective(done):
         assert float(confusion.mean_specificity_p_value) < 0.05
 
 
-class Impatient(Job):
-    def __init__(self, patience):
-        super().__init__()
-        self.patience = patience
-
-    def check(self):
-        self.patience -= 1
-        if self.patience == 0:
-            self.cancel()
-        super().check()
-
-
 @pytest.mark.slow
-def test_stimuli_stopped_anywhere_end_in_the_same_bytes(done, tmp_path):
+def test_stimuli_stopped_anywhere_end_in_the_same_bytes(done, tmp_path, impatient):
     whole, _ = done
     folder = tmp_path / "stopped"
     shutil.copytree(whole, folder)
@@ -212,7 +200,7 @@ def test_stimuli_stopped_anywhere_end_in_the_same_bytes(done, tmp_path):
     with patch("twinlab.loop.synthesizing.PART", 4):
         for _ in range(30):
             try:
-                run_loop(folder, until="stimuli", job=Impatient(patience))
+                run_loop(folder, until="stimuli", job=impatient(patience))
                 break
             except Cancelled:
                 parts = tuple(sorted(p.name for p in folder.glob("*.nc.parts/0*.nc")))

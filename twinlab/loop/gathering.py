@@ -97,7 +97,7 @@ def _pictures(result: xr.Dataset, controls: Sequence[str]) -> dict[str, np.ndarr
     if whole not in result or result[whole].dims[-len(dims) :] != dims:
         msg = (
             f"A result of experiment {main!r} holds no `{whole}` (neuron, channel[, frame], y, "
-            "x); expected one of `synthesize_mei` or another of `loop.OBJECTIVES`."
+            "x); expected one of `synthesize_mei` or another of `loop.plan.OBJECTIVES`."
         )
         raise InputError(msg)
     if main == "diverse":

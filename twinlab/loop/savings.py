@@ -121,10 +121,7 @@ def say_trials_saved(saved: xr.Dataset, criterion: str, *, goal: float = GOAL) -
         )
     spread = f" ({each.min():.0%} to {each.max():.0%} over {seeds})"
     if mean <= 0:
-        return (
-            f"Images by {criterion} save no trials: they need {-mean:.0%} more than {baseline} "
-            f"images{spread}."
-        )
+        return f"Images by {criterion} save no trials against {baseline} images{spread}."
     verdict = "as aimed at" if mean >= goal else f"less than the {goal:.0%} aimed at"
     return (
         f"Images by {criterion} reach the accuracy of {baseline} images with {mean:.0%} fewer "
