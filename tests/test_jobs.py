@@ -76,3 +76,33 @@ def test_the_estimate_is_undefined_before_anything_is_known():
     assert math.isnan(job.eta)
     job.report(0.5)
     assert job.eta == pytest.approx(job.elapsed, rel=0.5)
+
+
+def test_paused_work_waits_and_goes_on_where_it_was():
+    steps, paused = [], threading.Event()
+
+    def work(job):
+        for step in range(3):
+            job.report(step / 3)
+            steps.append(step)
+            if step == 0:
+                job.pause()
+                paused.set()
+
+    job = Job().start(work)
+    assert paused.wait(10)
+    job._thread.join(0.2)
+    assert (steps, job.status) == ([0], "running")
+    job.resume()
+    job.wait(10)
+    assert steps == [0, 1, 2]
+    assert job._paused >= 0.1
+
+
+def test_paused_work_can_be_cancelled():
+    job = Job()
+    job.pause()
+    job.start(lambda job: job.check())
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.wait(10)

@@ -1,4 +1,4 @@
-"""Long work: progress with an estimate, a preview, cancel; knows no user interface.
+"""Long work: progress with an estimate, a preview, pause, cancel; knows no user interface.
 
 Any function that can take long accepts ``job=None`` and reports to it::
 
@@ -8,7 +8,7 @@ Any function that can take long accepts ``job=None`` and reports to it::
             job.report(step / n, f"step {step}")   # raises Cancelled when asked to stop
 
 The one who waits gives the job a listener (a progress bar, a widget), may run it in
-a thread with `Job.start`, and may `Job.cancel` it at any time.
+a thread with `Job.start`, and may `Job.pause` or `Job.cancel` it at any time.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self._cancel = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._paused = 0.0  # seconds spent waiting
         self._began = time.monotonic()
         self._heard = -float("inf")
         self._thread: threading.Thread | None = None
@@ -81,13 +84,29 @@ class Job:
             self.listener(self)
 
     def check(self) -> None:
-        """Raise `Cancelled` if the work was asked to stop; cheap enough for inner loops."""
+        """Raise `Cancelled` if the work was asked to stop; cheap enough for inner loops.
+
+        Waits here while the work is paused.
+        """
+        if not self._going.is_set() and not self._cancel.is_set():
+            began = time.monotonic()
+            self._going.wait()
+            self._paused += time.monotonic() - began
         if self._cancel.is_set():
             raise Cancelled
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next check."""
+        """Ask the work to stop at its next check, also where it is paused."""
         self._cancel.set()
+        self._going.set()
+
+    def pause(self) -> None:
+        """Ask the work to wait at its next check until `resume`."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Let paused work go on."""
+        self._going.set()
 
     def part(self, start: float, stop: float, label: str = "") -> Job:
         """Return a job for one stage of this one: its 0 to 1 is our `start` to `stop`."""
@@ -95,8 +114,8 @@ class Job:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the job was made or started."""
-        return time.monotonic() - self._began
+        """Seconds since the job was made or started, without the pauses."""
+        return time.monotonic() - self._began - self._paused
 
     @property
     def eta(self) -> float:
@@ -157,3 +176,9 @@ class _Part(Job):
 
     def cancel(self) -> None:
         self._whole.cancel()
+
+    def pause(self) -> None:
+        self._whole.pause()
+
+    def resume(self) -> None:
+        self._whole.resume()

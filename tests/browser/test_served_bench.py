@@ -22,7 +22,7 @@ def bench(page, bench_url):
     """Open a page of its own, and wait until its first neuron has been measured."""
 
     def open_page(query=""):
-        page.goto(bench_url + query)
+        page.goto(f"{bench_url}?page=bench&{query}")
         page.wait_for_selector("canvas")
         page.get_by_text("OSI").wait_for()
         page.wait_for_timeout(500)
@@ -87,14 +87,14 @@ def test_a_tap_on_the_map_chooses_a_neuron_and_shows_it(bench, sources, screensh
 
 
 def test_an_address_brings_back_what_was_shown(bench):
-    page = bench("?neuron=17&orientation=45&kind=grating")
+    page = bench("neuron=17&orientation=45&kind=grating")
     page.get_by_text("Neuron 17 of 200").wait_for()
     assert slider(page, "orientation").get_attribute("aria-valuenow") == "45.0"
     assert page.get_by_label("kind").input_value() == "grating"
 
 
 def test_an_old_address_still_opens(bench):
-    page = bench("?neuron=100000")
+    page = bench("neuron=100000")
     page.get_by_text("Neuron 0 of 200").wait_for()
 
 

@@ -134,7 +134,8 @@ def test_a_faint_stimulus_is_flagged_and_a_recorded_image_is_not(lab, recording)
     lab.param.update(kind="grating", contrast=0.05)
     assert any("contrast" in fault for fault in lab.unfamiliar())
     flagged = [
-        bool(unfamiliar_features(image, lab.training)) for image in recording.stimulus.values[:50]
+        bool(unfamiliar_features(image, lab.findings.training))
+        for image in recording.stimulus.values[:50]
     ]
     assert np.mean(flagged) < 0.25  # a percent or two on each of several statistics
 

@@ -45,7 +45,7 @@ def serve_twins(names: list[str], recording: str, *, port: int, browser: bool) -
     server.io_loop.start()
 
 
-def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorers.TwinBench]:
+def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorers.Lab]:
     """Load a twin and the results beside it, once; each page gets an explorer of its own.
 
     Of an ensemble the first member is explored, and the second judges its images.
@@ -58,9 +58,8 @@ def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorer
     if recording is not None:
         twins.match_neurons(twin, recording)  # a wrong recording is refused before serving
     results = find_results(Path(name), twin)
-    return lambda: explorers.TwinBench(
-        explorers.LabState(twin, recording, other=other, results=results)
-    )
+    known = explorers.LabState(twin, recording, other=other, results=results)
+    return lambda: explorers.Lab(known.another())
 
 
 def find_results(folder: Path, twin: twins.Twin) -> dict[str, xr.Dataset]:

@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("PANEL_INLINE", "true")
 
 from twinlab.explorers.bench import TwinBench  # noqa: E402
+from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
 from twinlab.explorers.matching import average_repeats  # noqa: E402
 from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
@@ -29,6 +30,8 @@ from twinlab.twins.familiarity import (  # noqa: E402
 
 __all__ = [
     # what they share, and they
+    "EXPLORERS",
+    "Lab",
     "LabState",
     "Population",
     "StimulusBench",

@@ -26,20 +26,17 @@ class TwinBench(Explorer):
 
     """
 
+    title = "Twin bench"
+    about = "The neurons, the chosen one and a stimulus for all of them, side by side."
+
     def lay_out(self) -> pn.Column:
         """Build the page."""
-        findings = self.lab.findings
-        twin = findings.twin.twin
-        origin = str(twin.origin.get("recording_id", ""))
-        note = f"{type(twin).__name__}, {len(findings)} neurons" + (
-            f", fitted to {origin}" if origin else ""
-        )
         self.parts = Population(self.lab), UnitPage(self.lab), StimulusBench(self.lab)
         population, unit, stimulus = self.parts
         return page(
-            "Twin bench",
-            note,
-            pn.Column(population, unit.trust, margin=0, styles={"gap": "12px"}),
+            self.title,
+            self.lab.describe(),
+            pn.Column(population.body, unit.trust, margin=0, styles={"gap": "12px"}),
             unit.column,
-            stimulus,
+            stimulus.body,
         )

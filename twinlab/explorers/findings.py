@@ -14,10 +14,12 @@ from twinlab.explorers.matching import average_repeats, positions_in
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, Twin, predict_responses
+from twinlab.twins.familiarity import Familiarity, fit_familiarity, training_range
 
 __all__ = ["RESULTS", "Findings"]
 
 RESULTS = ("receptive_field", "tuning", "mei")
+N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
 MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
 
 
@@ -91,6 +93,10 @@ class Findings:
                     raise InputError(msg)
                 self._of_all[name] = result, self._match(f"The result {name!r}", result)
         self.usual_rate = self._ask_usual()
+        self.training, self.familiarity = None, None
+        if recording is not None and (recording.split.values == "train").any():
+            self.training = training_range(recording)
+            self.familiarity = _familiarity(twin, recording)
 
     def _match(self, what: str, labelled: xr.Dataset) -> np.ndarray:
         positions = positions_in(labelled, self.labels)
@@ -227,3 +233,15 @@ def _images(recording: xr.Dataset, *splits: str) -> np.ndarray:
     """Images (image, channel, y, x) of some splits, each once."""
     shown = recording.stimulus_index.values[np.isin(recording.split.values, splits)]
     return recording.stimulus.values[np.unique(shown)]
+
+
+def _familiarity(twin: Twin, recording: xr.Dataset) -> Familiarity | None:
+    """What the training images are like, by their statistics; None without validation images."""
+    split, index = recording.split.values, recording.stimulus_index.values
+    shown, held_out = (
+        recording.stimulus.values[np.unique(index[split == name])[:N_FAMILIAR]]
+        for name in ("train", "validation")
+    )
+    if twin.spec.is_video or len(shown) < 2 or not len(held_out):
+        return None
+    return fit_familiarity(twin, shown, held_out, core=False)

@@ -7,23 +7,37 @@ from typing import Any
 
 import panel as pn
 
-__all__ = ["BADGES", "badge", "caption", "card", "page", "words"]
+__all__ = ["badge", "caption", "card", "colors", "page", "words"]
 
-FONT = "font-family:system-ui,'Segoe UI',Helvetica,Arial,sans-serif;"
-HEAD = FONT + "font-size:14px;font-weight:600;color:#1b2733;margin:0;line-height:1.3;"
-BODY = FONT + "font-size:12.5px;color:#27323d;margin:0;line-height:1.45;"
-CAPTION = FONT + "font-size:11px;color:#66717c;margin:0;line-height:1.35;"
-CARD = {
-    "background": "#ffffff",
-    "border": "1px solid #e1e5ea",
-    "border-radius": "8px",
-    "padding": "8px 12px 10px 12px",
-}
-BADGES = {
+FONT = "system-ui,'Segoe UI',Helvetica,Arial,sans-serif"
+# Of a page by day and by night: what is written on, and with what.
+LIGHT = {
+    "page": "#f4f6f8",
+    "card": "#ffffff",
+    "edge": "#e1e5ea",
+    "head": "#1b2733",
+    "body": "#27323d",
+    "quiet": "#66717c",
     "good": ("#e5f4ea", "#1d6b3a"),
     "weak": ("#fdf0dc", "#8a5200"),
     "none": ("#eceff2", "#4b5661"),
 }
+DARK = {
+    "page": "#14181d",
+    "card": "#1e242b",
+    "edge": "#343c45",
+    "head": "#eef2f5",
+    "body": "#d5dce2",
+    "quiet": "#9aa5af",
+    "good": ("#1f3d2b", "#9fdcb4"),
+    "weak": ("#45330f", "#f3cd8a"),
+    "none": ("#2d343c", "#b8c2cb"),
+}
+
+
+def colors() -> dict[str, Any]:
+    """Colours of the page that is being built: by day, or by night where it is asked for."""
+    return DARK if pn.config.theme == "dark" else LIGHT
 
 
 def words(html: Callable[..., str], width: int) -> pn.widgets.StaticText:
@@ -32,17 +46,19 @@ def words(html: Callable[..., str], width: int) -> pn.widgets.StaticText:
     (A changing `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even
     where everything else is inline.)
     """
-    return pn.widgets.StaticText(value=html, width=width, margin=(4, 0), styles=_style(BODY))
+    return pn.widgets.StaticText(
+        value=html, width=width, margin=(4, 0), styles=_style(12.5, "body")
+    )
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:
     """One line below a panel that says what it shows."""
-    return pn.pane.HTML(text, width=width, margin=(2, 0, 0, 0), styles=_style(CAPTION))
+    return pn.pane.HTML(text, width=width, margin=(2, 0, 0, 0), styles=_style(11, "quiet"))
 
 
 def badge(text: str, kind: str) -> str:
     """Return a short verdict on a coloured ground, as HTML."""
-    ground, ink = BADGES[kind]
+    ground, ink = colors()[kind]
     return (
         f'<span style="background:{ground};color:{ink};border-radius:10px;padding:2px 9px;'
         f'font-weight:600;">{text}</span>'
@@ -51,28 +67,35 @@ def badge(text: str, kind: str) -> str:
 
 def card(title: str, note: str, *contents: Any, width: int) -> pn.Column:
     """Put contents under a heading, with a caption that says what is shown."""
-    heading = pn.pane.HTML(title, width=width, margin=0, styles=_style(HEAD))
+    heading = pn.pane.HTML(title, width=width, margin=0, styles=_style(14, "head", 600))
     below = [caption(note, width)] if note else []
-    return pn.Column(heading, *contents, *below, styles=CARD, margin=0, width=width + 26)
+    styles = {
+        "background": colors()["card"],
+        "border": f"1px solid {colors()['edge']}",
+        "border-radius": "8px",
+        "padding": "8px 12px 10px 12px",
+    }
+    return pn.Column(heading, *contents, *below, styles=styles, margin=0, width=width + 26)
 
 
 def page(title: str, note: str, *columns: Any) -> pn.Column:
     """Set columns side by side under a title; they wrap where there is no room."""
     head = pn.pane.HTML(
-        f'<span style="font-size:20px;font-weight:600;color:#1b2733">{title}</span>'
-        f'<span style="font-size:12.5px;color:#66717c;margin-left:14px">{note}</span>',
+        f'<span style="font-size:20px;font-weight:600;color:{colors()["head"]}">{title}</span>'
+        f'<span style="font-size:12.5px;color:{colors()["quiet"]};margin-left:14px">{note}</span>',
         margin=0,
-        styles=_style(FONT),
+        styles=_style(12.5, "body"),
     )
     body = pn.Row(*columns, margin=(10, 0, 0, 0), styles={"gap": "12px", "flex-wrap": "wrap"})
-    return pn.Column(
-        head,
-        body,
-        styles={"background": "#f4f6f8", "padding": "12px 16px", "min-height": "100%"},
-        sizing_mode="stretch_width",
-        margin=0,
-    )
+    return pn.Column(head, body, sizing_mode="stretch_width", margin=0)
 
 
-def _style(css: str) -> dict[str, str]:
-    return dict(part.split(":", 1) for part in css.split(";") if part)
+def _style(size: float, color: str, weight: int = 400) -> dict[str, str]:
+    return {
+        "font-family": FONT,
+        "font-size": f"{size}px",
+        "font-weight": str(weight),
+        "color": str(colors()[color]),
+        "margin": "0",
+        "line-height": "1.4",
+    }

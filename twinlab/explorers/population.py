@@ -17,6 +17,9 @@ WIDTH = 348  # of the card's contents, in pixels
 class Population(Explorer):
     """Map of all neurons; tap one to choose it."""
 
+    title = "Population"
+    about = "Where the neurons are and what is known of them; choose one, or many."
+
     def lay_out(self) -> pn.Column:
         """Build the card."""
         figure = pn.pane.HoloViews(self._map(), linked_axes=False, margin=0)

@@ -73,6 +73,8 @@ def serve(
 
     """
     port = _free_port(port)
+    # A lost connection is taken up again; what went wrong is said in a corner of the page.
+    pn.config.param.update(notifications=True, reconnect=True)
     pages: dict[str, Any] = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
     server = pn.io.server.get_server(
         pages,

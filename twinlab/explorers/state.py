@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,18 @@ import param
 import torch
 import xarray as xr
 
-from twinlab import stimuli
+from twinlab.explorers.address import read_positions, write_positions
 from twinlab.explorers.findings import Findings
-from twinlab.jobs import Cancelled, Job
+from twinlab.explorers.shown import STIMULUS, Shown
+from twinlab.explorers.work import Work
+from twinlab.jobs import Job
 from twinlab.twins import Twin
-from twinlab.twins.familiarity import (
-    Familiarity,
-    fit_familiarity,
-    training_range,
-    unfamiliar_features,
-)
+from twinlab.twins.familiarity import unfamiliar_features
 
 __all__ = ["STIMULUS", "LabState"]
 
-KINDS = ["grating", "round grating", "Gabor"]
-STIMULUS = ["kind", "orientation", "spatial_frequency", "phase", "contrast", "x", "y", "size"]
-ADDRESS = ["neuron", "color_by", *STIMULUS]  # what the page's address says
-N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
+# What the page's address says: all of the stimulus but an image, which no address can hold.
+ADDRESS = ["page", "neuron", "chosen", "color_by", *(set(STIMULUS) - {"image"})]
 COLOR_CHOICES = {
     "preferred orientation": ("tuning", "preferred_orientation"),
     "orientation selectivity": ("tuning", "osi"),
@@ -41,17 +35,7 @@ COLOR_CHOICES = {
 }
 
 
-class Arrivals(param.Parameterized):
-    """How often each kind of result has come in; a view watches the kinds it draws."""
-
-    averages = param.Integer(0)
-    scores = param.Integer(0)
-    receptive_field = param.Integer(0)
-    tuning = param.Integer(0)
-    mei = param.Integer(0)
-
-
-class LabState(param.Parameterized):
+class LabState(Shown, Work):
     """One twin in the lab, and what is asked of it.
 
     Any number of explorers show the same state: choose a neuron on one, and all follow. Set a
@@ -73,6 +57,9 @@ class LabState(param.Parameterized):
         twin. What is not given is measured for the chosen neuron, and kept.
     session : str, optional
         Whose neurons; may be left out where the recording or the twin has only one.
+    made_by : str
+        Python lines that make the variables ``twin`` and ``recording``, for the code that
+        rebuilds a view.
     **params
         Initial values of the parameters.
 
@@ -83,33 +70,13 @@ class LabState(param.Parameterized):
 
     """
 
+    page = param.String("", doc="Which page of the lab is open; empty is the gallery.")
     neuron = param.Integer(0, bounds=(0, None), doc="Position of the chosen neuron.")
+    selection = param.List(
+        [], item_type=int, doc="Positions of the neurons that are looked at together."
+    )
+    chosen = param.String("", doc="The selection in words, such as `0-4,9`; follows it.")
     color_by: Any = param.Selector(objects=[""], doc="What the map of neurons is coloured by.")
-    kind: Any = param.Selector(
-        objects=KINDS,
-        default="Gabor",
-        doc="Stimulus: full-field grating, grating in a round window, or Gabor patch.",
-    )
-    orientation = param.Number(
-        0.0, bounds=(0, 180), step=5, doc="Of the bars, in degrees from horizontal, rising right."
-    )
-    spatial_frequency = param.Number(0.1, bounds=(0.02, 0.3), step=0.01, doc="Cycles per pixel.")
-    phase = param.Number(
-        0.0, bounds=(0, 360), step=15, doc="Degrees; 0 has a bright bar at the centre of a Gabor."
-    )
-    contrast = param.Number(0.8, bounds=(0, 1), step=0.05, doc="Michelson contrast, 0 to 1.")
-    x = param.Number(0.0, bounds=(0, 1), step=1, doc="Centre from the left, in pixels.")
-    y = param.Number(0.0, bounds=(0, 1), step=1, doc="Centre from the top, in pixels.")
-    size = param.Number(
-        4.0,
-        bounds=(1, 32),
-        step=0.5,
-        doc="Radius of a round grating, or standard deviation of a Gabor's envelope, in pixels.",
-    )
-    running = param.Boolean(False, doc="Whether long work is under way.")
-    progress = param.Number(0.0, bounds=(0, 1), doc="Share of the long work that is done.")
-    message = param.String("", doc="What the long work is doing, or how it ended.")
-    preview = param.Parameter(None, doc="Image the long work has reached, or None.")
 
     def __init__(
         self,
@@ -120,9 +87,10 @@ class LabState(param.Parameterized):
         other: Twin | None = None,
         results: Mapping[str, xr.Dataset] | None = None,
         session: str | None = None,
+        made_by: str = "",
         **params: Any,
     ) -> None:
-        self.findings = Findings(
+        findings = Findings(
             twin,
             recording=recording,
             scores=scores,
@@ -130,31 +98,37 @@ class LabState(param.Parameterized):
             results=results,
             session=session,
         )
-        self.training, self.familiarity = None, None
-        if recording is not None and (recording.split.values == "train").any():
-            self.training = training_range(recording)
-            self.familiarity = _familiarity(twin, recording)
-        super().__init__()
-        self._set_bounds()
-        self.param.update(**params)
-        self._document = pn.state.curdoc
-        self.arrivals = Arrivals()
-        self._news: dict[str, Any] = {}
-        self._telling = threading.Lock()
-        self._jobs: dict[str, Job] = {}
-        # A thread still computing when Python ends would bring it down.
-        self._end = weakref.finalize(self, _stop, self._jobs)
+        self._begin(findings, made_by, **params)
+
+    def _begin(self, findings: Findings, made_by: str, **params: Any) -> None:
+        self.findings = findings
+        self.made_by = made_by
+        super().__init__(findings.twin.spec)
+        self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
         self._seen: tuple[Any, ...] = ()
         # Streams of the figures that are drawn, and the names of what they draw.
         self.views: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
         self.places = self._place_neurons()
-        self.param.watch(self._redraw, ["neuron", "preview", *STIMULUS])
+        self._set_choices()
+        self.param.watch(self._redraw, ["neuron", "selection", "preview", *STIMULUS])
         self.arrivals.param.watch(
             self._redraw, [name for name in self.arrivals.param if name != "name"]
         )
-        self.param.watch(lambda _: self._examine(), "neuron")
+        self.param.watch(self._write_selection, "selection")
+        self.param.watch(self._read_selection, "chosen")
+        self.param.update(**params)
         self._join_session()
+        self.param.watch(lambda _: self._examine(), "neuron")
         self._examine()
+
+    def another(self, **params: Any) -> LabState:
+        """Return a state of its own on what this one knows, as for another page.
+
+        What either measures, both know.
+        """
+        state = LabState.__new__(LabState)
+        state._begin(self.findings, self.made_by, **params)
+        return state
 
     @property
     def units(self) -> str:
@@ -162,34 +136,15 @@ class LabState(param.Parameterized):
         recording = self.findings.recording
         return "a.u." if recording is None else str(recording.response.attrs.get("units", "a.u."))
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Grey levels that can be shown to the twin."""
-        spec = self.findings.twin.spec
-        return spec.low, spec.high
-
     # What is shown, as data
 
-    def stimulus(self) -> xr.DataArray:
-        """Stimulus the sliders describe: (channel, y, x), in grey levels."""
-        spec = self.findings.twin.spec
-        canvas: dict[str, Any] = {
-            "height": spec.height,
-            "width": spec.width,
-            "channel": spec.channel,
-            "mean": spec.mean,
-            "contrast": self.contrast,
-        }
-        wave = self.orientation, self.spatial_frequency, self.phase
-        if self.kind == "Gabor":
-            made = stimuli.make_gabors(self.x, self.y, *wave, self.size, **canvas)
-        elif self.kind == "round grating":
-            made = stimuli.make_gratings(
-                *wave, center=(self.x, self.y), radius=self.size, **canvas
-            )
-        else:
-            made = stimuli.make_gratings(*wave, **canvas)
-        return made.isel(image=0)
+    def describe(self) -> str:
+        """The twin in a few words."""
+        twin = self.findings.twin.twin
+        fitted = twin.origin.get("recording_id", "")
+        return f"{type(twin).__name__}, {len(self.findings)} neurons" + (
+            f", fitted to {fitted}" if fitted else ""
+        )
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""
@@ -205,19 +160,30 @@ class LabState(param.Parameterized):
 
     def unfamiliar(self) -> list[str]:
         """In what the stimulus is unlike all training images; empty where in nothing."""
-        if self.training is None:
+        training, familiarity = self.findings.training, self.findings.familiarity
+        if training is None:
             return []
         image = self.stimulus().values
-        faults = unfamiliar_features(image, self.training)
-        if self.familiarity is not None and not faults:
+        faults = unfamiliar_features(image, training)
+        if familiarity is not None and not faults:
             shown = torch.as_tensor(image[None])
-            if self.familiarity.unfamiliar(shown).item():
+            if familiarity.unfamiliar(shown).item():
                 faults = [
-                    f"together its statistics lie {float(self.familiarity(shown)):.0f} standard "
+                    f"together its statistics lie {float(familiarity(shown)):.0f} standard "
                     "deviations from the training images (held-out images: up to "
-                    f"{self.familiarity.threshold:.0f})"
+                    f"{familiarity.threshold:.0f})"
                 ]
         return faults
+
+    def view(self) -> dict[str, Any]:
+        """Parameters by which another state shows the same; not an image that was sent."""
+        names = ["neuron", "selection", "color_by", *STIMULUS]
+        view = {name: getattr(self, name) for name in names if name != "image"}
+        if not view["selection"]:
+            del view["selection"]
+        if view["kind"] == "image":
+            del view["kind"]
+        return view
 
     def known(self, name: str) -> xr.Dataset | None:
         """Return the result of that name for the chosen neuron; None while it is not known.
@@ -258,99 +224,35 @@ class LabState(param.Parameterized):
 
     def synthesize_mei(self) -> None:
         """Start to optimise the chosen neuron's most exciting input; `cancel` stops it."""
-        self._start(self.findings.measure, "mei", self.neuron)
+        self.start(self.findings.measure, "mei", self.neuron, arriving="mei")
 
     def measure_all_tuning(self) -> None:
         """Start to measure the tuning of every neuron, to colour the map by."""
-        self._start(self.findings.measure_all, "tuning")
-
-    def cancel(self) -> None:
-        """Ask the long work to stop; what was there before stays."""
-        if "long" in self._jobs:
-            self._jobs["long"].cancel()
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until nothing is being measured; raise what went wrong, if anything did."""
-        for job in list(self._jobs.values()):
-            with contextlib.suppress(Cancelled):  # it was asked to stop, which is no fault
-                job.wait(timeout)
-
-    def close(self) -> None:
-        """Stop all work; the page that showed it is gone."""
-        self._end()
-
-    # Work in the background
-
-    def _start(self, work: Callable[..., Any], name: str, *args: Any) -> None:
-        if self.running:
-            return
-        self.param.update(running=True, progress=0.0, message="starting", preview=None)
-
-        def hear(job: Job) -> None:
-            """Pass on the state of the work; called in its thread."""
-            if job.status == "running":
-                self._tell(
-                    progress=min(job.fraction, 1.0), message=job.message, preview=job.preview
-                )
-            else:
-                said = f"failed: {job.error}" if job.status == "failed" else job.status
-                self._tell(name, running=False, message=said, preview=None)
-
-        self._jobs["long"] = Job(hear, interval=0.2).start(work, name, *args)
+        self.start(self.findings.measure_all, "tuning", arriving="tuning")
 
     def _examine(self) -> None:
         """Start to measure what is not yet known of the chosen neuron."""
-        if "quick" in self._jobs:
-            self._jobs["quick"].cancel()
         neuron = self.neuron
         missing = [
             name for name in self.findings.steps if self.findings.known(name, neuron) is None
         ]
         if missing:
-            self._jobs["quick"] = Job(self._hear_failure, interval=np.inf).start(
-                self._measure_steps, missing, neuron
-            )
+            self.start_quick(self._measure_steps, missing, neuron)
 
     def _measure_steps(self, steps: list[str], neuron: int, job: Job) -> None:
         for name in steps:
             self.findings.measure(name, neuron, job)
-            self._tell(name)
-
-    def _hear_failure(self, job: Job) -> None:
-        if job.status == "failed":
-            self._tell(message=f"failed: {job.error}")
-
-    def _tell(self, arrived: str = "", **values: Any) -> None:
-        """Set parameters from any thread: on the page's own loop where it is served.
-
-        What is told before the page had time for the last goes with it, so that news never
-        queue up.
-        """
-        with self._telling:
-            on_its_way = bool(self._news)
-            self._news.update(values)
-            self._news.setdefault("arrived", set()).update({arrived} - {""})
-        if on_its_way:
-            return
-        if self._document is not None and self._document.session_context is not None:
-            self._document.add_next_tick_callback(self._hear_news)
-        else:
-            self._hear_news()
-
-    def _hear_news(self) -> None:
-        with self._telling:
-            news, self._news = self._news, {}
-        arrived = news.pop("arrived", set())
-        self.param.update(**news)
-        self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
+            self.tell(name)
 
     def _redraw(self, *events: param.parameterized.Event) -> None:
-        """Draw again what shows any of the parameters that changed, as one update.
+        self.redraw({event.name for event in events})
+
+    def redraw(self, changed: set[str]) -> None:
+        """Draw again what shows any of the names that changed, as one update.
 
         Bokeh goes through all of a page's models after each update; one for every figure
         (as `hv.streams.Params` makes) takes several times as long.
         """
-        changed = {event.name for event in events}
         page = pn.state.curdoc
         with page.models.freeze() if page is not None else contextlib.nullcontext():
             for stream, names in tuple(self.views.items()):
@@ -359,12 +261,8 @@ class LabState(param.Parameterized):
 
     # Setting up
 
-    def _set_bounds(self) -> None:
-        spec = self.findings.twin.spec
+    def _set_choices(self) -> None:
         self.param.neuron.bounds = (0, len(self.findings) - 1)
-        self.param.x.bounds = (0, spec.width - 1)
-        self.param.y.bounds = (0, spec.height - 1)
-        self.param.size.bounds = (1, max(spec.height, spec.width) / 2)
         depth = {"cortical depth": ("labels", "z_um")} if "z_um" in self.findings.labels else {}
         truths = {
             str(name).replace("_", " "): ("labels", str(name))
@@ -378,12 +276,7 @@ class LabState(param.Parameterized):
             if scored or source[0] != "scores"
         }
         self.param.color_by.objects = list(self.colors)
-        self.param.update(
-            color_by=next(iter(self.colors)),
-            x=(spec.width - 1) / 2,
-            y=(spec.height - 1) / 2,
-            size=min(4.0, spec.height / 4),
-        )
+        self.color_by = next(iter(self.colors))
 
     def _place_neurons(self) -> xr.Dataset:
         """Where the map draws each neuron: its place in cortex, or rows where unknown."""
@@ -400,32 +293,36 @@ class LabState(param.Parameterized):
             y_um=("neuron", row, {"long_name": "row (position unknown)", "units": "1"}),
         )
 
+    def _write_selection(self, _: param.parameterized.Event) -> None:
+        self.chosen = write_positions(self.selection)
+
+    def _read_selection(self, _: param.parameterized.Event) -> None:
+        if self.chosen != write_positions(self.selection):
+            with self.warned("The selection cannot be shown"):
+                self.selection = read_positions(self.chosen, len(self.findings))
+
     def _join_session(self) -> None:
         """Tie the page's address to what is shown, and its end to ours, where it is served."""
-        if self._document is None or self._document.session_context is None:
+        if not self.served:
             return
         if pn.state.location is not None:
-            shared = {name: name for name in ADDRESS}
-            pn.state.location.sync(self, shared, on_error=lambda _: None)  # an old link
+            pn.state.location.sync(
+                self, {name: name for name in ADDRESS}, on_error=self.warn_of_address
+            )
+        if self.kind == "image" and self.image is None:
+            self.kind = "Gabor"
+            self.warn(
+                "The image of this link is not here",
+                "A link cannot hold an image: send or upload it again.",
+            )
         pn.state.on_session_destroyed(lambda _: self.close())
 
-
-def _stop(jobs: dict[str, Job]) -> None:
-    """Cancel work and wait for its threads to leave."""
-    for job in jobs.values():
-        job.cancel()
-    for job in jobs.values():
-        with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
-            job.wait(timeout=5)
-
-
-def _familiarity(twin: Twin, recording: xr.Dataset) -> Familiarity | None:
-    """What the training images are like, by their statistics; None without validation images."""
-    split, index = recording.split.values, recording.stimulus_index.values
-    shown, held_out = (
-        recording.stimulus.values[np.unique(index[split == name])[:N_FAMILIAR]]
-        for name in ("train", "validation")
-    )
-    if twin.spec.is_video or len(shown) < 2 or not len(held_out):
-        return None
-    return fit_familiarity(twin, shown, held_out, core=False)
+    def warn_of_address(self, refused: dict[str, Any]) -> None:
+        """Say what of an old link there is no more."""
+        for name, value in refused.items():
+            bounds = getattr(self.param[name], "bounds", None)
+            known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
+            self.warn(
+                f"The link asks for {name.replace('_', ' ')} {value}, which is not here{known}",
+                f"{getattr(self, name)} is shown instead.",
+            )

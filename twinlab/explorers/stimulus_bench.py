@@ -21,6 +21,9 @@ WIDTH = 350  # of the card's contents, in pixels
 class StimulusBench(Explorer):
     """Sliders for a stimulus, the stimulus, and every neuron's predicted response."""
 
+    title = "Stimulus bench"
+    about = "Any stimulus, and what the whole population would answer to it."
+
     def lay_out(self) -> pn.Column:
         """Build the card."""
         titles = {
@@ -78,7 +81,7 @@ class StimulusBench(Explorer):
         )
 
     def _say_familiarity(self, *_: Any) -> str:
-        if self.lab.training is None:
+        if self.lab.findings.training is None:
             return badge("no recording given", "none") + " What it was trained on is unknown."
         faults = self.lab.unfamiliar()
         if not faults:

@@ -22,6 +22,9 @@ WIDE = 2 * HALF + 38
 class UnitPage(Explorer):
     """The chosen neuron: receptive field, most exciting input, tuning, images, trust."""
 
+    title = "Unit page"
+    about = "All that is known of one neuron, and how far it can be trusted."
+
     def lay_out(self) -> pn.Row:
         """Build the page."""
         self.trust = self._trust_card()

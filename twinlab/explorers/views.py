@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import holoviews as hv
 import panel as pn
+import xarray as xr
 
+from twinlab.explorers.looks import words
 from twinlab.explorers.state import LabState
+from twinlab.explorers.taking import rebuild, tools
 
 __all__ = ["Explorer", "bare"]
 
@@ -15,24 +19,99 @@ __all__ = ["Explorer", "bare"]
 class Explorer(pn.viewable.Viewer):
     """Base of all explorers: the page of `lay_out` on a state, built once.
 
+    An explorer's own parameters are part of the page's address, and of the code that rebuilds
+    it.
+
     Parameters
     ----------
     lab : LabState
+    **params
+        Initial values of its own parameters.
 
     """
 
-    def __init__(self, lab: LabState) -> None:
-        super().__init__()
+    title: ClassVar[str] = ""
+    about: ClassVar[str] = ""  # one sentence for the gallery
+
+    def __init__(self, lab: LabState, **params: Any) -> None:
+        super().__init__(**params)
         self.lab = lab
-        self._page = self.lay_out()
+        self._framed: pn.Column | None = None
+        self._join_address()
+        self.body = self.lay_out()
+
+    @classmethod
+    def lacks(cls, lab: LabState) -> str:
+        """Say what it needs and this lab has not; empty where it can be shown."""
+        return ""
 
     def lay_out(self) -> pn.viewable.Viewable:
         """Build the page."""
         raise NotImplementedError
 
+    def figures(self) -> Mapping[str, Callable[[], hv.Dimensioned]]:
+        """Figures that can be taken away, by name, each drawn when it is asked for."""
+        return {}
+
+    def tables(self) -> Mapping[str, Callable[[], xr.Dataset | None]]:
+        """Data behind the figures, by name, each gathered when it is asked for.
+
+        None while it is not known.
+        """
+        return {}
+
+    def calls(self) -> list[str]:
+        """Python lines that compute what is shown from ``twin``, ``recording`` and ``lab``."""
+        return []
+
+    def as_code(self) -> str:
+        """Python that rebuilds this view, and computes what it shows."""
+        return rebuild(self)
+
+    def own(self) -> dict[str, Any]:
+        """Its own parameters, which no other explorer shares."""
+        return {
+            name: getattr(self, name)
+            for name in self.param
+            if name not in pn.viewable.Viewer.param
+        }
+
     def __panel__(self) -> pn.viewable.Viewable:
-        """Return the page, built once."""
-        return self._page
+        """Return the page, built once, above what can be taken from it and where it is from."""
+        if self._framed is None:
+            self._framed = pn.Column(
+                self.body,
+                tools(self),
+                margin=0,
+                styles={"gap": "10px"},
+                sizing_mode="stretch_width",
+            )
+        return self._framed
+
+    def _leads_to(
+        self, page: str, label: str, act: Callable[[], Any] | None = None, **options: Any
+    ) -> pn.widgets.Button:
+        """Give a button that acts, and opens another page of the lab where there is one."""
+        button = pn.widgets.Button(label=label, **options)
+
+        def lead(_: Any) -> None:
+            if act is not None:
+                act()
+            if self.lab.has_pages:
+                self.lab.page = page
+
+        button.on_click(lead)
+        button.visible = self.lab.has_pages or act is not None
+        return button
+
+    def _join_address(self) -> None:
+        if self.lab.served and pn.state.location is not None and self.own():
+            prefix = type(self).__name__.lower()
+            pn.state.location.sync(
+                self,
+                {name: f"{prefix}.{name}" for name in self.own()},
+                on_error=self.lab.warn_of_address,
+            )
 
     def _figure(
         self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]
@@ -51,13 +130,28 @@ class Explorer(pn.viewable.Viewer):
         figure = self._figure(draw, names, arriving or [])
         return pn.pane.HoloViews(figure, linked_axes=False, margin=0)
 
+    def _redraw(self, *names: str) -> None:
+        """Draw again what shows any of these names, as one update."""
+        self.lab.redraw(set(names))
+
     def _work(self) -> Callable[..., str]:
         return pn.bind(
-            self._say_work, self.lab.param.running, self.lab.param.progress, self.lab.param.message
+            self._say_work,
+            self.lab.param.running,
+            self.lab.param.progress,
+            self.lab.param.seconds_left,
+            self.lab.param.message,
         )
 
-    def _say_work(self, running: bool, progress: float, message: str) -> str:  # noqa: FBT001
-        return f"{100 * progress:.0f} %: {message}" if running else message
+    def _say_work(self, running: bool, progress: float, left: float, message: str) -> str:  # noqa: FBT001
+        if not running:
+            return message
+        estimate = f", about {left:.0f} s left" if left == left else ""  # NaN while unknown
+        return f"{100 * progress:.0f} %{estimate}: {message}"
+
+    def _says(self, text: Callable[..., str], width: int, *names: Any) -> pn.widgets.StaticText:
+        """Body text that follows parameters."""
+        return words(pn.bind(lambda *_: text(), *names), width)
 
 
 def bare(figure: hv.Dimensioned) -> hv.Dimensioned:

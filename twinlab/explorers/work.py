@@ -1,0 +1,202 @@
+"""Work behind a page: one long job at a time, quick ones beside it, and the news of both."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import numpy as np
+import panel as pn
+import param
+
+from twinlab.jobs import Cancelled, Job
+from twinlab.schema import InputError
+
+__all__ = ["Arrivals", "Work"]
+
+INTERVAL = 0.1  # seconds between two pictures of work that is under way
+
+
+class Arrivals(param.Parameterized):
+    """How often each kind of result has come in; a view watches the kinds it draws."""
+
+    averages = param.Integer(0)
+    scores = param.Integer(0)
+    receptive_field = param.Integer(0)
+    tuning = param.Integer(0)
+    mei = param.Integer(0)
+
+
+class Work(param.Parameterized):
+    """Jobs in the background, and what is heard of them, on the loop of the page they are for."""
+
+    running = param.Boolean(False, doc="Whether long work is under way.")
+    paused = param.Boolean(False, doc="Whether it waits to be resumed.")
+    progress = param.Number(0.0, bounds=(0, 1), doc="Share of the long work that is done.")
+    seconds_left = param.Number(np.nan, doc="Estimate for the long work; NaN while unknown.")
+    message = param.String("", doc="What the long work is doing, or how it ended.")
+    preview = param.Parameter(None, doc="Picture the long work has reached, or None.")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrivals = Arrivals()
+        self._document = pn.state.curdoc
+        self._news: dict[str, Any] = {}
+        self._telling = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        # A thread still computing when Python ends would bring it down.
+        self._end = weakref.finalize(self, _stop, self._jobs)
+
+    @property
+    def served(self) -> bool:
+        """Whether this is for a page of the server, not for a notebook or a script."""
+        return self._document is not None and self._document.session_context is not None
+
+    def start(
+        self,
+        work: Callable[..., Any],
+        *args: Any,
+        arriving: str = "",
+        finished: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> bool:
+        """Start long work in the background, unless some is under way.
+
+        Parameters
+        ----------
+        work : callable
+            Called as ``work(*args, job=..., **kwargs)`` in a thread. What its job reports is
+            seen in `progress`, `message` and `preview`.
+        arriving : str
+            Of `arrivals`, what its result is counted as.
+        finished : callable, optional
+            Called with the result once it is there, on the loop of the page.
+
+        Returns
+        -------
+        bool
+            Whether it was started.
+
+        """
+        if self.running:
+            self.warn("Other work is still running", "Wait for it, or cancel it first.")
+            return False
+        self.param.update(
+            running=True,
+            paused=False,
+            progress=0.0,
+            seconds_left=np.nan,
+            message="starting",
+            preview=None,
+        )
+
+        def hear(job: Job) -> None:
+            """Pass on the state of the work; called in its thread."""
+            if job.status == "running":
+                self.tell(
+                    progress=min(job.fraction, 1.0),
+                    seconds_left=job.eta,
+                    message=job.message,
+                    preview=job.preview,
+                )
+                return
+            said = f"failed: {job.error}" if job.status == "failed" else job.status
+            self.tell(arriving, running=False, paused=False, message=said, preview=None)
+            if job.status == "failed":
+                self.call(lambda: _notify("The work failed", str(job.error)))
+            elif job.status == "done" and finished is not None:
+                self.call(lambda: finished(job.result))
+
+        self._jobs["long"] = Job(hear, interval=INTERVAL).start(work, *args, **kwargs)
+        return True
+
+    def start_quick(self, work: Callable[..., Any], *args: Any, name: str = "quick") -> None:
+        """Start short work beside the long, in place of the last of that name."""
+        if name in self._jobs:
+            self._jobs[name].cancel()
+
+        def hear(job: Job) -> None:
+            if job.status == "failed":
+                self.tell(message=f"failed: {job.error}")
+
+        self._jobs[name] = Job(hear, interval=np.inf).start(work, *args)
+
+    def pause(self) -> None:
+        """Ask the long work to wait; `pause` once more to go on."""
+        if self.running:
+            self.paused = not self.paused
+            (self._jobs["long"].pause if self.paused else self._jobs["long"].resume)()
+
+    def cancel(self) -> None:
+        """Ask the long work to stop; what was there before stays."""
+        if "long" in self._jobs:
+            self._jobs["long"].cancel()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until nothing is being measured; raise what went wrong, if anything did."""
+        for job in list(self._jobs.values()):
+            with contextlib.suppress(Cancelled):  # it was asked to stop, which is no fault
+                job.wait(timeout)
+
+    def close(self) -> None:
+        """Stop all work; the page that showed it is gone."""
+        self._end()
+
+    def warn(self, what: str, remedy: str) -> None:
+        """Tell the person at the page what is wrong and what to do about it."""
+        self.message = f"{what}. {remedy}"
+        _notify(what, remedy)
+
+    @contextlib.contextmanager
+    def warned(self, what: str) -> Iterator[None]:
+        """Turn a mistake of the user inside the block into a warning."""
+        try:
+            yield
+        except InputError as error:
+            self.warn(what, str(error))
+
+    def call(self, act: Callable[[], Any]) -> None:
+        """Call from any thread: on the page's own loop where it is served."""
+        if self._document is not None and self.served:
+            self._document.add_next_tick_callback(act)
+        else:
+            act()
+
+    def tell(self, arrived: str = "", **values: Any) -> None:
+        """Set parameters from any thread, and count what has arrived.
+
+        What is told before the page had time for the last goes with it, so that news never
+        queue up.
+        """
+        with self._telling:
+            on_its_way = bool(self._news)
+            self._news.update(values)
+            self._news.setdefault("arrived", set()).update({arrived} - {""})
+        if not on_its_way:
+            self.call(self._hear_news)
+
+    def _hear_news(self) -> None:
+        with self._telling:
+            news, self._news = self._news, {}
+        arrived = news.pop("arrived", set())
+        self.param.update(**news)
+        self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
+
+
+def _notify(what: str, remedy: str) -> None:
+    """Show a notice in the corner of the page, if there is a page."""
+    if pn.state.notifications is not None:
+        pn.state.notifications.error(f"<b>{escape(what)}.</b> {escape(remedy)}", duration=8000)
+
+
+def _stop(jobs: dict[str, Job]) -> None:
+    """Cancel work and wait for its threads to leave."""
+    for job in jobs.values():
+        job.cancel()
+    for job in jobs.values():
+        with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
+            job.wait(timeout=5)
