@@ -406,11 +406,24 @@ def serve(
     recording: Annotated[str, typer.Option(help=RECORDING)] = "",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Name pages are opened under, NAME:PORT.")
+    ] = None,
+    login: Annotated[str, typer.Option(help="JSON file of names and passwords.")] = "",
+    oauth: Annotated[str, typer.Option(help="Provider to log in with, such as github.")] = "",
 ) -> None:
-    """Open the explorer of one or more twins in the browser, without a network."""
+    """Open the explorers of one or more twins in the browser, without a network.
+
+    Without a twin, those of the example that comes with twinlab. Only this machine can reach
+    the page unless told otherwise by --host and --origin; ask for a --login then.
+    """
     from twinlab.cli.serving import serve_twins
 
-    serve_twins(twin or ["simulated"], recording, port=port, browser=browser)
+    serve_twins(
+        twin or ["example"], recording, browser=browser,
+        port=port, host=host, origins=origin or [], login=login, oauth=oauth,
+    )  # fmt: skip
 
 
 @app.command()

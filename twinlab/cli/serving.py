@@ -5,60 +5,72 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
 import xarray as xr
 
-from twinlab import explorers, schema, twins
+from twinlab import explorers, schema, simulation, twins
 from twinlab.cli.progress import watched_job
-from twinlab.cli.sources import open_source, open_twin
+from twinlab.cli.sources import open_source, open_twin, write_code
 
 __all__ = ["make_bench", "serve_twins"]
 
 
-def serve_twins(names: list[str], recording: str, *, port: int, browser: bool) -> None:
+OWN = ("simulated", "example")  # twins that bring their recording
+
+
+def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any) -> None:
     """Serve one page a twin until Ctrl-C.
 
     Parameters
     ----------
     names : list of str
-        Folders of twins, or ``simulated``.
+        Folders of twins, ``simulated`` or ``example``.
     recording : str
         What they were fitted to; may be empty.
-    port : int
     browser : bool
         Open the page.
+    **where
+        Port, host, origins and login; see `explorers.serve`.
 
     """
     with watched_job("serve") as job:
         source = None
-        if not recording and all(name.startswith("simulated") for name in names):
-            recording = names[0]  # the simulated twin's own recording is known
+        if not recording and all(name.startswith(OWN) for name in names):
+            recording = names[0]
         if recording:
             source = open_source(recording, job=job)
-        makers = {_page(name): make_bench(name, source) for name in names}
+        makers = {_page(name): make_bench(name, source, recording) for name in names}
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
-    server, url = explorers.serve(benches, port=port, open_browser=browser)
-    typer.echo(f"The explorer is at {url} (Ctrl-C ends it).")
+    server, url = explorers.serve(benches, open_browser=browser, **where)
+    typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")
+    if where["host"] != "127.0.0.1" and not (where["login"] or where["oauth"]):
+        typer.echo("Whoever can reach this address can use it; --login FILE asks for a password.")
     sys.stdout.flush()
     server.start()
     server.io_loop.start()
 
 
-def make_bench(name: str, recording: xr.Dataset | None) -> Callable[[], explorers.Lab]:
-    """Load a twin and the results beside it, once; each page gets an explorer of its own.
+def make_bench(
+    name: str, recording: xr.Dataset | None, source: str
+) -> Callable[[], explorers.Lab]:
+    """Load a twin and the results beside it, once; each page gets a lab of its own.
 
-    Of an ensemble the first member is explored, and the second judges its images.
+    Of an ensemble the first member is explored, and the second judges its images. `source`
+    is the name the recording was opened by.
     """
     twin = open_twin(name)
+    made_by = write_code(name, source, first=isinstance(twin, twins.EnsembleTwin))
     other = None
     if isinstance(twin, twins.EnsembleTwin):
         members = [member for member in twin.members if isinstance(member, twins.Twin)]
         twin, other = members[0], members[1] if len(members) > 1 else None
     if recording is not None:
         twins.match_neurons(twin, recording)  # a wrong recording is refused before serving
-    results = find_results(Path(name), twin)
-    known = explorers.LabState(twin, recording, other=other, results=results)
+    folder = simulation.EXAMPLE / "twin" if name == "example" else Path(name)
+    results = find_results(folder, twin)
+    known = explorers.LabState(twin, recording, other=other, results=results, made_by=made_by)
     return lambda: explorers.Lab(known.another())
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from twinlab.simulation import SimulatedCortex
     from twinlab.twins import Twin
 
-__all__ = ["open_source", "open_twin", "parse_source", "simulated_cortex"]
+__all__ = ["open_source", "open_twin", "parse_source", "simulated_cortex", "write_code"]
 
 # Rooms are imported inside functions: `twinlab --help` shall answer at once.
 
@@ -44,9 +44,14 @@ def parse_source(words: str) -> tuple[str, str | None]:
 
 
 def open_source(words: str, job: Job | None = None) -> xr.Dataset:
-    """Open a recording by path or name; `simulated` and `simulated-video` (`:SEED`) make one."""
-    from twinlab import recordings
+    """Open a recording by path or name; `simulated` and `simulated-video` (`:SEED`) make one.
 
+    `example` is that of the example twin.
+    """
+    from twinlab import recordings, simulation
+
+    if words == "example":
+        return simulation.record_example(job=job)
     cortex = simulated_cortex(words)
     if cortex is not None:
         return cortex.record(job=job)
@@ -55,11 +60,54 @@ def open_source(words: str, job: Job | None = None) -> xr.Dataset:
 
 
 def open_twin(name: str) -> Twin:
-    """Load a twin from its folder; `simulated` and `simulated-video` make the true one."""
-    from twinlab import twins
+    """Load a twin from its folder; `simulated` and `simulated-video` make the true one.
 
+    `example` is the twin that comes with twinlab.
+    """
+    from twinlab import simulation, twins
+
+    if name == "example":
+        return simulation.load_example()
     cortex = simulated_cortex(name)
     return twins.load_twin(name) if cortex is None else cortex.as_twin()
+
+
+def write_code(twin: str, recording: str, *, first: bool) -> str:
+    """Python that opens what was named on the command line, as `twin` and `recording`.
+
+    Parameters
+    ----------
+    twin, recording : str
+        As for `open_twin` and `open_source`; no recording where empty.
+    first : bool
+        Whether the twin is an ensemble of which the first member is meant.
+
+    """
+    member = ".members[0]" if first else ""
+    cortex = simulated_cortex(twin)
+    lines = []
+    if twin == "example":
+        lines += ["from twinlab import simulation", f"twin = simulation.load_example(){member}"]
+    elif cortex is not None:
+        lines += [_write_cortex(twin), "twin = cortex.as_twin()"]
+    else:
+        lines.append(f"twin = twins.load_twin({twin!r}){member}")
+    if recording == "example":
+        lines += ["from twinlab import simulation", "recording = simulation.record_example()"]
+    elif recording and simulated_cortex(recording) is not None:
+        lines += [_write_cortex(recording), "recording = cortex.record()"]
+    elif recording:
+        source, session = parse_source(recording)
+        chosen = f", session={session!r}" if session else ""
+        lines.append(f"recording = recordings.open_recording({source!r}{chosen})")
+    return "\n".join(dict.fromkeys(lines))  # what twin and recording share is written once
+
+
+def _write_cortex(name: str) -> str:
+    cortex = simulated_cortex(name)
+    kind = type(cortex).__name__
+    seed = int(name.partition(":")[2] or 0)
+    return f"from twinlab.simulation import {kind}\ncortex = {kind}({seed})"
 
 
 def simulated_cortex(name: str) -> SimulatedCortex | None:

@@ -52,11 +52,12 @@ def read_positions(words: str, n_neuron: int) -> list[int]:
     """
     positions: set[int] = set()
     for run in filter(None, words.split(",")):
-        first, _, last = run.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+        first, dash, last = run.partition("-")
+        last = last if dash else first
+        if not (first.isascii() and first.isdecimal() and last.isascii() and last.isdecimal()):
             msg = f"Neurons are written as 0-4,9, but the link has {run[:20]!r}; choose them anew."
             raise InputError(msg)
-        start, stop = int(first), int(last or first)
+        start, stop = int(first), int(last)
         if stop >= n_neuron or start > stop:
             msg = f"The link selects neuron {run}, but there are 0 to {n_neuron - 1}."
             raise InputError(msg)

@@ -1,9 +1,14 @@
-"""Where explorers are shown: a notebook, or a local web page."""
+"""Where explorers are shown: a notebook, or a web page."""
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import os
+import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import holoviews as hv
@@ -17,6 +22,8 @@ from twinlab.schema import InputError
 __all__ = ["notebook", "serve"]
 
 HOST = "127.0.0.1"
+MOST_BYTES = 12 * 2**20  # of one message from a page: an upload of 8 MB and its wrapping
+OAUTH = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET")  # as Panel itself names them
 
 
 def _mime_bundle(element: hv.Dimensioned) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -46,9 +53,13 @@ def serve(
     benches: Callable[[], pn.viewable.Viewer] | Mapping[str, Callable[[], pn.viewable.Viewer]],
     *,
     port: int = 0,
+    host: str = HOST,
+    origins: Sequence[str] = (),
+    login: str | os.PathLike[str] = "",
+    oauth: str = "",
     open_browser: bool = False,
 ) -> tuple[Server, str]:
-    """Put explorers on a web page that only this machine can reach.
+    """Put explorers on a web page that only this machine can reach, unless told otherwise.
 
     Parameters
     ----------
@@ -57,6 +68,16 @@ def serve(
         served under their names, listed on the first page.
     port : int
         A free one is chosen where 0.
+    host : str
+        Address to listen at. The default is reached from this machine alone.
+    origins : sequence of str
+        Names, such as ``lab.example.org:5006``, under which pages may be opened; others are
+        refused. That of `host` itself where absent.
+    login : path
+        JSON file of names and passwords, asked for before anything is shown.
+    oauth : str
+        Provider to log in with instead, such as ``github`` (see Panel's documentation); its
+        key and secret are taken from ``PANEL_OAUTH_KEY`` and ``PANEL_OAUTH_SECRET``.
     open_browser : bool
         Open the page in the default browser once the server runs.
 
@@ -69,34 +90,97 @@ def serve(
     Raises
     ------
     InputError
-        If another program uses the port.
+        If another program uses the port, the host needs origins and has none, or the login
+        cannot be asked for.
 
     """
-    port = _free_port(port)
+    origins = [*origins]
+    if not origins and _is_every_address(host):
+        msg = (
+            f"{host} is every address of this machine: say under which name pages are opened, "
+            "such as origins=['lab.example.org:5006']."
+        )
+        raise InputError(msg)
+    guard = _guard(login, oauth)
+    port = _free_port(host, port)
     # A lost connection is taken up again; what went wrong is said in a corner of the page.
-    pn.config.param.update(notifications=True, reconnect=True)
+    pn.config.param.update(
+        notifications=True,
+        reconnect=True,
+        disconnect_notification="The connection is lost. Is the server still running? What the "
+        "address of this page says is shown again once it is back.",
+    )
     pages: dict[str, Any] = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
+    itself = [f"{host}:{port}", f"localhost:{port}"] if host == HOST else [f"{host}:{port}"]
     server = pn.io.server.get_server(
         pages,
         port=port,
-        address=HOST,
-        websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
+        address=host,
+        websocket_origin=origins or itself,
+        websocket_max_message_size=MOST_BYTES,
         title="twinlab",
         verbose=False,
+        **guard,
     )
-    url = f"http://{HOST}:{port}/"
+    url = f"http://{origins[0] if origins else itself[0]}/"
     if open_browser:
         server.io_loop.add_callback(server.show, "/")
     return server, url
 
 
-def _free_port(port: int) -> int:
+def _guard(login: str | os.PathLike[str], oauth: str) -> dict[str, Any]:
+    """Settings of the server by which it asks who comes, if it is to ask."""
+    if login and oauth:
+        msg = "Give either login (names and passwords) or oauth (a provider), not both."
+        raise InputError(msg)
+    if oauth:
+        missing = [name for name in OAUTH if not os.environ.get(name)]
+        if missing:
+            msg = f"oauth={oauth!r} needs {' and '.join(missing)} in the environment; set them."
+            raise InputError(msg)
+        key, secret = (os.environ[name] for name in OAUTH)
+        found = {"oauth_provider": oauth, "oauth_key": key, "oauth_secret": secret}
+    elif login:
+        _check_users(Path(login))
+        found = {"basic_auth": str(login)}
+    else:
+        return {}
+    # Of this run alone: whoever is logged in logs in again after a restart.
+    return found | {"cookie_secret": secrets.token_hex(32)}
+
+
+def _check_users(path: Path) -> None:
+    try:
+        users = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = (
+            f'{path}: must be a JSON file of names and passwords, {{"ada": "..."}}, but cannot '
+            f"be read ({error})."
+        )
+        raise InputError(msg) from error
+    known = isinstance(users, dict) and users
+    if not known or not all(isinstance(word, str) and word for word in users.values()):
+        msg = f'{path}: must hold names and passwords, {{"ada": "..."}}; write at least one.'
+        raise InputError(msg)
+
+
+def _is_every_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:  # a name
+        return not host
+
+
+def _free_port(host: str, port: int) -> int:
     """Return the port asked for if it is free, or any free one for 0."""
     with socket.socket() as probe:
         # As the server does: a port just left may be used again.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
+        except socket.gaierror as error:
+            msg = f"{host!r} is no address of this machine; use {HOST} or one of its own."
+            raise InputError(msg) from error
         except OSError as error:
             msg = f"Port {port} cannot be used ({error.strerror}); choose another, or 0 for any."
             raise InputError(msg) from error

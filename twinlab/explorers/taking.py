@@ -58,7 +58,7 @@ def provenance(lab: LabState) -> dict[str, str]:
     found = {
         "twin": f"{type(twin).__name__} {twin.identity[:12]}",
         "recording": str(twin.origin.get("recording_id", "")),
-        "seed": str(twin.origin.get("seed", "")),
+        "seed": str(dict(twin.origin.get("settings", {})).get("seed", "")),
         "session": str(lab.findings.labels.session.values[0]),
         "twinlab": __version__,
     }

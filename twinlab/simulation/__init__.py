@@ -1,6 +1,7 @@
 """A visual cortex whose right answers are known, recorded like a real one."""
 
 from twinlab.simulation.cortex import SimulatedCortex
+from twinlab.simulation.example import EXAMPLE, load_example, record_example
 from twinlab.simulation.neurons import KINDS, SimulatedTwin
 from twinlab.simulation.noise import NOISES, draw_responses
 from twinlab.simulation.recorded import record_twin
@@ -20,6 +21,10 @@ __all__ = [
     "SimulatedCortex",
     "SimulatedVideoCortex",
     "record_twin",
+    # a twin of it, fitted
+    "EXAMPLE",
+    "load_example",
+    "record_example",
     # found and planted
     "compare_mei",
     "compare_suppressor",
