@@ -2,8 +2,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 QUICK_START = Path(__file__).parents[2] / "notebooks" / "00_quickstart.ipynb"
 
 BENCH = [
@@ -28,28 +26,24 @@ explorers.TwinBench(lab)
 ]
 
 
-@pytest.fixture
-def bench_notebook(tmp_path):
-    """A notebook that shows a figure and the bench."""
-    cells = [
-        {
-            "cell_type": "code",
-            "id": f"cell-{number}",
-            "metadata": {},
-            "source": code.strip(),
-            "outputs": [],
-            "execution_count": None,
-        }
-        for number, code in enumerate(BENCH)
-    ]
+def write_notebook(path, cells):
+    """Write a notebook of code cells that have not run."""
+    path.parent.mkdir(parents=True)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    path = folder / "bench.ipynb"
     path.write_text(
         json.dumps(
             {
-                "cells": cells,
+                "cells": [
+                    {
+                        "cell_type": "code",
+                        "id": f"cell-{number}",
+                        "metadata": {},
+                        "source": code.strip(),
+                        "outputs": [],
+                        "execution_count": None,
+                    }
+                    for number, code in enumerate(cells)
+                ],
                 "metadata": {"kernelspec": kernel},
                 "nbformat": 4,
                 "nbformat_minor": 5,
@@ -59,8 +53,8 @@ def bench_notebook(tmp_path):
     return path
 
 
-def test_the_bench_lives_in_a_notebook(bench_notebook, run_notebook, sources, screenshot):
-    page = run_notebook(bench_notebook)
+def test_the_bench_lives_in_a_notebook(run_notebook, sources, screenshot, tmp_path):
+    page = run_notebook(write_notebook(tmp_path / "notebooks" / "bench.ipynb", BENCH))
     page.locator(".noUi-handle").first.wait_for(timeout=30_000)
     page.wait_for_timeout(1500)
     assert page.locator(".jp-OutputArea canvas").count() >= 9  # the bench and a figure before it
@@ -72,6 +66,51 @@ def test_the_bench_lives_in_a_notebook(bench_notebook, run_notebook, sources, sc
     page.wait_for_timeout(2000)
     assert sources() != before
     screenshot("jupyterlab")
+
+
+# One image in, and the explorers that need nothing more than a twin of images.
+EVERY = [
+    *BENCH[:2],
+    """
+lab = explorers.LabState(cortex.as_twin(), recording, neuron=3, selection=[1, 2, 5])
+lab.wait(60)
+shown = {name: kind for name, kind in explorers.EXPLORERS.items() if not kind.lacks(lab)}
+views = {name: kind(lab) for name, kind in shown.items()}
+print("shown:", *views)
+""",
+]
+
+
+def test_every_explorer_lives_in_a_notebook(run_notebook, screenshot, tmp_path):
+    from twinlab import explorers
+
+    # all that a lab of images with a recording can show; the others have tests of their own
+    names = [name for name in explorers.EXPLORERS if name not in ("videos", "loop", "fits")]
+    cells = [*EVERY, *(f"views[{name!r}]" for name in names)]
+    page = run_notebook(write_notebook(tmp_path / "notebooks" / "every.ipynb", cells))
+    page.get_by_text("shown: bench").wait_for()
+
+    def show(number):
+        """Scroll to a cell; return its output."""
+        page.evaluate(
+            """number => window.jupyterapp.shell.currentWidget.content
+                .scrollToItem(number, "center")""",
+            number,
+        )
+        return page.locator(f".jp-Cell[data-windowed-list-index='{number}'] .jp-OutputArea")
+
+    for number, name in enumerate(names, start=len(EVERY)):
+        output = show(number)
+        output.locator("canvas").first.wait_for(timeout=30_000)
+        assert "Error" not in output.inner_text(), name
+        page.wait_for_timeout(1000)
+        screenshot(f"jupyterlab_{name}")
+    # What is chosen in one cell is chosen in all.
+    bench, unit = (len(EVERY) + names.index(name) for name in ("bench", "unit"))
+    show(bench).get_by_label("neuron").first.fill("7")
+    page.keyboard.press("Tab")
+    show(unit).get_by_text("Neuron 7 of 24").wait_for()
+    assert page.errors == []
 
 
 def test_the_quick_start_runs_and_ends_in_a_live_bench(
