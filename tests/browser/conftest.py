@@ -123,11 +123,17 @@ def bench_url():
 
 
 @pytest.fixture
-def jupyterlab(tmp_path):
-    """Return a function that starts JupyterLab on a folder and returns its address."""
+def free_port():
+    """A port nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def jupyterlab(tmp_path, free_port):
+    """Return a function that starts JupyterLab on a folder and returns its address."""
+    port = free_port
     folders = {
         name: tmp_path / name.lower()
         for name in (

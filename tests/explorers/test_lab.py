@@ -160,14 +160,6 @@ def test_an_image_is_put_on_the_bench_and_a_wrong_one_refused(lab, recording):
     np.testing.assert_array_equal(lab.stimulus(), image)
 
 
-def test_an_old_link_is_said_and_what_is_shown_instead(lab):
-    lab.warn_of_address({"neuron": 100})
-    assert lab.message == (
-        "The link asks for neuron 100, which is not here; it goes from 0 to 23. "
-        "0 is shown instead."
-    )
-
-
 def test_work_is_paused_and_resumed(lab):
     import threading
 

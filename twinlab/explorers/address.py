@@ -1,15 +1,55 @@
-"""A selection of neurons in a few letters, for the address of a page."""
+"""What the address of a page says, and what is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
+
+import panel as pn
+import param
 
 from twinlab.schema import InputError
 
-__all__ = ["read_positions", "write_positions"]
+__all__ = ["join_address", "read_positions", "write_positions"]
 
 MOST_LETTERS = 1500  # of an address that every browser and chat program carries
+
+
+def join_address(
+    owner: param.Parameterized, names: Mapping[str, str], warn: Callable[[str, str], Any]
+) -> None:
+    """Tie parameters to the address of the page that is being served, if one is.
+
+    Parameters
+    ----------
+    owner : param.Parameterized
+    names : mapping of str to str
+        What each of its parameters is called in the address.
+    warn : callable
+        Told what of an old link there is no more, and what is shown instead.
+
+    """
+    location = pn.state.location
+    if location is None:
+        return
+
+    def take_one_by_one(refused: dict[str, Any]) -> None:
+        """Take what can be taken of a link where something cannot."""
+        for name, value in refused.items():
+            try:
+                setattr(owner, name, value)
+            except ValueError:
+                bounds = getattr(owner.param[name], "bounds", None)
+                known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
+                warn(
+                    f"The link asks for {name.replace('_', ' ')} {value}, which is not "
+                    f"here{known}",
+                    f"{getattr(owner, name)} is shown instead.",
+                )
+        location.update_query(**{names[name]: getattr(owner, name) for name in refused})
+
+    location.sync(owner, dict(names), on_error=take_one_by_one)
 
 
 def write_positions(positions: Sequence[int]) -> str:

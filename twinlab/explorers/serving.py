@@ -23,6 +23,7 @@ __all__ = ["notebook", "serve"]
 
 HOST = "127.0.0.1"
 MOST_BYTES = 12 * 2**20  # of one message from a page: an upload of 8 MB and its wrapping
+LOGIN_PAGE = Path(__file__).parent / "login.html"  # Panel's own asks the internet for a picture
 OAUTH = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET")  # as Panel itself names them
 
 
@@ -142,7 +143,7 @@ def _guard(login: str | os.PathLike[str], oauth: str) -> dict[str, Any]:
         found = {"oauth_provider": oauth, "oauth_key": key, "oauth_secret": secret}
     elif login:
         _check_users(Path(login))
-        found = {"basic_auth": str(login)}
+        found = {"basic_auth": str(login), "login_template": str(LOGIN_PAGE)}
     else:
         return {}
     # Of this run alone: whoever is logged in logs in again after a restart.

@@ -13,7 +13,7 @@ import param
 import torch
 import xarray as xr
 
-from twinlab.explorers.address import read_positions, write_positions
+from twinlab.explorers.address import join_address, read_positions, write_positions
 from twinlab.explorers.findings import Findings
 from twinlab.explorers.shown import STIMULUS, Shown
 from twinlab.explorers.work import Work
@@ -305,10 +305,7 @@ class LabState(Shown, Work):
         """Tie the page's address to what is shown, and its end to ours, where it is served."""
         if not self.served:
             return
-        if pn.state.location is not None:
-            pn.state.location.sync(
-                self, {name: name for name in ADDRESS}, on_error=self.warn_of_address
-            )
+        join_address(self, {name: name for name in ADDRESS}, self.warn)
         if self.kind == "image" and self.image is None:
             self.kind = "Gabor"
             self.warn(
@@ -316,13 +313,3 @@ class LabState(Shown, Work):
                 "A link cannot hold an image: send or upload it again.",
             )
         pn.state.on_session_destroyed(lambda _: self.close())
-
-    def warn_of_address(self, refused: dict[str, Any]) -> None:
-        """Say what of an old link there is no more."""
-        for name, value in refused.items():
-            bounds = getattr(self.param[name], "bounds", None)
-            known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
-            self.warn(
-                f"The link asks for {name.replace('_', ' ')} {value}, which is not here{known}",
-                f"{getattr(self, name)} is shown instead.",
-            )

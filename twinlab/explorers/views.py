@@ -9,6 +9,7 @@ import holoviews as hv
 import panel as pn
 import xarray as xr
 
+from twinlab.explorers.address import join_address
 from twinlab.explorers.looks import words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.taking import rebuild, tools
@@ -105,13 +106,9 @@ class Explorer(pn.viewable.Viewer):
         return button
 
     def _join_address(self) -> None:
-        if self.lab.served and pn.state.location is not None and self.own():
+        if self.lab.served and self.own():
             prefix = type(self).__name__.lower()
-            pn.state.location.sync(
-                self,
-                {name: f"{prefix}.{name}" for name in self.own()},
-                on_error=self.lab.warn_of_address,
-            )
+            join_address(self, {name: f"{prefix}.{name}" for name in self.own()}, self.lab.warn)
 
     def _figure(
         self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from html import escape
@@ -18,6 +19,7 @@ from twinlab.schema import InputError
 
 __all__ = ["Arrivals", "Work"]
 
+REPEATED = 10.0  # seconds in which the same warning is shown once
 INTERVAL = 0.1  # seconds between two pictures of work that is under way
 
 
@@ -46,6 +48,7 @@ class Work(param.Parameterized):
         self.arrivals = Arrivals()
         self._document = pn.state.curdoc
         self._news: dict[str, Any] = {}
+        self._warned: dict[str, float] = {}
         self._telling = threading.Lock()
         self._jobs: dict[str, Job] = {}
         # A thread still computing when Python ends would bring it down.
@@ -149,7 +152,10 @@ class Work(param.Parameterized):
     def warn(self, what: str, remedy: str) -> None:
         """Tell the person at the page what is wrong and what to do about it."""
         self.message = f"{what}. {remedy}"
-        _notify(what, remedy)
+        # A browser repeats its address once it is connected, and with it what is wrong there.
+        if time.monotonic() - self._warned.get(self.message, -np.inf) > REPEATED:
+            _notify(what, remedy)
+        self._warned[self.message] = time.monotonic()
 
     @contextlib.contextmanager
     def warned(self, what: str) -> Iterator[None]:
@@ -188,9 +194,11 @@ class Work(param.Parameterized):
 
 
 def _notify(what: str, remedy: str) -> None:
-    """Show a notice in the corner of the page, if there is a page."""
-    if pn.state.notifications is not None:
-        pn.state.notifications.error(f"<b>{escape(what)}.</b> {escape(remedy)}", duration=8000)
+    """Show a notice in the corner of the page, if there is a page, once it is there."""
+    notices = pn.state.notifications
+    if notices is not None:
+        words = f"<b>{escape(what)}.</b> {escape(remedy)}"
+        pn.state.onload(lambda: notices.error(words, duration=8000))
 
 
 def _stop(jobs: dict[str, Job]) -> None:
