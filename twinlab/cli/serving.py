@@ -57,20 +57,23 @@ def make_bench(
 ) -> Callable[[], explorers.Lab]:
     """Load a twin and the results beside it, once; each page gets a lab of its own.
 
-    Of an ensemble the first member is explored, and the second judges its images. `source`
-    is the name the recording was opened by.
+    Of an ensemble the first member is explored, the second judges its images, and all say how
+    far they agree. `source` is the name the recording was opened by.
     """
     twin = open_twin(name)
     made_by = write_code(name, source, first=isinstance(twin, twins.EnsembleTwin))
     other = None
+    members: list[twins.Twin] = []
     if isinstance(twin, twins.EnsembleTwin):
-        members = [member for member in twin.members if isinstance(member, twins.Twin)]
+        members = twin.each
         twin, other = members[0], members[1] if len(members) > 1 else None
     if recording is not None:
         twins.match_neurons(twin, recording)  # a wrong recording is refused before serving
     folder = simulation.EXAMPLE / "twin" if name == "example" else Path(name)
     results = find_results(folder, twin)
-    known = explorers.LabState(twin, recording, other=other, results=results, made_by=made_by)
+    known = explorers.LabState(
+        twin, recording, other=other, members=members, results=results, made_by=made_by
+    )
     return lambda: explorers.Lab(known.another())
 
 
@@ -87,7 +90,7 @@ def find_results(folder: Path, twin: twins.Twin) -> dict[str, xr.Dataset]:
     return found
 
 
-SHOWN = ("receptive_field", "tuning", "mei")
+SHOWN = ("receptive_field", "tuning", "mei", "lei", "diverse")
 
 
 def _page(name: str) -> str:

@@ -80,18 +80,18 @@ def write_code(twin: str, recording: str, *, first: bool) -> str:
     twin, recording : str
         As for `open_twin` and `open_source`; no recording where empty.
     first : bool
-        Whether the twin is an ensemble of which the first member is meant.
+        Whether the twin is an ensemble of which the first of the `members` is meant.
 
     """
-    member = ".members[0]" if first else ""
+    opened = "members = list({}.members)\ntwin = members[0]" if first else "twin = {}"
     cortex = simulated_cortex(twin)
     lines = []
     if twin == "example":
-        lines += ["from twinlab import simulation", f"twin = simulation.load_example(){member}"]
+        lines += ["from twinlab import simulation", opened.format("simulation.load_example()")]
     elif cortex is not None:
         lines += [_write_cortex(twin), "twin = cortex.as_twin()"]
     else:
-        lines.append(f"twin = twins.load_twin({twin!r}){member}")
+        lines.append(opened.format(f"twins.load_twin({twin!r})"))
     if recording == "example":
         lines += ["from twinlab import simulation", "recording = simulation.record_example()"]
     elif recording and simulated_cortex(recording) is not None:

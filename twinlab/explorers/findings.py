@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from twinlab import evaluation, insilico, stimuli
 from twinlab.explorers.matching import average_repeats, positions_in
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import ConditionedTwin, Twin, predict_responses
+from twinlab.twins import ConditionedTwin, EnsembleTwin, Twin, predict_responses
 from twinlab.twins.familiarity import Familiarity, fit_familiarity, training_range
 
 __all__ = ["RESULTS", "Findings"]
 
-RESULTS = ("receptive_field", "tuning", "mei")
+RESULTS = ("receptive_field", "tuning", "mei", "lei", "diverse")
 N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
 MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
 
@@ -35,8 +36,11 @@ class Findings:
         From `evaluation.score_prediction`; measured from the recording where absent.
     other : Twin, optional
         Another twin of the same neurons, to judge what this one made.
+    members : sequence of Twin
+        Of the ensemble this twin is one of, to tell how far refits agree; its own where it is
+        an ensemble.
     results : mapping of str to xarray.Dataset
-        Results made from this twin: "receptive_field", "tuning", "mei".
+        Results made from this twin: "receptive_field", "tuning", "mei", "lei", "diverse".
     session : str, optional
         Whose neurons; the recording's where absent.
 
@@ -54,6 +58,7 @@ class Findings:
         recording: xr.Dataset | None = None,
         scores: xr.Dataset | None = None,
         other: Twin | None = None,
+        members: Sequence[Twin] = (),
         results: Mapping[str, xr.Dataset] | None = None,
         session: str | None = None,
     ) -> None:
@@ -61,6 +66,14 @@ class Findings:
             session = str(recording.session.values[0])
         self.twin: ConditionedTwin = twin.condition(session=session)
         self.other = other.condition(session=session) if other is not None else None
+        if isinstance(twin, EnsembleTwin):
+            members = members or twin.each
+        self.members = [member.condition(session=session) for member in members]
+        self._members = list(members)
+        # The ensemble, where there is one.
+        self.together = self.twin
+        if len(members) > 1 and not isinstance(twin, EnsembleTwin):
+            self.together = EnsembleTwin(members).condition(session=session)
         self.labels = self.twin.labels
         self.recording = recording
         self._twin = twin
@@ -126,7 +139,10 @@ class Findings:
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
         from_recording = ["averages", "scores"] if self.testable else []
-        return [*from_recording, "receptive_field", "tuning"]
+        of_members = ["member_tuning"] if len(self.members) > 1 else []
+        if of_members and self.testable:
+            of_members = ["member_averages", *of_members]
+        return [*from_recording, "receptive_field", "tuning", *of_members]
 
     def known(self, name: str, neuron: int) -> xr.Dataset | None:
         """Return what is known under `name` of the neuron at that position; None if nothing."""
@@ -160,7 +176,7 @@ class Findings:
         job = job or Job()
         with self._busy:
             job.check()
-            if name in ("averages", "scores"):
+            if name in ("averages", "scores", "member_averages"):
                 if name not in self._of_all and self.testable and self.recording is not None:
                     result = self._compare(name, self.recording, job)
                     self._of_all[name] = result, positions_in(result, self.labels)
@@ -174,6 +190,48 @@ class Findings:
             result = self._examine(name, None, job or Job())
             self._of_all[name] = result, np.arange(len(self))
         return result
+
+    def ask(
+        self,
+        name: str,
+        experiment: Callable[..., xr.Dataset],
+        neurons: Sequence[int] | None = None,
+        job: Job | None = None,
+    ) -> None:
+        """Run any experiment on those neurons of which `name` is not known yet, and keep it.
+
+        Parameters
+        ----------
+        name : str
+            Under which it is known; one for each experiment and its settings.
+        experiment : callable
+            Called as ``experiment(twin, neurons, job=...)``, with the ensemble where there is
+            one.
+        neurons : sequence of int, optional
+            All where absent.
+        job : Job, optional
+
+        """
+        job = job or Job()
+        with self._busy:
+            job.check()
+            asked = range(len(self)) if neurons is None else neurons
+            unknown = [neuron for neuron in asked if self.known(name, neuron) is None]
+            if not unknown:
+                return
+            every: dict[str, Any] = {"data_vars": "minimal", "coords": "minimal"}
+            found = experiment(self.together, unknown, job=job)
+            positions = np.full(len(self), -1)
+            n_known = 0
+            if name in self._of_all:
+                result, positions = self._of_all[name]
+                n_known = result.sizes["neuron"]
+                found = xr.concat(
+                    [result, found], "neuron", compat="override", combine_attrs="override", **every
+                )
+            positions = positions.copy()
+            positions[unknown] = n_known + np.arange(len(unknown))
+            self._of_all[name] = found, positions
 
     def respond(self, image: np.ndarray) -> np.ndarray:
         """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x)."""
@@ -210,18 +268,38 @@ class Findings:
             part = job.part(0.5, 1.0, "scoring")
             return evaluation.score_prediction(recording, self._prediction, job=part)
         test = recording.response.isel(trial=recording.split.values == "test")
+        if name == "member_averages":
+            return self._average_members(recording, test, job)
         return average_repeats(test, self._prediction)
+
+    def _average_members(self, recording: xr.Dataset, test: xr.DataArray, job: Job) -> xr.Dataset:
+        """What each member predicts for the test images, averaged over their repeats."""
+        each = []
+        for number, member in enumerate(self._members):
+            part = job.part(number / len(self._members), (number + 1) / len(self._members))
+            predicted = predict_responses(member, recording, split="test", job=part)
+            each.append(average_repeats(test, predicted)[["prediction"]])
+        return xr.concat(each, "member")
 
     def _examine(self, name: str, neurons: list[int] | None, job: Job) -> xr.Dataset:
         if name == "receptive_field":
             return insilico.measure_receptive_field(self.twin, neurons, job=job)
         if name == "tuning":
             return insilico.measure_orientation_tuning(self.twin, neurons, job=job)
+        if name == "member_tuning":
+            each = [
+                insilico.measure_orientation_tuning(member, neurons, job=job)
+                for member in self.members
+            ]
+            return xr.concat(each, "member", combine_attrs="drop_conflicts")
+        if name == "diverse":
+            return insilico.synthesize_diverse(self.twin, neurons, job=job)
+        synthesize = insilico.synthesize_lei if name == "lei" else insilico.synthesize_mei
         if self.recording is None or self.other is None:  # a twin is no judge of its own images
-            return insilico.synthesize_mei(self.twin, neurons, job=job)
-        mei = insilico.synthesize_mei(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
+            return synthesize(self.twin, neurons, job=job)
+        made = synthesize(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
         return insilico.cross_examine(
-            mei,
+            made,
             self.twin,
             self.other,
             _images(self.recording, "validation", "test"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,12 @@ class LabState(Shown, Work):
         From `evaluation.score_prediction`; measured on the test images where absent.
     other : Twin, optional
         Another twin of the same neurons, to judge the most exciting inputs.
+    members : sequence of Twin
+        Of the ensemble this twin is one of, to tell how far refits agree; its own where it is
+        an ensemble.
     results : mapping of str to xarray.Dataset, optional
-        "receptive_field", "tuning", "mei" of some or all neurons, made beforehand with this
-        twin. What is not given is measured for the chosen neuron, and kept.
+        "receptive_field", "tuning", "mei", "lei", "diverse" of some or all neurons, made
+        beforehand with this twin. What is not given is measured for the chosen neuron, and kept.
     session : str, optional
         Whose neurons; may be left out where the recording or the twin has only one.
     made_by : str
@@ -85,6 +88,7 @@ class LabState(Shown, Work):
         *,
         scores: xr.Dataset | None = None,
         other: Twin | None = None,
+        members: Sequence[Twin] = (),
         results: Mapping[str, xr.Dataset] | None = None,
         session: str | None = None,
         made_by: str = "",
@@ -95,6 +99,7 @@ class LabState(Shown, Work):
             recording=recording,
             scores=scores,
             other=other,
+            members=members,
             results=results,
             session=session,
         )
@@ -118,8 +123,8 @@ class LabState(Shown, Work):
         self.param.watch(self._read_selection, "chosen")
         self.param.update(**params)
         self._join_session()
-        self.param.watch(lambda _: self._examine(), "neuron")
-        self._examine()
+        self.param.watch(lambda event: self.examine(event.new), "neuron")
+        self.examine(self.neuron)
 
     def another(self, **params: Any) -> LabState:
         """Return a state of its own on what this one knows, as for another page.
@@ -188,7 +193,7 @@ class LabState(Shown, Work):
     def known(self, name: str) -> xr.Dataset | None:
         """Return the result of that name for the chosen neuron; None while it is not known.
 
-        One of "averages", "scores", "receptive_field", "tuning", "mei".
+        One of "averages", "scores", "receptive_field", "tuning", "mei", "lei", "diverse".
         """
         return self.findings.known(name, self.neuron)
 
@@ -230,14 +235,13 @@ class LabState(Shown, Work):
         """Start to measure the tuning of every neuron, to colour the map by."""
         self.start(self.findings.measure_all, "tuning", arriving="tuning")
 
-    def _examine(self) -> None:
-        """Start to measure what is not yet known of the chosen neuron."""
-        neuron = self.neuron
+    def examine(self, neuron: int, name: str = "quick") -> None:
+        """Start to measure what is not yet known of a neuron, in place of the last so named."""
         missing = [
-            name for name in self.findings.steps if self.findings.known(name, neuron) is None
+            step for step in self.findings.steps if self.findings.known(step, neuron) is None
         ]
         if missing:
-            self.start_quick(self._measure_steps, missing, neuron)
+            self.start_quick(self._measure_steps, missing, neuron, name=name)
 
     def _measure_steps(self, steps: list[str], neuron: int, job: Job) -> None:
         for name in steps:

@@ -22,7 +22,7 @@ __all__ = ["provenance", "rebuild", "take_data", "take_figure", "tools"]
 
 FIGURES = ["png", "svg", "pdf"]
 DATA = ["nc", "csv"]
-HANDED_OVER = "# twin, recording: those the LabState was given"
+HANDED_OVER = "# twin, recording (and members): those the LabState was given"
 
 
 def rebuild(explorer: Explorer) -> str:
@@ -35,6 +35,8 @@ def rebuild(explorer: Explorer) -> str:
     """
     lab, name = explorer.lab, type(explorer).__name__
     given = ["twin"] if lab.findings.recording is None else ["twin", "recording"]
+    if lab.findings.together is not lab.findings.twin:
+        given.append("members=members")
     lines = [
         "from twinlab import evaluation, explorers, insilico, recordings, twins",
         "",

@@ -1,275 +1,371 @@
-"""All that is known of one neuron, and how far it can be trusted."""
+"""All that is known of one neuron, how far it can be trusted, and another beside it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
 
 import holoviews as hv
 import numpy as np
 import panel as pn
+import param
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, words
-from twinlab.explorers.views import Explorer, bare
+from twinlab.explorers.looks import card, words
+from twinlab.explorers.trust import Verdict, judge_mei, judge_scores, tabulate
+from twinlab.explorers.unit_cards import GAP, UnitCards, _no_tuning
+from twinlab.explorers.views import bare
+from twinlab.schema import InputError
+from twinlab.twins.familiarity import unfamiliar_features
 
 __all__ = ["UnitPage"]
 
-RELIABLE = 0.15  # explainable variance below which a neuron is not judged (Sensorium)
-N_GALLERY = 4  # images in each row of best and worst
-NARROW, HALF = 348, 246  # widths of cards' contents, in pixels
-WIDE = 2 * HALF + 38
+LEFT, HALF, RIGHT = 300, 250, 296  # widths of the columns' cards' contents, in pixels
+N_DIVERSE = 8
+# By name of the figure, or table, the result it needs.
+RESULTS = {
+    "receptive field": "receptive_field",
+    "orientation tuning": "tuning",
+    "most exciting input": "mei",
+    "least exciting input": "lei",
+    "diverse exciting inputs": "diverse",
+    "measured and predicted": "averages",
+    "best and worst images": "averages",
+}
 
 
-class UnitPage(Explorer):
-    """The chosen neuron: receptive field, most exciting input, tuning, images, trust."""
+class UnitPage(UnitCards):
+    """All of one neuron: what drives it, what does not, its images, and how far to trust it."""
 
     title = "Unit page"
-    about = "All that is known of one neuron, and how far it can be trusted."
+    about = "All that is known of one neuron, how far it can be trusted, and another beside it."
 
-    def lay_out(self) -> pn.Row:
+    unit = param.String(
+        "", doc="Session and id of the chosen neuron, `session/id`: a link that holds for refits."
+    )
+    pinned = param.String("", doc="The same of a neuron to compare with; empty for none.")
+
+    def lay_out(self) -> pn.Column:
         """Build the page."""
-        self.trust = self._trust_card()
-        self.column = self._neuron_column()
-        return pn.Row(
-            self.column, self.trust, margin=0, styles={"gap": "12px", "flex-wrap": "wrap"}
-        )
-
-    def _trust_card(self) -> pn.Column:
-        return card(
-            "How far it can be judged",
-            "Scores on the test images, with 95 % intervals over images.",
-            words(pn.bind(self._say_who, self.lab.param.neuron), NARROW),
-            words(
-                pn.bind(
-                    self._say_reliability, self.lab.param.neuron, self.lab.arrivals.param.scores
-                ),
-                NARROW,
-            ),
-            width=NARROW,
-        )
-
-    def _neuron_column(self) -> pn.Column:
-        chosen, arrivals = self.lab.param.neuron, self.lab.arrivals.param
-        rows: list[pn.viewable.Viewable] = [
+        self._begin()
+        if self.unit:
+            self._choose()
+        self._name_unit()
+        self._check_pinned()
+        self.param.watch(lambda _: self._choose(), "unit")
+        self.param.watch(lambda _: self._check_pinned(), "pinned")
+        self.lab.param.watch(lambda _: self._name_unit(), "neuron")
+        pair = pn.Row(self._field_card(HALF), self._mei_card(HALF), margin=0, styles=GAP)
+        middle = [pair, self._pinned_row(), *self._below(HALF)]
+        right = [self._lei_card(RIGHT), self._diverse_card(RIGHT)]
+        return pn.Column(
+            self._head(),
             pn.Row(
-                card(
-                    "Receptive field",
-                    "Mean gradient of the response: red excites, blue suppresses. Outlined: where "
-                    "it is sensitive at all.",
-                    self._view(self._draw_receptive_field, ["neuron"], ["receptive_field"]),
-                    words(
-                        pn.bind(self._say_receptive_field, chosen, arrivals.receptive_field), HALF
-                    ),
-                    width=HALF,
-                ),
-                card(
-                    "Most exciting input",
-                    "Image of fixed norm that drives the neuron most.",
-                    self._view(self._draw_mei, ["neuron", "preview"], ["mei"]),
-                    words(pn.bind(self._say_mei, chosen, arrivals.mei), HALF),
-                    self._mei_controls(),
-                    width=HALF,
-                ),
+                self._trust_column(),
+                pn.Column(*middle, margin=0, styles=GAP),
+                pn.Column(*right, margin=0, styles=GAP),
                 margin=0,
-                styles={"gap": "12px"},
-            )
-        ]
-        tuning = card(
-            "Orientation tuning",
-            "Gratings of its best spatial frequency, mean over phases; dashed: preferred.",
-            self._view(self._draw_tuning, ["neuron"], ["tuning"]),
-            words(pn.bind(self._say_tuning, chosen, arrivals.tuning), HALF),
-            width=HALF,
+                styles=GAP | {"flex-wrap": "wrap"},
+            ),
+            margin=0,
+            styles={"gap": "10px"},
+            sizing_mode="stretch_width",
         )
-        if self.lab.findings.recording is None:
-            rows.append(tuning)
+
+    # Which neuron, and which beside it
+
+    def position_of(self, unit: str) -> int:
+        """Position of the neuron of that session and id; -1 where it is not here."""
+        labels = self.lab.findings.labels
+        session, _, name = unit.rpartition("/")
+        here = (labels.session.values.astype(str) == session) & (
+            labels.neuron_id.values.astype(str) == name
+        )
+        return int(here.argmax()) if here.any() else -1
+
+    def _named(self, neuron: int) -> str:
+        labels = self.lab.findings.labels
+        return f"{labels.session.values[neuron]}/{labels.neuron_id.values[neuron]}"
+
+    def _name_unit(self) -> None:
+        self.unit = self._named(self.lab.neuron)
+
+    def _choose(self) -> None:
+        """Choose the neuron a link names."""
+        position = self.position_of(self.unit)
+        if position < 0:
+            self.lab.warn(
+                f"The link asks for neuron {self.unit}, which this twin does not have",
+                f"Neuron {self.lab.neuron} is shown instead.",
+            )
+            self._name_unit()
         else:
-            agreement = card(
-                "Measured and predicted",
-                "Mean response to each test image ± standard error; dashed: equal.",
-                self._view(self._draw_prediction, ["neuron"], ["averages"]),
-                width=HALF,
+            self.lab.neuron = position
+
+    def _check_pinned(self) -> None:
+        """Measure what is not known of the neuron to compare with."""
+        if self.pinned and self.position_of(self.pinned) < 0:
+            self.lab.warn(
+                f"The neuron to compare with, {self.pinned}, is not among this twin's",
+                "Choose one and pin it.",
             )
-            best = card(
-                "Test images it answered most (top) and least",
-                "Below each: measured | predicted mean response.",
-                self._view(self._draw_gallery, ["neuron"], ["averages"]),
-                width=WIDE,
-            )
-            rows += [pn.Row(tuning, agreement, margin=0, styles={"gap": "12px"}), best]
-        return pn.Column(*rows, margin=0, styles={"gap": "12px"})
+            self.pinned = ""
+        if self.pinned:
+            self.lab.examine(self.position_of(self.pinned), "pinned")
+        self._redraw("pinned")
 
-    def _mei_controls(self) -> pn.Column:
-        run = pn.widgets.Button(
-            label="Synthesise", color="primary", width=100, margin=(2, 6, 2, 0)
-        )
-        run.on_click(lambda _: self.lab.synthesize_mei())
-        stop = pn.widgets.Button(label="Cancel", width=70, margin=(2, 0))
-        stop.on_click(lambda _: self.lab.cancel())
-        run.disabled = self.lab.param.running
-        return pn.Column(pn.Row(run, stop, margin=0), words(self._work(), HALF), margin=0)
+    def _known(self, neuron: int) -> dict[str, xr.Dataset | None]:
+        names = ("scores", "receptive_field", "tuning", "mei", "lei")
+        return {name: self.lab.findings.known(name, neuron) for name in names}
 
-    def _draw_receptive_field(self) -> hv.Image:
-        field = self.lab.known("receptive_field")
-        if field is None:
-            spec = self.lab.findings.twin.spec
-            blank = ("channel", "y", "x"), np.zeros(spec.shape)
-            field = xr.Dataset({"receptive_field": blank})
-        return bare(plots.plot_receptive_field(field, title="", width=HALF - 48))
+    # Cards
 
-    def _draw_mei(self) -> hv.Image:
-        mei, spec = self.lab.known("mei"), self.lab.findings.twin.spec
-        image = xr.DataArray(np.full(spec.shape, spec.mean), dims=("channel", "y", "x"))
-        if mei is not None:
-            image = mei.mei
-        elif self.lab.preview is not None:
-            image = image.copy(data=np.reshape(self.lab.preview, spec.shape))
-        return bare(plots.plot_image(image, limits=self.lab.limits, width=HALF - 48))
-
-    def _draw_tuning(self) -> hv.Overlay:
-        tuning = self.lab.known("tuning")
-        if tuning is None:
-            tuning = _no_tuning()
-        curve = tuning.evoked_curve.assign_attrs(long_name="response above blank")
-        return bare(
-            plots.plot_tuning(tuning.assign(evoked_curve=curve), title="", size=(HALF - 58, 150))
+    def _head(self) -> pn.Row:
+        number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=90)
+        pin = pn.widgets.Button(
+            label=pn.bind(lambda pinned: "Unpin" if pinned else "Pin to compare", self.param.pinned),
+            width=120,
+            margin=(21, 8, 0, 0),
         )
 
-    def _draw_prediction(self) -> hv.Overlay:
-        averages = self.lab.known("averages")
-        if averages is None:
-            averages = _no_averages(self.lab.units)
-        return bare(plots.plot_prediction(averages, title="", size=(HALF - 58, 150)))
+        def turn(_: Any) -> None:
+            self.pinned = "" if self.pinned else self.unit
 
-    def _draw_gallery(self) -> hv.Overlay:
-        averages, recording = self.lab.known("averages"), self.lab.findings.recording
-        spec = self.lab.findings.twin.spec
-        images = np.full((2 * N_GALLERY, *spec.shape), spec.mean, np.float32)
-        captions = [""] * (2 * N_GALLERY)
-        if averages is not None and recording is not None:
-            order = np.argsort(averages.response.values, kind="stable")
-            order = order[np.isfinite(averages.response.values[order])]
-            best, worst = order[::-1][:N_GALLERY], order[:N_GALLERY]
-            for row, chosen in enumerate((best, worst)):
-                for column, image in enumerate(chosen):
-                    place = row * N_GALLERY + column
-                    one = averages.isel(image=int(image))
-                    images[place] = recording.stimulus.values[int(one.stimulus_index)]
-                    captions[place] = f"{float(one.response):.2g} | {float(one.prediction):.2g}"
-        labelled = xr.DataArray(images, dims=("image", "channel", "y", "x"))
-        gallery = plots.plot_gallery(
-            labelled, captions, columns=N_GALLERY, limits=self.lab.limits, width=WIDE - 10
+        pin.on_click(turn)
+        place: dict[str, Any] = {"margin": (21, 8, 0, 0), "width": 140}
+        send = self._leads_to("stimulus", "MEI to the bench", self._send_mei, **place)
+        send.disabled = pn.bind(
+            lambda *_: self.lab.known("mei") is None,
+            self.lab.param.neuron,
+            self.lab.arrivals.param.mei,
         )
-        return bare(gallery)
-
-    def _say_who(self, neuron: int) -> str:
-        labels = self.lab.findings.labels.isel(neuron=neuron)
-        parts = [
-            f"<b>Neuron {neuron}</b> of {len(self.lab.findings)}",
-            f"id {labels.neuron_id.item()}",
-        ]
-        if "z_um" in labels.coords and np.isfinite(float(labels.z_um)):
-            parts.append(f"depth {float(labels.z_um):.0f} µm")
-        parts.append(f"session {labels.session.item()}")
-        return ", ".join(parts)
-
-    def _say_reliability(self, *_: int) -> str:
-        scores = self.lab.known("scores")
-        if scores is None:
-            if self.lab.findings.recording is None:
-                return badge("no recording given", "none") + (
-                    "<br>How far this neuron can be predicted is unknown."
-                )
-            if "scores" not in self.lab.findings.steps:
-                return badge("no test responses", "none") + (
-                    "<br>The recording has no responses to test images to judge by."
-                )
-            return badge("measuring", "none")
-        return _words_for_scores(scores)
-
-    def _say_receptive_field(self, *_: int) -> str:
-        field = self.lab.known("receptive_field")
-        if field is None:
-            return "measuring …"
-        if "sensitivity" not in field:
-            return ""
-        return f"centre ({float(field.center_x):.1f}, {float(field.center_y):.1f}) px"
-
-    def _say_tuning(self, *_: int) -> str:
-        tuning = self.lab.known("tuning")
-        if tuning is None:
-            return "measuring …"
-        return (
-            f"prefers <b>{float(tuning.preferred_orientation):.0f}°</b> at "
-            f"{float(tuning.preferred_spatial_frequency):.2g} cycles/px; "
-            f"OSI {float(tuning.osi):.2f}, F1/F0 {float(tuning.f1_f0):.2f}"
+        link = pn.widgets.TextInput(
+            value=pn.bind(self._link, self.param.unit, self.param.pinned),
+            label="link to this neuron",
+            width=400,
         )
+        studio, tuning = (
+            self._leads_to(page, f"Open in {words}", **place)
+            for page, words in (("mei", "MEI studio"), ("tuning", "tuning lab"))
+        )
+        return pn.Row(number, pin, send, studio, tuning, link, margin=0)
 
-    def _say_mei(self, *_: int) -> str:
+    def _link(self, unit: str, pinned: str) -> str:
+        """Address that opens this page on this neuron, wherever the twin is served."""
+        place = pn.state.location if self.lab.served else None
+        here = str(place.href or "").partition("?")[0] if place is not None else ""
+        beside = f"&unitpage.pinned={quote(pinned)}" if pinned else ""
+        return f"{here}?page=unit&unitpage.unit={quote(unit)}{beside}"
+
+    def _send_mei(self) -> None:
         mei = self.lab.known("mei")
-        if mei is None:
-            return "not synthesised yet"
-        said = f"response <b>{float(mei.activation):.3g}</b>"
-        if "activation_other" not in mei:
-            return said + ", on the twin that made it; no other twin to judge it"
-        return (
-            f"{said}; best Gabor {float(mei.activation_gabor):.3g}, natural image "
-            f"{float(mei.activation_natural):.3g} of the same norm.<br>On the other twin "
-            f"{float(mei.activation_other):.3g}; {float(mei.activation_gabor_other):.3g}; "
-            f"{float(mei.activation_natural_other):.3g}."
+        if mei is not None:
+            self.lab.show_image(mei.mei.values, f"MEI of neuron {self.lab.neuron}")
+
+    def _trust_column(self) -> pn.Column:
+        arrivals = self.lab.arrivals.param
+        chosen = self.lab.param.neuron, self.param.pinned
+        return pn.Column(
+            card(
+                "How far it can be trusted",
+                "Scores on the test images, with 95 % intervals over images.",
+                self._says(self._say_who, LEFT, self.lab.param.neuron),
+                self._says(self._say_trust, LEFT, chosen[0], arrivals.scores, arrivals.mei),
+                width=LEFT,
+            ),
+            card(
+                "In numbers",
+                "",
+                self._says(
+                    self._say_numbers,
+                    LEFT,
+                    *chosen,
+                    *(arrivals[name] for name in self._known(0)),
+                ),
+                width=LEFT,
+            ),
+            margin=0,
+            styles=GAP,
         )
 
+    def _pinned_row(self) -> pn.Row:
+        row = pn.Row(
+            card(
+                "Receptive field of the pinned neuron",
+                "",
+                self._view(
+                    lambda: self._draw_field(self.position_of(self.pinned), HALF),
+                    ["pinned"],
+                    ["receptive_field"],
+                ),
+                width=HALF,
+            ),
+            card(
+                "Most exciting input of the pinned neuron",
+                "",
+                self._view(
+                    lambda: self._draw_made("mei", self.position_of(self.pinned), HALF),
+                    ["pinned"],
+                    ["mei"],
+                ),
+                width=HALF,
+            ),
+            margin=0,
+            styles=GAP,
+        )
+        row.visible = self.param.pinned.rx.bool()
+        return row
 
-def _no_tuning() -> xr.Dataset:
-    """Stand in for a tuning that is not known yet: drawn as empty axes."""
-    orientation = xr.DataArray(
-        [0.0, 90.0], dims="orientation", attrs={"long_name": "orientation", "units": "deg"}
-    )
-    curve = ("orientation", [np.nan, np.nan])
-    return xr.Dataset(
-        {"evoked_curve": curve, "preferred_orientation": np.nan, "osi": np.nan},
-        {"orientation": orientation},
-    )
+    def _lei_card(self, width: int) -> pn.Column:
+        return card(
+            "Least exciting input",
+            "Image of the same norm that drives the neuron least.",
+            self._view(
+                lambda: self._draw_made("lei", self.lab.neuron, width), ["neuron"], ["lei"]
+            ),
+            self._says(self._say_lei, width, self.lab.param.neuron, self.lab.arrivals.param.lei),
+            self._maker("lei"),
+            width=width,
+        )
 
+    def _diverse_card(self, width: int) -> pn.Column:
+        return card(
+            "Diverse exciting inputs",
+            "As unlike each other as can be; below each, its share of the MEI's response.",
+            self._view(lambda: self._draw_diverse(width), ["neuron"], ["diverse"]),
+            self._says(
+                self._say_diverse, width, self.lab.param.neuron, self.lab.arrivals.param.diverse
+            ),
+            self._maker("diverse"),
+            width=width,
+        )
 
-def _no_averages(units: str) -> xr.Dataset:
-    """Stand in for averages that are not known yet: drawn as empty axes."""
-    none: np.ndarray = np.empty(0)
-    return xr.Dataset(
-        {
-            "response": ("image", none, {"long_name": "measured response", "units": units}),
-            "standard_error": ("image", none, {"units": units}),
-            "prediction": ("image", none, {"long_name": "predicted response", "units": units}),
+    # Figures and words
+
+    def _compared(self) -> xr.Dataset:
+        neuron = self.position_of(self.pinned) if self.pinned else -1
+        return self.lab.findings.known("tuning", neuron) or _no_tuning()
+
+    def _draw_diverse(self, width: int) -> hv.Overlay:
+        diverse, spec = self.lab.known("diverse"), self.lab.findings.twin.spec
+        if diverse is None:
+            grey = np.full((N_DIVERSE, *spec.shape), spec.mean, np.float32)
+            images = xr.DataArray(grey, dims=("image", "channel", "y", "x"))
+            captions = [""] * N_DIVERSE
+        else:
+            images = diverse.image
+            captions = [f"{share:.0%}" for share in (diverse.activation / diverse.mei_activation)]
+        return bare(
+            plots.plot_gallery(
+                images, captions, columns=2, limits=self.lab.limits, width=width - 10
+            )
+        )
+
+    def _say_lei(self) -> str:
+        lei = self.lab.known("lei")
+        if lei is None:
+            return "not synthesised yet"
+        unique = "one image" if int(lei.unique) else "not unique: many images do alike"
+        return (
+            f"response <b>{float(lei.activation):.3g}</b>, to grey "
+            f"{float(lei.grey_activation):.3g}; {unique}"
+        )
+
+    def _say_diverse(self) -> str:
+        diverse = self.lab.known("diverse")
+        if diverse is None:
+            return "not synthesised yet"
+        if not int(diverse.valid):
+            return "no image excites this neuron"
+        return (
+            f"diversity <b>{float(diverse.diversity):.2f}</b> (0: one image, 1: unrelated); "
+            f"{int(diverse.reached.sum())} of {diverse.sizes['image']} excite as asked"
+        )
+
+    def trusted(self) -> list[Verdict]:
+        """How far the chosen neuron and its most exciting input can be trusted."""
+        scores, mei = self.lab.known("scores"), self.lab.known("mei")
+        verdicts = [] if scores is None else judge_scores(scores)
+        if mei is not None:
+            training = self.lab.findings.training
+            image = mei.mei.values
+            faults = None if training is None else unfamiliar_features(image, training)
+            verdicts += judge_mei(mei, faults)
+        return verdicts
+
+    def _say_trust(self) -> str:
+        said = [str(verdict) for verdict in self.trusted()]
+        if self.lab.known("scores") is None:
+            said.insert(0, self._say_unjudged())
+        if self.lab.known("mei") is None:
+            said.append("Its most exciting input is not synthesised yet.")
+        return "<br>".join(f'<div style="margin-bottom:3px">{line}</div>' for line in said)
+
+    def _say_numbers(self) -> str:
+        neurons = {f"neuron {self.lab.neuron}": self._known(self.lab.neuron)}
+        if self.pinned:
+            neuron = self.position_of(self.pinned)
+            neurons[f"pinned, {neuron}"] = self._known(neuron)
+        return tabulate(neurons)
+
+    # What can be taken away
+
+    def figures(self) -> Mapping[str, Callable[[], hv.Dimensioned]]:
+        """Return the page's figures."""
+        neuron = self.lab.neuron
+        draw: dict[str, Callable[[], hv.Dimensioned]] = {
+            "receptive field": lambda: self._draw_field(self.lab.neuron, HALF),
+            "orientation tuning": lambda: self._draw_tuning(HALF),
+            "most exciting input": lambda: self._draw_made("mei", self.lab.neuron, HALF),
+            "least exciting input": lambda: self._draw_made("lei", self.lab.neuron, HALF),
+            "diverse exciting inputs": lambda: self._draw_diverse(RIGHT),
+            "measured and predicted": lambda: self._draw_prediction(HALF),
+            "best and worst images": lambda: self._draw_gallery(2 * HALF + 38),
         }
-    )
+        del neuron
+        return {name: self._if_known(name, figure) for name, figure in draw.items()}
 
+    def _if_known(
+        self, name: str, draw: Callable[[], hv.Dimensioned]
+    ) -> Callable[[], hv.Dimensioned]:
+        def drawn() -> hv.Dimensioned:
+            if self.lab.known(RESULTS[name]) is None:
+                msg = f"The {name} of neuron {self.lab.neuron} is not known yet; make it first."
+                raise InputError(msg)
+            return draw()
 
-def _words_for_scores(scores: xr.Dataset) -> str:
-    """Say in words how reliable one neuron is and how well it is predicted."""
-    explainable = float(scores.explainable_variance)
-    if explainable >= RELIABLE:
-        verdict = badge("reliable enough to judge", "good")
-    else:
-        verdict = badge("not reliable enough to judge", "weak")
-    lines = [
-        verdict,
-        f"Explainable variance {_with_interval(scores, 'explainable_variance')}: the share of "
-        f"its variance the image accounts for (judged from {RELIABLE}).",
-        f"Oracle correlation {_with_interval(scores, 'oracle_correlation')}: how well its other "
-        "repeats predict a trial.",
-        f"FEVE {_with_interval(scores, 'feve')}: the share of explainable variance that the "
-        "twin explains.",
-        f"Correlation to average {_with_interval(scores, 'correlation_to_average')}, of at most "
-        f"{float(scores.cc_max):.2f}.",
-    ]
-    return "<br>".join(lines)
+        return drawn
 
+    def tables(self) -> Mapping[str, Callable[[], xr.Dataset | None]]:
+        """Return what is known of the neuron."""
+        names = ("scores", "averages", "receptive_field", "tuning", "mei", "lei", "diverse")
 
-def _with_interval(scores: xr.Dataset, name: str) -> str:
-    value = float(scores[name])
-    if not np.isfinite(value):
-        return "<b>undefined</b>"
-    said = f"<b>{value:.2f}</b>"
-    if f"{name}_interval" in scores:
-        low, high = (float(bound) for bound in scores[f"{name}_interval"])
-        said += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else " [undefined]"
-    return said
+        def known(name: str) -> Callable[[], xr.Dataset | None]:
+            return lambda: self.lab.known(name)
+
+        return {name.replace("_", " "): known(name) for name in names}
+
+    def calls(self) -> list[str]:
+        """Return the lines that compute what is known of the neuron."""
+        session = str(self.lab.findings.labels.session.values[0])
+        lines = [f"unit = twin.condition(session={session!r})"]
+        experiments = {
+            "receptive_field": "measure_receptive_field",
+            "tuning": "measure_orientation_tuning",
+            "mei": "synthesize_mei",
+            "lei": "synthesize_lei",
+            "diverse": "synthesize_diverse",
+        }
+        lines += [
+            f"{name} = insilico.{experiment}(unit, [{self.lab.neuron}])"
+            for name, experiment in experiments.items()
+            if self.lab.known(name) is not None
+        ]
+        if self.lab.findings.testable:
+            lines += [
+                'prediction = twins.predict_responses(twin, recording, split="test")',
+                "scores = evaluation.score_prediction(recording, prediction)",
+            ]
+        return lines

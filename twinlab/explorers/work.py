@@ -31,6 +31,11 @@ class Arrivals(param.Parameterized):
     receptive_field = param.Integer(0)
     tuning = param.Integer(0)
     mei = param.Integer(0)
+    lei = param.Integer(0)
+    diverse = param.Integer(0)
+    member_averages = param.Integer(0)
+    member_tuning = param.Integer(0)
+    curves = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -23,6 +23,8 @@ def plot_tuning(
     result: xr.Dataset,
     *,
     curve: str = "evoked_curve",
+    beside: xr.Dataset | None = None,
+    members: xr.DataArray | None = None,
     title: str | None = None,
     size: tuple[int, int] = SIZE,
 ) -> hv.Overlay:
@@ -35,6 +37,11 @@ def plot_tuning(
     curve : {"evoked_curve", "tuning_curve"}
         The response above blank, from which preference and selectivity are taken; or the
         mean response (F0), with that to a blank screen as a dotted line.
+    beside : Dataset, optional
+        Of another neuron, to compare with: drawn as a thin line of its own colour.
+    members : DataArray, optional
+        The same curve (member, orientation) of the members of an ensemble: from their lowest to
+        their highest is a band.
     title : str, optional
         The neuron's name, preferred orientation and selectivity where absent.
     size : (int, int)
@@ -52,7 +59,9 @@ def plot_tuning(
     if title is None:
         words = f"prefers {preferred:.0f}°, OSI {float(result.osi):.2f}"
         title = ": ".join(filter(None, [name_of(result), words]))
-    low, high = bounds_of(response, np.array([0.0, blank]))
+    others = [beside[curve].values] if beside is not None else []
+    others += [members.values] if members is not None else []
+    low, high = bounds_of(response, np.array([0.0, blank]), *others)
     axes = axis_of(drawn.orientation), axis_of(drawn)
     line = styled(
         hv.Curve((orientation, response), *axes),
@@ -84,7 +93,21 @@ def plot_tuning(
         bokeh={"line_width": 1.5, "line_dash": "dotted"},
         matplotlib={"linewidth": 1.5, "linestyle": ":"},
     )
-    return line * points * marks * rest
+    layers = [line, points, marks, rest]
+    if beside is not None:
+        layers.append(
+            styled(
+                hv.Curve(_whole_circle(beside[curve]), *axes),
+                color=COLORS["other"],
+                bokeh={"line_width": 1.5},
+                matplotlib={"linewidth": 1.5},
+            )
+        )
+    if members is not None:
+        ends = [_whole_circle(end)[1] for end in (members.min("member"), members.max("member"))]
+        band = hv.Area((orientation, *ends), axes[0], [axes[1], "highest of the members"])
+        layers.insert(0, styled(band, size=size, color=COLORS["twin"], alpha=0.2, line_alpha=0))
+    return hv.Overlay(layers)
 
 
 def plot_tuning_grid(

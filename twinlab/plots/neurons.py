@@ -224,7 +224,8 @@ def plot_prediction(
     ----------
     averages : Dataset
         `response`, its `standard_error` over repeats, and `prediction`, all (image), of one
-        neuron.
+        neuron; with `prediction_of_member` (member, image) a bar goes from the lowest to the
+        highest prediction.
     title : str, optional
         The neuron's name where absent.
     size : (int, int)
@@ -268,7 +269,17 @@ def plot_prediction(
         bokeh={"size": 5},
         matplotlib={"s": 16},
     )
-    return diagonal * bars * points
+    if "prediction_of_member" not in averages:
+        return diagonal * bars * points
+    of_member = averages.prediction_of_member
+    ends = of_member.min("member").values, of_member.max("member").values
+    spread = styled(
+        hv.Segments((ends[0], measured.values, ends[1], measured.values), ["x0", "y0", "x1", "y1"]),
+        color=COLORS["twin"],
+        bokeh={"line_width": 1.5, "line_alpha": 0.5},
+        matplotlib={"linewidth": 1.2, "alpha": 0.5},
+    )
+    return diagonal * bars * spread * points
 
 
 def plot_mei_comparison(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Layout:
