@@ -21,6 +21,7 @@ from twinlab.explorers.progress import show_progress  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
 from twinlab.explorers.state import LabState  # noqa: E402
 from twinlab.explorers.stimulus_bench import StimulusBench  # noqa: E402
+from twinlab.explorers.tuning_lab import TuningLab  # noqa: E402
 from twinlab.explorers.unit_page import UnitPage  # noqa: E402
 from twinlab.twins.familiarity import (  # noqa: E402
     image_statistics,
@@ -35,6 +36,7 @@ __all__ = [
     "LabState",
     "Population",
     "StimulusBench",
+    "TuningLab",
     "TwinBench",
     "UnitPage",
     # where they are shown

@@ -168,6 +168,15 @@ class Findings:
                 attrs = result[variable].attrs
         return xr.DataArray(values, dims="neuron", name=variable, attrs=attrs)
 
+    def known_of(self, name: str) -> np.ndarray:
+        """Whether what was asked for by that name is known, of each neuron: bool (n_neuron,)."""
+        known = self._of_all[name][1] >= 0 if name in self._of_all else np.zeros(len(self), bool)
+        return np.asarray(known)
+
+    def gathered(self, name: str) -> xr.Dataset | None:
+        """Return what was asked for by that name, of all neurons it was; None if of none."""
+        return self._of_all[name][0] if name in self._of_all else None
+
     def measure(self, name: str, neuron: int, job: Job | None = None) -> xr.Dataset | None:
         """Return what is known, measuring it first if need be; one thread at a time.
 

@@ -10,6 +10,7 @@ from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
 from twinlab.explorers.stimulus_bench import StimulusBench
+from twinlab.explorers.tuning_lab import TuningLab
 from twinlab.explorers.unit_page import UnitPage
 from twinlab.explorers.views import Explorer
 
@@ -21,6 +22,7 @@ EXPLORERS: dict[str, type[Explorer]] = {
     "population": Population,
     "unit": UnitPage,
     "stimulus": StimulusBench,
+    "tuning": TuningLab,
 }
 GALLERY_WIDTH = 300
 

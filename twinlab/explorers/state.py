@@ -153,8 +153,13 @@ class LabState(Shown, Work):
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""
-        state = tuple(getattr(self, name) for name in STIMULUS)
-        if not self._seen or self._seen[0] != state:  # several views ask in turn
+        state = [getattr(self, name) for name in STIMULUS]
+        seen = self._seen[0] if self._seen else []
+        # Several views ask in turn; an image is the same only if it is the very same.
+        if not seen or any(
+            one is not other and (isinstance(one, np.ndarray) or one != other)
+            for one, other in zip(seen, state, strict=True)
+        ):
             self._seen = state, self.findings.respond(self.stimulus().values)
         return xr.DataArray(
             self._seen[1],

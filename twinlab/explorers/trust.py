@@ -158,14 +158,15 @@ def tabulate(neurons: Mapping[str, Mapping[str, xr.Dataset | None]]) -> str:
         By heading, the results known of each ("scores", "tuning", ...); None while unknown.
 
     """
-    head = "".join(f'<th style="text-align:left;padding:0 8px">{name}</th>' for name in neurons)
+    style = 'style="padding:0 8px;text-align:left;white-space:nowrap"'
+    head = "".join(f"<th {style}>{name}</th>" for name in neurons)
     lines = [f"<tr><th></th>{head}</tr>"]
     for result, rows in ROWS.items():
         if all(known.get(result) is None for known in neurons.values()):
             continue
         for variable, label, units in rows:
             cells = "".join(
-                f'<td style="padding:0 8px">{_cell(known.get(result), variable)}</td>'
+                f"<td {style}>{_cell(known.get(result), variable)}</td>"
                 for known in neurons.values()
             )
             words = f"{label} ({units})" if units else label
@@ -176,4 +177,5 @@ def tabulate(neurons: Mapping[str, Mapping[str, xr.Dataset | None]]) -> str:
 def _cell(result: xr.Dataset | None, variable: str) -> str:
     if result is None or variable not in result:
         return "–"
-    return with_interval(result, variable)
+    # The interval on a line of its own: two neurons have room side by side.
+    return with_interval(result, variable).replace(" [", "<br>[")

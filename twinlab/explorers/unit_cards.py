@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -11,6 +11,7 @@ import xarray as xr
 
 from twinlab import plots
 from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.standins import no_averages, no_tuning
 from twinlab.explorers.trust import say_scores
 from twinlab.explorers.views import Explorer, bare
 
@@ -27,6 +28,8 @@ class UnitCards(Explorer):
     `trust` says how far it can be judged, `column` shows what it responds to. Each method that
     makes a card takes the width of its contents in pixels.
     """
+
+    compared: ClassVar[str] = ""  # what is said of the tuning that is drawn beside the neuron's
 
     def lay_out(self) -> pn.Row:
         """Build the cards."""
@@ -106,9 +109,13 @@ class UnitCards(Explorer):
 
     def _tuning_card(self, width: int) -> pn.Column:
         chosen, arrived = self.lab.param.neuron, self.lab.arrivals.param.tuning
+        more = (
+            " Band: from lowest to highest member." if len(self.lab.findings.members) > 1 else ""
+        )
+        more += self.compared
         return card(
             "Orientation tuning",
-            "Gratings of its best spatial frequency, mean over phases; dashed: preferred.",
+            "Gratings of its best spatial frequency, mean over phases; dashed: preferred." + more,
             self._view(
                 lambda: self._draw_tuning(width), ["neuron", "pinned"], ["tuning", "member_tuning"]
             ),
@@ -117,7 +124,9 @@ class UnitCards(Explorer):
         )
 
     def _agreement_card(self, width: int) -> pn.Column:
-        band = "; blue: from lowest to highest member" if len(self.lab.findings.members) > 1 else ""
+        band = (
+            "; blue: from lowest to highest member" if len(self.lab.findings.members) > 1 else ""
+        )
         return card(
             "Measured and predicted",
             f"Mean response to each test image ± standard error; dashed: equal{band}.",
@@ -164,12 +173,12 @@ class UnitCards(Explorer):
     def _draw_tuning(self, width: int) -> hv.Overlay:
         members = None
         if len(self.lab.findings.members) > 1:
-            members = (self.lab.known("member_tuning") or _no_tuning()).evoked_curve
+            members = (self.lab.known("member_tuning") or no_tuning()).evoked_curve
             if "member" not in members.dims:
                 members = members.expand_dims("member")
         tuning = self.lab.known("tuning")
         if tuning is None:
-            tuning = _no_tuning()
+            tuning = no_tuning()
             members = None if members is None else tuning.evoked_curve.expand_dims("member")
         curve = tuning.evoked_curve.assign_attrs(long_name="response above blank")
         return bare(
@@ -185,7 +194,7 @@ class UnitCards(Explorer):
     def _draw_prediction(self, width: int) -> hv.Overlay:
         averages = self.lab.known("averages")
         if averages is None:
-            averages = _no_averages(self.lab.units)
+            averages = no_averages(self.lab.units)
         if len(self.lab.findings.members) > 1:
             members = self.lab.known("member_averages")
             each = averages.prediction.expand_dims("member") if members is None else None
@@ -282,27 +291,3 @@ class UnitCards(Explorer):
             f"{float(mei.activation_other):.3g}; {float(mei.activation_gabor_other):.3g}; "
             f"{float(mei.activation_natural_other):.3g}."
         )
-
-
-def _no_tuning() -> xr.Dataset:
-    """Stand in for a tuning that is not known yet: drawn as empty axes."""
-    orientation = xr.DataArray(
-        [0.0, 90.0], dims="orientation", attrs={"long_name": "orientation", "units": "deg"}
-    )
-    curve = ("orientation", [np.nan, np.nan])
-    return xr.Dataset(
-        {"evoked_curve": curve, "preferred_orientation": np.nan, "osi": np.nan},
-        {"orientation": orientation},
-    )
-
-
-def _no_averages(units: str) -> xr.Dataset:
-    """Stand in for averages that are not known yet: drawn as empty axes."""
-    none: np.ndarray = np.empty(0)
-    return xr.Dataset(
-        {
-            "response": ("image", none, {"long_name": "measured response", "units": units}),
-            "standard_error": ("image", none, {"units": units}),
-            "prediction": ("image", none, {"long_name": "predicted response", "units": units}),
-        }
-    )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import quote
 
 import holoviews as hv
 import numpy as np
 import panel as pn
-import param
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import card, words
+from twinlab.explorers.looks import card
+from twinlab.explorers.standins import no_tuning
 from twinlab.explorers.trust import Verdict, judge_mei, judge_scores, tabulate
-from twinlab.explorers.unit_cards import GAP, UnitCards, _no_tuning
+from twinlab.explorers.unit_cards import GAP
+from twinlab.explorers.unit_named import NamedUnit
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
 from twinlab.twins.familiarity import unfamiliar_features
@@ -36,27 +35,18 @@ RESULTS = {
 }
 
 
-class UnitPage(UnitCards):
+class UnitPage(NamedUnit):
     """All of one neuron: what drives it, what does not, its images, and how far to trust it."""
 
     title = "Unit page"
     about = "All that is known of one neuron, how far it can be trusted, and another beside it."
 
-    unit = param.String(
-        "", doc="Session and id of the chosen neuron, `session/id`: a link that holds for refits."
-    )
-    pinned = param.String("", doc="The same of a neuron to compare with; empty for none.")
+    compared = " Dark: the pinned neuron."
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
         self._begin()
-        if self.unit:
-            self._choose()
-        self._name_unit()
-        self._check_pinned()
-        self.param.watch(lambda _: self._choose(), "unit")
-        self.param.watch(lambda _: self._check_pinned(), "pinned")
-        self.lab.param.watch(lambda _: self._name_unit(), "neuron")
+        self._join_names()
         pair = pn.Row(self._field_card(HALF), self._mei_card(HALF), margin=0, styles=GAP)
         middle = [pair, self._pinned_row(), *self._below(HALF)]
         right = [self._lei_card(RIGHT), self._diverse_card(RIGHT)]
@@ -74,95 +64,11 @@ class UnitPage(UnitCards):
             sizing_mode="stretch_width",
         )
 
-    # Which neuron, and which beside it
-
-    def position_of(self, unit: str) -> int:
-        """Position of the neuron of that session and id; -1 where it is not here."""
-        labels = self.lab.findings.labels
-        session, _, name = unit.rpartition("/")
-        here = (labels.session.values.astype(str) == session) & (
-            labels.neuron_id.values.astype(str) == name
-        )
-        return int(here.argmax()) if here.any() else -1
-
-    def _named(self, neuron: int) -> str:
-        labels = self.lab.findings.labels
-        return f"{labels.session.values[neuron]}/{labels.neuron_id.values[neuron]}"
-
-    def _name_unit(self) -> None:
-        self.unit = self._named(self.lab.neuron)
-
-    def _choose(self) -> None:
-        """Choose the neuron a link names."""
-        position = self.position_of(self.unit)
-        if position < 0:
-            self.lab.warn(
-                f"The link asks for neuron {self.unit}, which this twin does not have",
-                f"Neuron {self.lab.neuron} is shown instead.",
-            )
-            self._name_unit()
-        else:
-            self.lab.neuron = position
-
-    def _check_pinned(self) -> None:
-        """Measure what is not known of the neuron to compare with."""
-        if self.pinned and self.position_of(self.pinned) < 0:
-            self.lab.warn(
-                f"The neuron to compare with, {self.pinned}, is not among this twin's",
-                "Choose one and pin it.",
-            )
-            self.pinned = ""
-        if self.pinned:
-            self.lab.examine(self.position_of(self.pinned), "pinned")
-        self._redraw("pinned")
-
     def _known(self, neuron: int) -> dict[str, xr.Dataset | None]:
         names = ("scores", "receptive_field", "tuning", "mei", "lei")
         return {name: self.lab.findings.known(name, neuron) for name in names}
 
     # Cards
-
-    def _head(self) -> pn.Row:
-        number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=90)
-        pin = pn.widgets.Button(
-            label=pn.bind(lambda pinned: "Unpin" if pinned else "Pin to compare", self.param.pinned),
-            width=120,
-            margin=(21, 8, 0, 0),
-        )
-
-        def turn(_: Any) -> None:
-            self.pinned = "" if self.pinned else self.unit
-
-        pin.on_click(turn)
-        place: dict[str, Any] = {"margin": (21, 8, 0, 0), "width": 140}
-        send = self._leads_to("stimulus", "MEI to the bench", self._send_mei, **place)
-        send.disabled = pn.bind(
-            lambda *_: self.lab.known("mei") is None,
-            self.lab.param.neuron,
-            self.lab.arrivals.param.mei,
-        )
-        link = pn.widgets.TextInput(
-            value=pn.bind(self._link, self.param.unit, self.param.pinned),
-            label="link to this neuron",
-            width=400,
-        )
-        studio, tuning = (
-            self._leads_to(page, f"Open in {words}", **place)
-            for page, words in (("mei", "MEI studio"), ("tuning", "tuning lab"))
-        )
-        return pn.Row(number, pin, send, studio, tuning, link, margin=0)
-
-    def _link(self, unit: str, pinned: str) -> str:
-        """Address that opens this page on this neuron, wherever the twin is served."""
-        place = pn.state.location if self.lab.served else None
-        here = str(place.href or "").partition("?")[0] if place is not None else ""
-        beside = f"&unitpage.pinned={quote(pinned)}" if pinned else ""
-        return f"{here}?page=unit&unitpage.unit={quote(unit)}{beside}"
-
-    def _send_mei(self) -> None:
-        mei = self.lab.known("mei")
-        if mei is not None:
-            self.lab.show_image(mei.mei.values, f"MEI of neuron {self.lab.neuron}")
 
     def _trust_column(self) -> pn.Column:
         arrivals = self.lab.arrivals.param
@@ -191,9 +97,10 @@ class UnitPage(UnitCards):
         )
 
     def _pinned_row(self) -> pn.Row:
+        arrived = self.lab.arrivals.param.mei
         row = pn.Row(
             card(
-                "Receptive field of the pinned neuron",
+                "Pinned: receptive field",
                 "",
                 self._view(
                     lambda: self._draw_field(self.position_of(self.pinned), HALF),
@@ -203,13 +110,14 @@ class UnitPage(UnitCards):
                 width=HALF,
             ),
             card(
-                "Most exciting input of the pinned neuron",
+                "Pinned: most exciting input",
                 "",
                 self._view(
                     lambda: self._draw_made("mei", self.position_of(self.pinned), HALF),
                     ["pinned"],
                     ["mei"],
                 ),
+                self._says(self._say_pinned_mei, HALF, self.param.pinned, arrived),
                 width=HALF,
             ),
             margin=0,
@@ -231,13 +139,14 @@ class UnitPage(UnitCards):
         )
 
     def _diverse_card(self, width: int) -> pn.Column:
+        changes = self.lab.param.neuron, self.lab.arrivals.param.diverse
+        gallery = self._view(lambda: self._draw_diverse(width), ["neuron"], ["diverse"])
+        gallery.visible = pn.bind(lambda *_: self.lab.known("diverse") is not None, *changes)
         return card(
             "Diverse exciting inputs",
             "As unlike each other as can be; below each, its share of the MEI's response.",
-            self._view(lambda: self._draw_diverse(width), ["neuron"], ["diverse"]),
-            self._says(
-                self._say_diverse, width, self.lab.param.neuron, self.lab.arrivals.param.diverse
-            ),
+            gallery,
+            self._says(self._say_diverse, width, *changes),
             self._maker("diverse"),
             width=width,
         )
@@ -246,7 +155,7 @@ class UnitPage(UnitCards):
 
     def _compared(self) -> xr.Dataset:
         neuron = self.position_of(self.pinned) if self.pinned else -1
-        return self.lab.findings.known("tuning", neuron) or _no_tuning()
+        return self.lab.findings.known("tuning", neuron) or no_tuning()
 
     def _draw_diverse(self, width: int) -> hv.Overlay:
         diverse, spec = self.lab.known("diverse"), self.lab.findings.twin.spec
@@ -272,6 +181,11 @@ class UnitPage(UnitCards):
             f"response <b>{float(lei.activation):.3g}</b>, to grey "
             f"{float(lei.grey_activation):.3g}; {unique}"
         )
+
+    def _say_pinned_mei(self) -> str:
+        if self.pinned and self.lab.findings.known("mei", self.position_of(self.pinned)) is None:
+            return "not synthesised yet: choose this neuron to make it"
+        return ""
 
     def _say_diverse(self) -> str:
         diverse = self.lab.known("diverse")
@@ -301,7 +215,7 @@ class UnitPage(UnitCards):
             said.insert(0, self._say_unjudged())
         if self.lab.known("mei") is None:
             said.append("Its most exciting input is not synthesised yet.")
-        return "<br>".join(f'<div style="margin-bottom:3px">{line}</div>' for line in said)
+        return "".join(f'<div style="margin-top:4px">{line}</div>' for line in said)
 
     def _say_numbers(self) -> str:
         neurons = {f"neuron {self.lab.neuron}": self._known(self.lab.neuron)}
@@ -314,7 +228,6 @@ class UnitPage(UnitCards):
 
     def figures(self) -> Mapping[str, Callable[[], hv.Dimensioned]]:
         """Return the page's figures."""
-        neuron = self.lab.neuron
         draw: dict[str, Callable[[], hv.Dimensioned]] = {
             "receptive field": lambda: self._draw_field(self.lab.neuron, HALF),
             "orientation tuning": lambda: self._draw_tuning(HALF),
@@ -324,7 +237,6 @@ class UnitPage(UnitCards):
             "measured and predicted": lambda: self._draw_prediction(HALF),
             "best and worst images": lambda: self._draw_gallery(2 * HALF + 38),
         }
-        del neuron
         return {name: self._if_known(name, figure) for name, figure in draw.items()}
 
     def _if_known(

@@ -43,7 +43,7 @@ from twinlab.insilico.masks import find_mask
 from twinlab.insilico.matched_noise import match_noise
 from twinlab.insilico.mei import synthesize_lei, synthesize_mei
 from twinlab.insilico.metamers import synthesize_metamer
-from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS
+from twinlab.insilico.named_tuning import TUNING_EXPERIMENTS, axis_values
 from twinlab.insilico.neurometric import measure_neurometric, measure_recorded_neurometric
 from twinlab.insilico.objectives import (
     add_objectives,
@@ -55,8 +55,9 @@ from twinlab.insilico.objectives import (
     suppress_beside,
     tolerate_shifts,
 )
-from twinlab.insilico.parametric import measure_tuning
-from twinlab.insilico.preferences import measure_preferences
+from twinlab.insilico.parametric import AXES, measure_tuning
+from twinlab.insilico.points import curve_settings, draw_grating, grating_at
+from twinlab.insilico.preferences import measure_preferences, patch_settings
 from twinlab.insilico.priors import blur_gradient, weigh_frequencies
 from twinlab.insilico.protocols import PROTOCOLS
 from twinlab.insilico.psychometric import fit_threshold, roc_area
@@ -73,6 +74,7 @@ from twinlab.insilico.reconstruction import (
     reconstruct_from_twin,
     reconstruct_linear,
 )
+from twinlab.insilico.recorded_tuning import measure_recorded_tuning
 from twinlab.insilico.rings import synthesize_ring
 from twinlab.insilico.selectivity import (
     circular_variance,
@@ -170,10 +172,17 @@ __all__ = [
     "measure_integrated_gradients",
     "measure_occlusion",
     # tuning
+    "AXES",
     "PROTOCOLS",
+    "axis_values",
+    "curve_settings",
+    "draw_grating",
+    "grating_at",
     "measure_orientation_tuning",
     "measure_preferences",
+    "measure_recorded_tuning",
     "measure_tuning",
+    "patch_settings",
     # indices of tuning
     "circular_variance",
     "cross_orientation_suppression",

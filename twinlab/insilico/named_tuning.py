@@ -20,7 +20,7 @@ from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, StimulusSpec
 
-__all__ = ["TUNING_EXPERIMENTS"]
+__all__ = ["TUNING_EXPERIMENTS", "axis_values"]
 
 N_FINE = 65  # points at which a fitted curve is drawn
 
@@ -85,6 +85,60 @@ def _limits(
         "radius": float(np.hypot(spec.height, spec.width)) / 2,
     }.get(name, contrast)
     return (0.0 if span.low is None else span.low), (last if span.high is None else span.high)
+
+
+def axis_values(
+    spec: StimulusSpec,
+    name: str,
+    *,
+    n_point: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    contrast: float = 0.8,
+) -> np.ndarray:
+    """Values of a parameter of gratings, spaced as the protocol for it does.
+
+    Parameters
+    ----------
+    spec : StimulusSpec
+        Of the twin they are shown to.
+    name : str
+        An axis of one of `PROTOCOLS`.
+    n_point : int, optional
+        How many; the protocol's own where absent.
+    low, high : float, optional
+        Limits; the protocol's own where absent. A circle is whole.
+    contrast : float
+        Highest of what varies in contrast.
+
+    Returns
+    -------
+    ndarray of shape (n_point,)
+
+    Raises
+    ------
+    InputError
+        If no protocol varies it, or nothing lies between the limits.
+
+    """
+    varied = [each for each in PROTOCOLS.values() if name in each.axes]
+    varied.sort(key=lambda each: list(each.axes).index(name))  # where it is the main axis first
+    if not varied:
+        known = sorted({axis for each in PROTOCOLS.values() for axis in each.axes})
+        msg = f"No protocol varies {name!r}; they vary {', '.join(known)}."
+        raise InputError(msg)
+    span = varied[0].axes[name]
+    begin, end = _limits(spec, varied[0], name, contrast)
+    around = end - begin
+    begin = begin if low is None else low
+    if high is not None:
+        end = high
+    elif span.spacing == "circle":
+        end = begin + around
+    n = span.n if n_point is None else n_point
+    if (n_point, low, high) != (None, None, None):
+        _check_span(name, span, n, begin, end)
+    return span.values(n, begin, end)
 
 
 def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:

@@ -58,6 +58,7 @@ from twinlab.plots.recording import (
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
+    INDICES,
     plot_angle_comparison,
     plot_tuning_comparison,
     plot_tuning_curve,
@@ -124,6 +125,7 @@ __all__ = [
     # the simulated cortex
     "plot_truth",
     # whole results
+    "INDICES",
     "PLOTS",
     "plot_result",
     # figures on disk

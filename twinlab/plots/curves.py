@@ -98,7 +98,7 @@ def plot_tuning(
         layers.append(
             styled(
                 hv.Curve(_whole_circle(beside[curve]), *axes),
-                color=COLORS["other"],
+                color=COLORS["measured"],
                 bokeh={"line_width": 1.5},
                 matplotlib={"linewidth": 1.5},
             )
@@ -106,8 +106,19 @@ def plot_tuning(
     if members is not None:
         ends = [_whole_circle(end)[1] for end in (members.min("member"), members.max("member"))]
         band = hv.Area((orientation, *ends), axes[0], [axes[1], "highest of the members"])
-        layers.insert(0, styled(band, size=size, color=COLORS["twin"], alpha=0.2, line_alpha=0))
+        layers.insert(0, _banded(band, size))
     return hv.Overlay(layers)
+
+
+def _banded(band: hv.Area, size: tuple[int, int]) -> hv.Area:
+    return styled(
+        band,
+        size=size,
+        color=COLORS["twin"],
+        alpha=0.2,
+        bokeh={"line_alpha": 0},
+        matplotlib={"linewidth": 0},
+    )
 
 
 def plot_tuning_grid(

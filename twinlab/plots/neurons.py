@@ -274,7 +274,9 @@ def plot_prediction(
     of_member = averages.prediction_of_member
     ends = of_member.min("member").values, of_member.max("member").values
     spread = styled(
-        hv.Segments((ends[0], measured.values, ends[1], measured.values), ["x0", "y0", "x1", "y1"]),
+        hv.Segments(
+            (ends[0], measured.values, ends[1], measured.values), ["x0", "y0", "x1", "y1"]
+        ),
         color=COLORS["twin"],
         bokeh={"line_width": 1.5, "line_alpha": 0.5},
         matplotlib={"linewidth": 1.2, "alpha": 0.5},

@@ -68,7 +68,11 @@ def _ticks(values: np.ndarray, logarithmic: bool, units: str) -> list[tuple[floa
 
 
 def plot_tuning_curve(
-    result: xr.Dataset, *, title: str | None = None, size: tuple[int, int] = SIZE
+    result: xr.Dataset,
+    *,
+    measured: xr.Dataset | None = None,
+    title: str | None = None,
+    size: tuple[int, int] = SIZE,
 ) -> hv.Overlay:
     """Draw one neuron's response along one axis, as points, with its fitted curve.
 
@@ -77,6 +81,8 @@ def plot_tuning_curve(
     result : Dataset
         From one of the tuning experiments, of one neuron: `curve`, and `fitted` where there is
         a fit; or from `insilico.measure_tuning` along one axis.
+    measured : Dataset, optional
+        `response` and its `standard_error` along the same axis, as the neuron was recorded.
     title : str, optional
         The neuron's name, main index and the share of variance the fit explains where absent.
     size : (int, int)
@@ -101,7 +107,8 @@ def plot_tuning_curve(
         line_y = result.fitted.values.astype(float)
     if title is None:
         title = ": ".join(filter(None, [name_of(result), _words(result)]))
-    low, high = bounds_of(y, line_y, np.array([0.0]))
+    shown = [] if measured is None else [measured.response.values]
+    low, high = bounds_of(y, line_y, np.array([0.0]), *shown)
     line = styled(
         hv.Curve((_placed(line_x, logarithmic), line_y), *axes),
         size=size,
@@ -120,7 +127,30 @@ def plot_tuning_curve(
         bokeh={"size": 6},
         matplotlib={"s": 22},
     )
-    return line * points
+    if measured is None:
+        return line * points
+    return line * points * _recorded(measured, axes, logarithmic)
+
+
+def _recorded(
+    measured: xr.Dataset, axes: tuple[hv.Dimension, hv.Dimension], logarithmic: bool
+) -> hv.Overlay:
+    """Mean responses with their standard errors."""
+    along = _placed(measured[axes[0].name].values.astype(float), logarithmic)
+    mean, error = measured.response.values, measured.standard_error.values
+    bars = styled(
+        hv.Segments((along, mean - error, along, mean + error), ["x0", "y0", "x1", "y1"]),
+        color=COLORS["weak"],
+        bokeh={"line_width": 1.5},
+        matplotlib={"linewidth": 1.2},
+    )
+    points = styled(
+        hv.Scatter((along, mean), *axes),
+        color=COLORS["measured"],
+        bokeh={"size": 6},
+        matplotlib={"s": 22},
+    )
+    return bars * points
 
 
 def _words(result: xr.Dataset) -> str:
@@ -168,8 +198,11 @@ def plot_tuning_map(
     horizontal, vertical = (drawn[str(name)] for name in drawn.dims)
     x, y = horizontal.values.astype(float), vertical.values.astype(float)
     logarithmic = _is_logarithmic(x), _is_logarithmic(y)
+    values, colors = drawn.values, "viridis"
+    if not np.isfinite(values).any():  # drawn white, but without a warning
+        values, colors = np.zeros_like(values), ["#ffffff"]
     mesh = hv.QuadMesh(
-        (_placed(x, logarithmic[0]), _placed(y, logarithmic[1]), drawn.values.T),
+        (_placed(x, logarithmic[0]), _placed(y, logarithmic[1]), values.T),
         kdims=[axis_of(horizontal), axis_of(vertical)],
         vdims=[axis_of(drawn, "evoked")],
     )
@@ -181,7 +214,7 @@ def plot_tuning_map(
     mesh = styled(
         mesh,
         size=size,
-        cmap="viridis",
+        cmap=colors,
         colorbar=True,
         clim=bounds_of(drawn.values, margin=0.0),
         xticks=ticks[0],
