@@ -141,3 +141,38 @@ def test_preferences_are_drawn_as_distributions(twin, tmp_path):
     assert len(parts(figure, hv.Histogram)) == 4
     hv.render(figure, backend="bokeh")
     plots.save_figure(figure, tmp_path / "figure.png")
+
+
+def test_another_neuron_and_the_members_are_drawn_beside_the_tuning(twin):
+    result = insilico.measure_orientation_tuning(twin, [0, 3])
+    one, other = result.isel(neuron=0), result.isel(neuron=1)
+    members = xr.concat([0.5 * one.evoked_curve, 2 * one.evoked_curve], "member")
+    drawn = plots.plot_tuning(one, beside=other, members=members)
+    curves = [part for part in parts(drawn, hv.Curve) if type(part) is hv.Curve]
+    np.testing.assert_allclose(curves[1].dimension_values(1)[:-1], other.evoked_curve)
+    (band,) = parts(drawn, hv.Area)
+    np.testing.assert_allclose(band.dimension_values(1)[:-1], 0.5 * one.evoked_curve)
+    np.testing.assert_allclose(band.dimension_values(2)[:-1], 2 * one.evoked_curve)
+    low, high = options(curves[0])["ylim"]
+    assert low <= 0
+    assert high >= 2 * float(one.evoked_curve.max())
+    hv.render(drawn, backend="matplotlib")
+
+
+def test_recorded_responses_are_drawn_with_their_errors(size):
+    one = size.isel(neuron=1)
+    measured = xr.Dataset(
+        {"response": one.curve + 1, "standard_error": 0 * one.curve + 0.5}, one.curve.coords
+    )
+    drawn = plots.plot_tuning_curve(one, measured=measured)
+    np.testing.assert_allclose(parts(drawn, hv.Scatter)[1].dimension_values(1), one.curve + 1)
+    bars = parts(drawn, hv.Segments)[0]
+    np.testing.assert_allclose(bars.dimension_values(3) - bars.dimension_values(1), 1.0)
+    np.testing.assert_allclose(bars.dimension_values(0), np.log2(one.radius))
+
+
+def test_a_map_of_nothing_is_drawn_white_without_a_warning(twin):
+    one = insilico.EXPERIMENTS["position_tuning"](twin, [0]).isel(neuron=0)
+    mesh = parts(plots.plot_tuning_map(one.assign(evoked=one.evoked * np.nan)), hv.QuadMesh)[0]
+    assert options(mesh)["cmap"] == ["#ffffff"]
+    hv.render(mesh, backend="bokeh")

@@ -40,7 +40,7 @@ class TuningLab(TuningAsked):
         self._index = pn.widgets.Select(label="distribution of", options={}, width=LEFT - 20)
         self._index.param.watch(lambda event: setattr(self, "index", event.new or ""), "value")
         self._map_card = card("Over both axes", "Tap to see a stimulus.", self._map, width=MIDDLE)
-        self.param.watch(self._forget, ["protocol", "axis"])
+        self.param.watch(self._forget, list(SETTINGS))
         self.param.watch(lambda *_: self._ask_anew(), list(SETTINGS))
         self.param.watch(lambda _: self._count(), "index")
         self.lab.param.watch(lambda *_: self._ask(), ["neuron", "page"])
@@ -75,7 +75,8 @@ class TuningLab(TuningAsked):
         """Limits of one axis mean nothing on another."""
         changed = {event.name for event in events}
         limits = {"n_point": None, "low": None, "high": None}
-        self.param.update(**{n: value for n, value in limits.items() if n not in changed})
+        if changed & {"protocol", "axis"}:
+            self.param.update(**{n: value for n, value in limits.items() if n not in changed})
 
     def _ask_anew(self) -> None:
         """Another experiment has other axes: draw all anew."""
@@ -143,20 +144,22 @@ class TuningLab(TuningAsked):
     def _many(self, changes: tuple[Any, ...]) -> pn.Column:
         place: dict[str, Any] = {"width": LEFT // 2 - 8, "margin": (2, 6, 2, 0)}
         lab = self.lab
-        waits = pn.bind(lambda paused: "Resume" if paused else "Pause", lab.param.paused)
+        waits = lab.param.paused.rx.where("Resume", "Pause")
         some = pn.widgets.Button(label="Measure selection", color="primary", **place)
         every = pn.widgets.Button(label="Measure all", **place)
         rest = pn.widgets.Button(label=waits, **place)
         stop = pn.widgets.Button(label="Cancel", **place)
-        some.on_click(lambda _: lab.start(self.measure, list(lab.selection)))
-        every.on_click(lambda _: lab.start(self.measure, None))
+
+        def measure(neurons: list[int] | None) -> None:
+            lab.start(self.measure, neurons)
+
+        some.on_click(lambda _: measure(list(lab.selection)))
+        every.on_click(lambda _: measure(None))
         rest.on_click(lambda _: lab.pause())
         stop.on_click(lambda _: lab.cancel())
-        some.disabled = pn.bind(
-            lambda running, chosen: running or not chosen, lab.param.running, lab.param.selection
-        )
+        some.disabled = lab.param.running.rx() | lab.param.selection.rx.not_()
         every.disabled = lab.param.running
-        rest.disabled = stop.disabled = pn.bind(lambda running: not running, lab.param.running)
+        rest.disabled = stop.disabled = lab.param.running.rx.not_()
         return card(
             "Many neurons",
             "The selection is made on a map of neurons.",

@@ -31,7 +31,7 @@ class UnitCards(Explorer):
 
     compared: ClassVar[str] = ""  # what is said of the tuning that is drawn beside the neuron's
 
-    def lay_out(self) -> pn.Row:
+    def lay_out(self) -> pn.viewable.Viewable:
         """Build the cards."""
         self._begin()
         self.trust = card(
@@ -46,7 +46,9 @@ class UnitCards(Explorer):
             ),
             width=NARROW,
         )
-        rows = [pn.Row(self._field_card(HALF), self._mei_card(HALF), margin=0, styles=GAP)]
+        rows: list[pn.viewable.Viewable] = [
+            pn.Row(self._field_card(HALF), self._mei_card(HALF), margin=0, styles=GAP)
+        ]
         rows += self._below(HALF)
         self.column = pn.Column(*rows, margin=0, styles=GAP)
         return pn.Row(self.column, self.trust, margin=0, styles=GAP | {"flex-wrap": "wrap"})

@@ -74,9 +74,7 @@ class NamedUnit(UnitCards):
     def _head(self) -> pn.Row:
         number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=90)
         pin = pn.widgets.Button(
-            label=pn.bind(
-                lambda pinned: "Unpin" if pinned else "Pin to compare", self.param.pinned
-            ),
+            label=pn.bind(_say_pin, self.param.pinned),
             width=120,
             margin=(21, 8, 0, 0),
         )
@@ -114,3 +112,7 @@ class NamedUnit(UnitCards):
         here = str(place.href or "").partition("?")[0] if place is not None else ""
         beside = f"&unitpage.pinned={quote(pinned)}" if pinned else ""
         return f"{here}?page=unit&unitpage.unit={quote(unit)}{beside}"
+
+
+def _say_pin(pinned: str) -> str:
+    return "Unpin" if pinned else "Pin to compare"

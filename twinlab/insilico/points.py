@@ -71,7 +71,7 @@ def grating_at(result: xr.Dataset, values: Mapping[str, float]) -> dict[str, flo
     parameters: dict[str, float] = {}
     for name, value in settings["fixed"].items():
         shown = float(result[OWN[name]]) if value == "own" else value
-        if not np.isscalar(shown) or not np.isfinite(shown):
+        if isinstance(shown, list) or not np.isfinite(shown):
             msg = (
                 f"The `{name}` that this neuron was shown is not defined; choose a neuron that "
                 "answers to gratings."

@@ -198,7 +198,8 @@ def plot_tuning_map(
     horizontal, vertical = (drawn[str(name)] for name in drawn.dims)
     x, y = horizontal.values.astype(float), vertical.values.astype(float)
     logarithmic = _is_logarithmic(x), _is_logarithmic(y)
-    values, colors = drawn.values, "viridis"
+    values = drawn.values
+    colors: str | list[str] = "viridis"
     if not np.isfinite(values).any():  # drawn white, but without a warning
         values, colors = np.zeros_like(values), ["#ffffff"]
     mesh = hv.QuadMesh(
