@@ -207,3 +207,17 @@ def run_notebook(page, jupyterlab):
 def sources(page):
     """Return a function that reads a sum of each column of data the page's figures hold."""
     return lambda: page.evaluate(READ_SOURCES)
+
+
+@pytest.fixture
+def eventually(page):
+    """Return a function that waits until something is so, and says whether it came to be."""
+
+    def wait(check, seconds=20):
+        for _ in range(4 * seconds):
+            if check():
+                return True
+            page.wait_for_timeout(250)
+        return False
+
+    return wait

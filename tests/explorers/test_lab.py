@@ -123,8 +123,14 @@ def test_figures_and_data_of_a_page_can_be_taken_away(name, known):
     lab = known.another()
     lab.wait(60)
     view = explorers.EXPLORERS[name](lab)
+    lab.wait(60)
     for draw in view.figures().values():
-        assert take_figure(draw(), "svg").read(100).startswith(b"<?xml")
+        try:
+            figure = draw()
+        except InputError as error:  # what nobody has asked for is said not to be there
+            assert " yet" in str(error)  # noqa: PT017 - only some of them may raise it
+            continue
+        assert take_figure(figure, "svg").read(100).startswith(b"<?xml")
     origin = provenance(lab)
     for gather in view.tables().values():
         if gather() is None:
