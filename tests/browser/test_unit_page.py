@@ -68,9 +68,11 @@ def test_a_neuron_is_pinned_and_compared(unit, sources, eventually, screenshot):
     def curves():
         return [(n, total) for s in sources() for name, n, total in s if name == "evoked_curve"]
 
-    # Line, its points, and the line of the pinned neuron: another one.
-    assert eventually(lambda: [n for n, _ in curves()] == [17, 17, 17])
-    assert len(set(curves())) == 2
+    def compared():
+        """Line and points of the chosen neuron, and the line of the pinned: another one."""
+        return [n for n, _ in curves()] == [17, 17, 17] and len(set(curves())) == 2
+
+    assert eventually(compared)
     screenshot("unit_pinned")
     page.get_by_role("button", name="Unpin").click()
     page.get_by_text("Pinned: receptive field").wait_for(state="hidden")
