@@ -4,13 +4,14 @@ import json
 
 import holoviews as hv
 import numpy as np
+import panel as pn
 import pytest
 import torch
 import xarray as xr
 from bokeh.models import Div
 
-from twinlab import evaluation, explorers, insilico, recordings, twins
-from twinlab.explorers import LabState, UnitPage
+from twinlab import evaluation, explorers, insilico, plots, recordings, twins
+from twinlab.explorers import LabState, UnitPage, looks
 from twinlab.explorers.taking import take_data, take_figure
 from twinlab.explorers.trust import judge_mei, judge_scores
 from twinlab.schema import InputError
@@ -244,3 +245,15 @@ def test_a_dead_neuron_has_no_preference_and_the_page_says_so(cortex):
     page.__panel__().get_root()
     assert torch.isfinite(twin.scale).all()
     lab.close()
+
+
+def test_what_was_measured_is_drawn_light_on_a_dark_page(lab, monkeypatch):
+    def ink(page):
+        figure = page._figure(lambda: page._draw_prediction(200), [], [])[()]
+        points = parts(figure, hv.Scatter)[0]
+        return hv.Store.lookup_options("bokeh", points, "style").kwargs["color"]
+
+    page = UnitPage(lab)
+    assert ink(page) == plots.COLORS["measured"]
+    monkeypatch.setattr(pn.config, "theme", "dark")
+    assert ink(page) == looks.DARK["head"]

@@ -286,9 +286,10 @@ class TuningLab(TuningAsked):
         if measured is None:
             name = insilico.AXES[str(one.evoked.dims[0])][0]
             return f"The recording does not say the {name} of its images: nothing to compare with."
+        n_trial = int(measured.n_trial.sum())
         return (
-            f"Black: mean recorded response ± standard error over {int(measured.n_trial.sum())} "
-            "trials, less the twin's response to grey."
+            f"Dots with bars: mean recorded response ± standard error over {n_trial} trials, less "
+            "the twin's response to grey."
         )
 
     def _say_spread(self) -> str:

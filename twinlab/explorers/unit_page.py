@@ -41,7 +41,7 @@ class UnitPage(NamedUnit):
     title = "Unit page"
     about = "All that is known of one neuron, how far it can be trusted, and another beside it."
 
-    compared = " Dark: the pinned neuron."
+    compared = " Green: the pinned neuron."
 
     def lay_out(self) -> pn.Column:
         """Build the page."""

@@ -9,8 +9,9 @@ import holoviews as hv
 import panel as pn
 import xarray as xr
 
+from twinlab import plots
 from twinlab.explorers.address import join_address
-from twinlab.explorers.looks import words
+from twinlab.explorers.looks import colors, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.taking import rebuild, tools
 
@@ -116,7 +117,7 @@ class Explorer(pn.viewable.Viewer):
         """Draw in place, again whenever a parameter changes or a result comes in."""
         stream = hv.streams.Counter()
         self.lab.views[stream] = {*names, *arriving}
-        return hv.DynamicMap(lambda **_: draw(), streams=[stream])
+        return hv.DynamicMap(lambda **_: _by_night(draw()), streams=[stream])
 
     def _view(
         self,
@@ -149,6 +150,16 @@ class Explorer(pn.viewable.Viewer):
     def _says(self, text: Callable[..., str], width: int, *names: Any) -> pn.widgets.StaticText:
         """Body text that follows parameters."""
         return words(pn.bind(lambda *_: text(), *names), width)
+
+
+def _by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
+    """Draw in light ink what was measured, where the page is dark: ours is nearly black."""
+    if pn.config.theme == "dark":
+        for element in figure.traverse(lambda part: part, [hv.Element]):
+            style = hv.Store.lookup_options("bokeh", element, "style").kwargs
+            if style.get("color") == plots.COLORS["measured"]:
+                element.opts(color=colors()["head"], backend="bokeh")
+    return figure
 
 
 def bare(figure: hv.Dimensioned) -> hv.Dimensioned:

@@ -55,7 +55,7 @@ from twinlab.plots.recording import (
     plot_repeats,
     plot_session,
 )
-from twinlab.plots.style import save_figure
+from twinlab.plots.style import COLORS, save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
     INDICES,
@@ -125,6 +125,7 @@ __all__ = [
     # the simulated cortex
     "plot_truth",
     # whole results
+    "COLORS",
     "INDICES",
     "PLOTS",
     "plot_result",

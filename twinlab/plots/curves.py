@@ -98,7 +98,7 @@ def plot_tuning(
         layers.append(
             styled(
                 hv.Curve(_whole_circle(beside[curve]), *axes),
-                color=COLORS["measured"],
+                color=COLORS["beside"],
                 bokeh={"line_width": 1.5},
                 matplotlib={"linewidth": 1.5},
             )

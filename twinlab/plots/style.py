@@ -32,6 +32,7 @@ COLORS = {
     "measured": "#222222",
     "twin": "#0072B2",
     "other": "#D55E00",
+    "beside": "#009E73",
     "guide": "#999999",
     "weak": "#c8ccd0",
 }
