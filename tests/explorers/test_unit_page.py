@@ -171,6 +171,15 @@ def test_least_exciting_and_diverse_inputs_are_made_when_asked_for(lab):
     assert all(text.endswith("%") for text in labels.dimension_values(2))
 
 
+def test_what_few_neurons_have_is_drawn_again_where_it_changes(lab, monkeypatch):
+    page, redrawn = UnitPage(lab), []
+    monkeypatch.setattr(page, "_redraw", lambda *names: redrawn.append(names))
+    lab.findings.measure("lei", 14)
+    for neuron in (13, 14, 15, 16):
+        lab.neuron = neuron
+    assert redrawn == [("this lei",), ("this lei",)]  # as it comes, and as it goes
+
+
 def test_its_mei_goes_to_the_bench(lab):
     page = UnitPage(lab)
     lab.findings.measure("mei", 0)

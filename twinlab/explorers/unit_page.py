@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import holoviews as hv
 import numpy as np
 import panel as pn
+import param
 import xarray as xr
 
 from twinlab import plots
@@ -47,6 +48,7 @@ class UnitPage(NamedUnit):
         """Build the page."""
         self._begin()
         self._join_names()
+        self.lab.param.watch(self._draw_rare, "neuron")
         pair = pn.Row(self._field_card(HALF), self._mei_card(HALF), margin=0, styles=GAP)
         middle = [pair, self._pinned_row(), *self._below(HALF)]
         right = [self._lei_card(RIGHT), self._diverse_card(RIGHT)]
@@ -131,7 +133,7 @@ class UnitPage(NamedUnit):
             "Least exciting input",
             "Image of the same norm that drives the neuron least.",
             self._view(
-                lambda: self._draw_made("lei", self.lab.neuron, width), ["neuron"], ["lei"]
+                lambda: self._draw_made("lei", self.lab.neuron, width), ["this lei"], ["lei"]
             ),
             self._says(self._say_lei, width, self.lab.param.neuron, self.lab.arrivals.param.lei),
             self._maker("lei"),
@@ -140,7 +142,7 @@ class UnitPage(NamedUnit):
 
     def _diverse_card(self, width: int) -> pn.Column:
         changes = self.lab.param.neuron, self.lab.arrivals.param.diverse
-        gallery = self._view(lambda: self._draw_diverse(width), ["neuron"], ["diverse"])
+        gallery = self._view(lambda: self._draw_diverse(width), ["this diverse"], ["diverse"])
         gallery.visible = pn.bind(lambda *_: self.lab.known("diverse") is not None, *changes)
         return card(
             "Diverse exciting inputs",
@@ -152,6 +154,16 @@ class UnitPage(NamedUnit):
         )
 
     # Figures and words
+
+    def _draw_rare(self, event: param.parameterized.Event) -> None:
+        """Draw again what few neurons have only where this one or the last has it."""
+        changed = [
+            f"this {name}"
+            for name in ("lei", "diverse")
+            if any(self.lab.findings.known(name, neuron) for neuron in (event.old, event.new))
+        ]
+        if changed:
+            self._redraw(*changed)
 
     def _compared(self) -> xr.Dataset:
         neuron = self.position_of(self.pinned) if self.pinned else -1
