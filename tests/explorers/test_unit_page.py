@@ -266,3 +266,20 @@ def test_what_was_measured_is_drawn_light_on_a_dark_page(lab, monkeypatch):
     assert ink(page) == plots.COLORS["measured"]
     monkeypatch.setattr(pn.config, "theme", "dark")
     assert ink(page) == looks.DARK["head"]
+
+
+def test_a_served_ensemble_keeps_its_members_and_its_code_names_them():
+    from twinlab.cli.serving import make_bench
+
+    frame = make_bench("example", None, "")()
+    findings = frame.lab.findings
+    assert len(findings.members) > 1
+    assert findings.other is not None
+    space = {}
+    page = UnitPage(frame.lab)
+    exec(page.as_code(), space)  # noqa: S102 - it is what a user does with it
+    rebuilt = space["lab"]
+    assert rebuilt.findings.together.identity == findings.together.identity
+    assert space["view"].own() == page.own()
+    frame.lab.close()
+    rebuilt.close()
