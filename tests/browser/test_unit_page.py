@@ -49,9 +49,10 @@ def test_another_neuron_changes_the_figures_and_the_link(unit, sources, eventual
     page.keyboard.press("Enter")
     page.get_by_text("Neuron 11 of 200").wait_for()
     assert eventually(lambda: sum(a != b for a, b in zip(before, sources(), strict=True)) >= 4)
-    link = page.get_by_label("link to this neuron").input_value()
-    assert link.endswith("?page=unit&unitpage.unit=simulated-0/11")
-    page.goto(link)
+    link = page.get_by_label("link to this neuron")
+    asked = "?page=unit&unitpage.unit=simulated-0/11"
+    assert eventually(lambda: link.input_value().endswith(asked))
+    page.goto(link.input_value())
     page.get_by_text("Neuron 11 of 200").wait_for()
     assert page.errors == []
 
