@@ -61,8 +61,10 @@ def test_two_parameters_make_a_map_of_their_own(tuning, sources, eventually, scr
     page.get_by_label("protocol").select_option("any parameters")
     page.get_by_label("along").select_option("contrast")
     page.get_by_label("and", exact=True).select_option("orientation")
-    page.get_by_text("Over both axes").wait_for()
     assert eventually(lambda: any(n == 12 for _, n, _ in columns(sources, "contrast")))
+    assert eventually(lambda: any(n == 108 for _, n, _ in columns(sources, "evoked")))  # 12 by 9
+    page.get_by_text("Over both axes").wait_for()
+    page.get_by_text("response to a blank screen").wait_for()
     screenshot("tuning_free")
     assert page.errors == []
 
