@@ -54,6 +54,7 @@ from twinlab.plots.recording import (
     plot_raster,
     plot_repeats,
     plot_session,
+    plot_trials,
 )
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
@@ -121,6 +122,7 @@ __all__ = [
     "plot_raster",
     "plot_repeats",
     "plot_session",
+    "plot_trials",
     # the simulated cortex
     "plot_truth",
     # whole results

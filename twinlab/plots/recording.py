@@ -15,6 +15,7 @@ __all__ = [
     "plot_raster",
     "plot_repeats",
     "plot_session",
+    "plot_trials",
 ]
 
 SIZE = (146, 126)
@@ -150,6 +151,7 @@ def plot_raster(
         ylim=(-0.5, n_neuron - 0.5),
         yticks=sorted({0, n_neuron // 2, n_neuron - 1}),
         invert_yaxis=True,
+        framewise=True,
         clipping_colors={"NaN": "#f3d9c4"},
     )
 
@@ -249,3 +251,52 @@ def plot_pupil(
         bokeh={"size": 3},
         matplotlib={"s": 5},
     )
+
+
+def plot_trials(
+    summary: xr.Dataset, *, title: str = "", size: tuple[int, int] = (440, 130)
+) -> hv.Overlay:
+    """Draw one neuron's response in every trial, those to one image in colour.
+
+    Parameters
+    ----------
+    summary : Dataset
+        From `recordings.summarise_repeats`.
+    title : str
+    size : (int, int)
+        Width and height of the frame in pixels.
+
+    Returns
+    -------
+    holoviews.Overlay
+        All trials; those of the image; a line at their mean.
+
+    """
+    trial, response, shown = summary.trial.values, summary.response.values, summary.shown.values
+    axes = axis_of(summary.trial), axis_of(summary.response)
+    layers = []
+    for chosen, color, on_screen, in_print in (
+        (shown == 0, "weak", 3, 4),
+        (shown == 1, "other", 8, 26),
+    ):
+        layers.append(
+            styled(
+                hv.Scatter((trial[chosen], response[chosen]), *axes),
+                size=size,
+                color=COLORS[color],
+                title=title,
+                xlim=(-1.0, float(len(trial))),
+                ylim=bounds_of(response, np.zeros(1)),
+                framewise=True,
+                bokeh={"size": on_screen},
+                matplotlib={"s": in_print},
+            )
+        )
+    mean = float(summary.mean_response)
+    line = styled(
+        hv.Segments([(-1.0, mean, float(len(trial)), mean)], ["x0", "y0", "x1", "y1"]),
+        color=COLORS["other"],
+        bokeh={"line_width": 1.5, "line_dash": "dashed"},
+        matplotlib={"linewidth": 1.4, "linestyle": "--"},
+    )
+    return styled(hv.Overlay([*layers, line]), size=size)
