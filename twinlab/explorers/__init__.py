@@ -18,6 +18,7 @@ from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
 from twinlab.explorers.matching import average_repeats  # noqa: E402
 from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
+from twinlab.explorers.recording_page import RecordingPage  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
 from twinlab.explorers.state import LabState  # noqa: E402
 from twinlab.explorers.stimulus_bench import StimulusBench  # noqa: E402
@@ -34,6 +35,7 @@ __all__ = [
     "Lab",
     "LabState",
     "Population",
+    "RecordingPage",
     "StimulusBench",
     "TwinBench",
     "UnitPage",

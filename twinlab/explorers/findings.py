@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 import xarray as xr
 
-from twinlab import evaluation, insilico, stimuli
+from twinlab import evaluation, insilico, recordings, stimuli
 from twinlab.explorers.matching import average_repeats, positions_in
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -19,6 +19,10 @@ from twinlab.twins.familiarity import Familiarity, fit_familiarity, training_ran
 __all__ = ["RESULTS", "Findings"]
 
 RESULTS = ("receptive_field", "tuning", "mei")
+SURVEYS: dict[str, Callable[..., xr.Dataset]] = {
+    "activity": recordings.survey_responses,
+    "reliability": evaluation.score_reliability,
+}
 N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
 MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
 
@@ -66,6 +70,7 @@ class Findings:
         self._twin = twin
         self._prediction: xr.DataArray | None = None
         self._busy = threading.Lock()
+        self._reading = threading.Lock()
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
         self._of_one: dict[tuple[str, int], xr.Dataset] = {}
 
@@ -73,9 +78,11 @@ class Findings:
         if unknown:
             msg = f"Unknown result {unknown}; the bench shows {list(RESULTS)}."
             raise InputError(msg)
+        # Where each neuron is in the recording; -1 where it is not.
+        self.recorded = np.full(len(self), -1)
         if recording is not None:
             twin.spec.check(recording.stimulus[:1].values)
-            self._match("The recording", recording)
+            self.recorded = self._match("The recording", recording)
         if other is not None:
             judged = other.condition(session=session).labels.neuron_id
             if not np.array_equal(judged, self.labels.neuron_id):
@@ -119,7 +126,7 @@ class Findings:
         """Whether the recording has responses to test images to hold predictions against."""
         if self.recording is None:
             return False
-        test = self.recording.response.values[self.recording.split.values == "test"]
+        test = self.recording.response.isel(trial=self.recording.split.values == "test")
         return bool(np.isfinite(test).any())
 
     @property
@@ -174,6 +181,33 @@ class Findings:
             result = self._examine(name, None, job or Job())
             self._of_all[name] = result, np.arange(len(self))
         return result
+
+    def surveyed(self, name: str) -> xr.Dataset | None:
+        """Return what `survey` has found of all recorded neurons; None while it has not."""
+        return self._of_all[name][0] if name in self._of_all else None
+
+    def survey(self, name: str, job: Job | None = None) -> xr.Dataset | None:
+        """Go through the recording once for what it says of every neuron by itself.
+
+        Parameters
+        ----------
+        name : {"activity", "reliability"}
+            As `recordings.survey_responses` and `evaluation.score_reliability` find it.
+        job : Job, optional
+
+        Returns
+        -------
+        xarray.Dataset or None
+            None without a recording.
+
+        """
+        if self.recording is None:
+            return None
+        with self._reading:
+            if name not in self._of_all:
+                go_through = SURVEYS[name]
+                self._of_all[name] = go_through(self.recording, job=job), self.recorded
+        return self._of_all[name][0]
 
     def respond(self, image: np.ndarray) -> np.ndarray:
         """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x)."""
@@ -232,14 +266,14 @@ class Findings:
 def _images(recording: xr.Dataset, *splits: str) -> np.ndarray:
     """Images (image, channel, y, x) of some splits, each once."""
     shown = recording.stimulus_index.values[np.isin(recording.split.values, splits)]
-    return recording.stimulus.values[np.unique(shown)]
+    return recording.stimulus[np.unique(shown)].values
 
 
 def _familiarity(twin: Twin, recording: xr.Dataset) -> Familiarity | None:
     """What the training images are like, by their statistics; None without validation images."""
     split, index = recording.split.values, recording.stimulus_index.values
     shown, held_out = (
-        recording.stimulus.values[np.unique(index[split == name])[:N_FAMILIAR]]
+        recording.stimulus[np.unique(index[split == name])[:N_FAMILIAR]].values
         for name in ("train", "validation")
     )
     if twin.spec.is_video or len(shown) < 2 or not len(held_out):

@@ -9,6 +9,7 @@ import panel as pn
 from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
+from twinlab.explorers.recording_page import RecordingPage
 from twinlab.explorers.stimulus_bench import StimulusBench
 from twinlab.explorers.unit_page import UnitPage
 from twinlab.explorers.views import Explorer
@@ -18,6 +19,7 @@ __all__ = ["EXPLORERS", "Lab"]
 # By the name a page has in the address, in the order in which one meets them.
 EXPLORERS: dict[str, type[Explorer]] = {
     "bench": TwinBench,
+    "recording": RecordingPage,
     "population": Population,
     "unit": UnitPage,
     "stimulus": StimulusBench,
@@ -65,7 +67,7 @@ class Lab(Explorer):
 
     def _navigation(self) -> pn.widgets.RadioButtonGroup:
         options = {"Gallery": ""} | {
-            kind.title: name for name, kind in EXPLORERS.items() if not kind.lacks(self.lab)
+            kind.title: name for name, kind in EXPLORERS.items() if not kind.why_not(self.lab)
         }
         names = pn.widgets.RadioButtonGroup(options=options, value=self.lab.page, margin=0)
         names.link(self.lab, value="page")
@@ -79,7 +81,7 @@ class Lab(Explorer):
         if name and name not in EXPLORERS:
             missing = f"The pages are {', '.join(EXPLORERS)}."
         elif name:
-            missing = EXPLORERS[name].lacks(self.lab)
+            missing = EXPLORERS[name].why_not(self.lab)
         if missing:
             self.lab.page = ""
             self.lab.warn(f"The page {name!r} cannot be opened", missing)
@@ -107,7 +109,7 @@ class Lab(Explorer):
         return page("twinlab", self.lab.describe(), *cards)
 
     def _invite(self, name: str, kind: type[Explorer]) -> pn.Column:
-        missing = kind.lacks(self.lab)
+        missing = kind.why_not(self.lab)
         button = pn.widgets.Button(
             label="Open", color="primary", width=90, margin=(6, 0, 0, 0), disabled=bool(missing)
         )

@@ -33,6 +33,7 @@ class Explorer(pn.viewable.Viewer):
 
     title: ClassVar[str] = ""
     about: ClassVar[str] = ""  # one sentence for the gallery
+    of: ClassVar[tuple[str, ...]] = ("image",)  # what a twin must see to be shown: image, video
 
     def __init__(self, lab: LabState, **params: Any) -> None:
         super().__init__(**params)
@@ -45,6 +46,14 @@ class Explorer(pn.viewable.Viewer):
     def lacks(cls, lab: LabState) -> str:
         """Say what it needs and this lab has not; empty where it can be shown."""
         return ""
+
+    @classmethod
+    def why_not(cls, lab: LabState) -> str:
+        """Say why it cannot show this lab, if only for what its twin sees; empty where it can."""
+        seen = "video" if lab.findings.twin.spec.is_video else "image"
+        if seen not in cls.of:
+            return f"This twin sees {seen}s, and this page is about {' and '.join(cls.of)}s."
+        return cls.lacks(lab)
 
     def lay_out(self) -> pn.viewable.Viewable:
         """Build the page."""

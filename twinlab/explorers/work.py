@@ -31,6 +31,8 @@ class Arrivals(param.Parameterized):
     receptive_field = param.Integer(0)
     tuning = param.Integer(0)
     mei = param.Integer(0)
+    activity = param.Integer(0)
+    reliability = param.Integer(0)
 
 
 class Work(param.Parameterized):

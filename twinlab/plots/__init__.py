@@ -36,6 +36,7 @@ from twinlab.plots.loops import (
     plot_specificity,
 )
 from twinlab.plots.neurons import (
+    plot_circles,
     plot_map,
     plot_mei_comparison,
     plot_prediction,
@@ -52,6 +53,7 @@ from twinlab.plots.recording import (
     plot_histogram,
     plot_pupil,
     plot_raster,
+    plot_raster_marks,
     plot_repeats,
     plot_session,
     plot_trials,
@@ -100,6 +102,7 @@ __all__ = [
     "plot_metamer",
     "plot_tuning_map",
     # neurons
+    "plot_circles",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",
@@ -120,6 +123,7 @@ __all__ = [
     "plot_histogram",
     "plot_pupil",
     "plot_raster",
+    "plot_raster_marks",
     "plot_repeats",
     "plot_session",
     "plot_trials",

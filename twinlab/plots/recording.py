@@ -13,12 +13,14 @@ __all__ = [
     "plot_histogram",
     "plot_pupil",
     "plot_raster",
+    "plot_raster_marks",
     "plot_repeats",
     "plot_session",
     "plot_trials",
 ]
 
 SIZE = (146, 126)
+SPREADS = (0.0, 4.0)  # standard deviations from white to black in a raster
 
 
 def plot_histogram(
@@ -138,13 +140,14 @@ def plot_raster(
     picture = hv.Image(
         (np.arange(n_column), np.arange(n_neuron), raster.values),
         kdims=[hv.Dimension(("column", label)), hv.Dimension(("neuron", "neuron"))],
-        vdims=[axis_of(raster)],
+        # said, for where all is missing there is no range to find
+        vdims=[axis_of(raster).clone(range=SPREADS)],
     )
     return styled(
         picture,
         size=size,
         cmap="gray_r",
-        clim=(0.0, 4.0),
+        clim=SPREADS,
         colorbar=True,
         title=title,
         xlim=(-0.5, n_column - 0.5),
@@ -153,6 +156,36 @@ def plot_raster(
         invert_yaxis=True,
         framewise=True,
         clipping_colors={"NaN": "#f3d9c4"},
+    )
+
+
+def plot_raster_marks(summary: xr.Dataset, *, neuron: int, stimulus: int) -> hv.Points:
+    """Mark one neuron at the left of a raster, and one stimulus at its top.
+
+    Parameters
+    ----------
+    summary : Dataset
+        From `recordings.sample_raster`; what is not drawn is not marked.
+    neuron : int
+        Position in the recording.
+    stimulus : int
+        Number of the stimulus.
+
+    Returns
+    -------
+    holoviews.Points
+
+    """
+    n_neuron, n_column = summary.raster.shape
+    rows = np.flatnonzero(summary.neuron.values == neuron)
+    columns = np.flatnonzero(summary.stimulus_index.values == stimulus)
+    left, top = 0.004 * n_column - 0.5, 0.015 * n_neuron - 0.5
+    marks = [(left, row) for row in rows] + [(column, top) for column in columns]
+    return styled(
+        hv.Points(marks, kdims=["column", "neuron"]),
+        color=COLORS["other"],
+        bokeh={"size": 7, "marker": "diamond"},
+        matplotlib={"s": 20, "marker": "D"},
     )
 
 

@@ -16,6 +16,12 @@ __all__ = ["rows_of", "shrink", "survey_recording", "survey_responses"]
 BLOCK_BYTES = 16 * 2**20  # dealt with at once
 THUMBNAIL = 9  # pixels along a side, whatever the aspect: 8 differences to the right and down
 N_FRAME = 4  # frames of a video of which there are thumbnails
+OF_NEURONS = {
+    "neuron_mean": "mean response",
+    "neuron_std": "standard deviation of responses",
+    "neuron_lowest": "smallest response",
+    "neuron_highest": "largest response",
+}
 
 
 def survey_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Dataset:
@@ -70,10 +76,15 @@ def survey_responses(recording: xr.Dataset, job: Job | None = None) -> xr.Datase
 
     """
     trials, neurons = _survey_responses(recording, job or Job())
-    return xr.Dataset(
+    found = xr.Dataset(
         {name: ("trial", values) for name, values in trials.items()}
         | {name: ("neuron", values) for name, values in neurons.items()}
     )
+    units = str(recording.response.attrs.get("units", ""))
+    for name, label in OF_NEURONS.items():
+        found[name].attrs = {"long_name": label, "units": units}
+    found.neuron_zero.attrs = {"long_name": "share of zero responses", "units": "1"}
+    return found
 
 
 def rows_of(variable: xr.DataArray, job: Job) -> Iterator[tuple[slice, np.ndarray]]:
