@@ -52,7 +52,7 @@ def title_of(figure):
 def test_it_shows_the_repeats_of_the_chosen_image(page, recording):
     page.lab.neuron = 7
     page.step(2)
-    shown = recording.stimulus_index.values == page.image
+    shown = recording.stimulus_index.values == page.stimulus
     assert shown.sum() == 6
     values = recording.response.values[shown, 7].astype(float)
     repeats = page.repeats()
@@ -60,27 +60,27 @@ def test_it_shows_the_repeats_of_the_chosen_image(page, recording):
     assert f"mean <b>{values.mean():.3g}</b>" in page._say_repeats()
     image = page._draw_image()
     drawn = image.dimension_values(2, flat=False)[::-1]
-    stored = recording.stimulus.values[page.image]
+    stored = recording.stimulus.values[page.stimulus]
     np.testing.assert_array_equal(np.sort(drawn.ravel()), np.sort(stored.ravel()))
 
 
 def test_images_are_stepped_through_within_their_split(page, recording):
     test = np.unique(recording.stimulus_index.values[recording.split.values == "test"])
-    assert page.image == test[0]
+    assert page.stimulus == test[0]
     page.step(-1)
-    assert page.image == test[-1]
+    assert page.stimulus == test[-1]
     page.step(1)
-    assert page.image == test[0]
+    assert page.stimulus == test[0]
     page.choose_random()
-    assert page.image in test
+    assert page.stimulus in test
     page.split = "train"
-    assert recording.split.values[recording.stimulus_index.values == page.image][0] == "train"
+    assert recording.split.values[recording.stimulus_index.values == page.stimulus][0] == "train"
 
 
 def test_an_image_of_another_split_is_shown_with_its_own(page, recording):
     train = int(recording.stimulus_index.values[recording.split.values == "train"][0])
-    page.image = train
-    assert page.image == train
+    page.stimulus = train
+    assert page.stimulus == train
     assert page.split == "train"
 
 
@@ -123,11 +123,11 @@ def test_a_tap_on_the_raster_chooses_the_image_and_the_neuron(page):
     page.order = "stimulus"
     raster = page.raster()
     page.choose_at(7.2, 3.4)
-    assert page.image == int(raster.stimulus_index[7])
+    assert page.stimulus == int(raster.stimulus_index[7])
     assert page.lab.neuron == int(raster.neuron[3])
     page.choose_at(None, None)  # beside the frame
     page.choose_at(1e6, -5.0)  # at its edge
-    assert page.image == int(raster.stimulus_index[-1])
+    assert page.stimulus == int(raster.stimulus_index[-1])
     assert page.lab.neuron == int(raster.neuron[0])
 
 
@@ -139,7 +139,7 @@ def test_the_raster_says_of_how_many_it_draws(page, recording):
 def test_an_image_is_sent_to_the_bench(page, recording):
     page.step(3)
     page.send_image()
-    np.testing.assert_array_equal(page.lab.image, recording.stimulus.values[page.image])
+    np.testing.assert_array_equal(page.lab.image, recording.stimulus.values[page.stimulus])
     assert page.lab.kind == "image"
     assert page.lab.image_title.endswith("(test)")
 
@@ -154,7 +154,7 @@ def test_the_code_computes_what_the_page_shows(page, cortex, recording):
         exec(page.as_code(), room)  # noqa: S102 - our own
         xr.testing.assert_identical(room["raster"], page.raster())
         xr.testing.assert_identical(room["repeats"], page.repeats())
-        xr.testing.assert_identical(room["image"], recording.stimulus[page.image])
+        xr.testing.assert_identical(room["image"], recording.stimulus[page.stimulus])
         assert room["view"].own() == page.own()
         found = page.of_neurons()
         np.testing.assert_array_equal(room["activity"].neuron_mean, found.neuron_mean)
@@ -235,7 +235,7 @@ def test_a_neuron_that_was_not_recorded_is_said_to_be_missing(cortex, recording)
 
 
 def test_an_old_link_shows_what_is_there_and_says_so(cortex, recording):
-    page = open_page(cortex.as_twin(), recording, image=10_000)
+    page = open_page(cortex.as_twin(), recording, stimulus=10_000)
     assert page.lab.message == "There is no image 10000. Images run from 0 to 729; 0 is shown."
     page.lab.close()
 
@@ -253,6 +253,6 @@ def test_without_a_recording_it_says_how_to_give_one(cortex):
 def test_selecting_reads_nothing_twice(page, monkeypatch):
     page.raster()
     monkeypatch.setattr(recordings, "sample_raster", lambda *_, **__: pytest.fail("read again"))
-    page.image = int(page._images[3])
+    page.stimulus = int(page._among[3])
     page.lab.neuron = 3
     page._draw_marks()

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from twinlab import evaluation, insilico, recordings, stimuli
-from twinlab.explorers.matching import average_repeats, positions_in
+from twinlab.explorers.matching import average_clip, average_repeats, positions_in
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, Twin, predict_responses
@@ -24,6 +24,9 @@ SURVEYS: dict[str, Callable[..., xr.Dataset]] = {
     "reliability": evaluation.score_reliability,
 }
 N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
+SKIP = 50  # first frames of a video that are not scored (Sensorium 2023), or half of them
+FEW_VIDEOS = 4
+MOST_CLIPS = 8  # whose responses are kept
 MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
 
 
@@ -72,6 +75,7 @@ class Findings:
         self._busy = threading.Lock()
         self._reading = threading.Lock()
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
+        self._clips: dict[int, xr.Dataset] = {}
         self._of_one: dict[tuple[str, int], xr.Dataset] = {}
 
         unknown = sorted(set(results or {}) - set(RESULTS))
@@ -101,7 +105,8 @@ class Findings:
                 self._of_all[name] = result, self._match(f"The result {name!r}", result)
         self.usual_rate = self._ask_usual()
         self.training, self.familiarity = None, None
-        if recording is not None and (recording.split.values == "train").any():
+        trained = recording is not None and (recording.split.values == "train").any()
+        if recording is not None and trained and not twin.spec.is_video:
             self.training = training_range(recording)
             self.familiarity = _familiarity(twin, recording)
 
@@ -132,6 +137,8 @@ class Findings:
     @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
+        if self.twin.spec.is_video:  # the others are defined for images alone
+            return ["scores"] if self.testable else []
         from_recording = ["averages", "scores"] if self.testable else []
         return [*from_recording, "receptive_field", "tuning"]
 
@@ -210,14 +217,60 @@ class Findings:
         return self._of_all[name][0]
 
     def respond(self, image: np.ndarray) -> np.ndarray:
-        """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x)."""
+        """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x).
+
+        A twin of videos sees it held still for a second, of which the second half counts.
+        """
+        shown = np.asarray(image, np.float32)[None]
+        if self.twin.spec.frame_rate is not None:
+            shown = np.repeat(shown[:, :, None], round(self.twin.spec.frame_rate), 2)
         with torch.inference_mode():
-            batch = torch.as_tensor(image[None], dtype=torch.float32, device=self.twin.device)
-            return self.twin(batch)[0].float().cpu().numpy()
+            rate = self.twin(torch.as_tensor(shown, device=self.twin.device))[0]
+        if rate.ndim == 2:
+            rate = rate[:, rate.shape[1] // 2 :].mean(1)
+        return rate.float().cpu().numpy()
+
+    def follow(self, video: int, job: Job | None = None) -> xr.Dataset:
+        """Measured and predicted response to each frame of a video of the recording.
+
+        Parameters
+        ----------
+        video : int
+            As in `stimulus_index`.
+        job : Job, optional
+
+        Returns
+        -------
+        xarray.Dataset
+            From `average_clip`, in the order of the recording's neurons; the last few are kept.
+
+        """
+        job = job or Job()
+        recording = self.recording
+        if recording is None or not recording.stimulus_index.isin([video]).any():
+            msg = f"Video {video} was not shown in this recording; choose one that was."
+            raise InputError(msg)
+        with self._reading:
+            job.check()
+            if video not in self._clips:
+                trials = recording.isel(trial=recording.stimulus_index.values == video)
+                predicted = predict_responses(self._twin, trials, job=job)
+                self._clips[video] = average_clip(
+                    trials.response, predicted, float(recording.attrs["frame_rate"])
+                )
+                for old in list(self._clips)[:-MOST_CLIPS]:
+                    del self._clips[old]
+        return self._clips[video]
+
+    def followed(self, video: int) -> xr.Dataset | None:
+        """Return what `follow` has found of a video; None while it has not."""
+        return self._clips.get(video)
 
     def _ask_usual(self) -> np.ndarray:
         """Rates (image, neuron) the twin predicts for ordinary images: what to call large."""
         spec = self.twin.spec
+        if spec.is_video:
+            return self._ask_usual_frames()
         images = np.empty(0) if self.recording is None else _images(self.recording, "test")
         if not len(images):
             images = stimuli.make_grating_grid(
@@ -234,6 +287,34 @@ class Findings:
             batch = torch.as_tensor(images[:MOST_IMAGES], device=self.twin.device).float()
             return self.twin(batch).float().cpu().numpy()
 
+    def _ask_usual_frames(self) -> np.ndarray:
+        """Rates (frame, neuron) the twin predicts for the frames of a few ordinary videos."""
+        spec, recording = self.twin.spec, self.recording
+        shown = np.empty(0, int)
+        if recording is not None:
+            index, split = recording.stimulus_index.values, recording.split.values
+            tested = index[split == "test"]
+            shown = np.unique(tested if len(tested) else index)[:FEW_VIDEOS]
+        if recording is not None and len(shown):
+            videos = recording.stimulus[shown].values
+        else:
+            videos = stimuli.make_dead_leaves_video(
+                FEW_VIDEOS,
+                spec.height,
+                spec.width,
+                seed=0,
+                n_frame=round(spec.frame_rate or 1),
+                frame_rate_hz=spec.frame_rate or 1.0,
+                channel=spec.channel,
+            ).values
+        with torch.inference_mode():
+            rates = [
+                self.twin(torch.as_tensor(one[None], device=self.twin.device).float())[0]
+                for one in videos
+            ]
+        found = torch.cat(rates, 1).T.float().cpu().numpy()
+        return found[np.isfinite(found).all(1)]  # a shorter video may end in missing frames
+
     def _compare(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
         """Hold what was measured on the test images against what the twin predicts."""
         if self._prediction is None:
@@ -242,7 +323,9 @@ class Findings:
             )
         if name == "scores":
             part = job.part(0.5, 1.0, "scoring")
-            return evaluation.score_prediction(recording, self._prediction, job=part)
+            frames = recording.sizes.get("frame", 0)
+            skip = min(SKIP, frames // 2)
+            return evaluation.score_prediction(recording, self._prediction, skip=skip, job=part)
         test = recording.response.isel(trial=recording.split.values == "test")
         return average_repeats(test, self._prediction)
 
@@ -254,11 +337,14 @@ class Findings:
         if self.recording is None or self.other is None:  # a twin is no judge of its own images
             return insilico.synthesize_mei(self.twin, neurons, job=job)
         mei = insilico.synthesize_mei(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
+        natural = _images(self.recording, "validation", "test")
+        if "frame" in mei.sizes:
+            natural = insilico.cut_clips(natural, mei.sizes["frame"])
         return insilico.cross_examine(
             mei,
             self.twin,
             self.other,
-            _images(self.recording, "validation", "test"),
+            natural,
             job=job.part(0.7, 1.0, "judging"),
         )
 

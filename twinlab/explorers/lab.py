@@ -12,6 +12,7 @@ from twinlab.explorers.population import Population
 from twinlab.explorers.recording_page import RecordingPage
 from twinlab.explorers.stimulus_bench import StimulusBench
 from twinlab.explorers.unit_page import UnitPage
+from twinlab.explorers.videos import Videos
 from twinlab.explorers.views import Explorer
 
 __all__ = ["EXPLORERS", "Lab"]
@@ -20,6 +21,7 @@ __all__ = ["EXPLORERS", "Lab"]
 EXPLORERS: dict[str, type[Explorer]] = {
     "bench": TwinBench,
     "recording": RecordingPage,
+    "videos": Videos,
     "population": Population,
     "unit": UnitPage,
     "stimulus": StimulusBench,

@@ -12,13 +12,12 @@ import param
 import xarray as xr
 
 from twinlab import plots, recordings
-from twinlab.explorers.looks import badge, caption, card
-from twinlab.explorers.state import LabState
-from twinlab.explorers.views import Explorer, bare
+from twinlab.explorers.browsing import Browsed
+from twinlab.explorers.looks import badge, card
+from twinlab.explorers.views import bare
 from twinlab.jobs import Job
-from twinlab.schema import stimulus_kind
 
-__all__ = ["COLORS", "RecordedCells", "animal_card", "lacks_recording"]
+__all__ = ["COLORS", "RecordedCells"]
 
 # What cells can be coloured by: who finds it, and the name it has there.
 COLORS = {
@@ -38,7 +37,7 @@ LASSO = {
 RELIABLE = 0.15  # explainable variance below which a neuron is not judged (Sensorium)
 
 
-class RecordedCells(Explorer):
+class RecordedCells(Browsed):
     """Base of the pages of a recording: its cells, by what they say of themselves.
 
     Parameters
@@ -51,18 +50,6 @@ class RecordedCells(Explorer):
     """
 
     color: Any = param.Selector(objects=list(COLORS), doc="What the cells are coloured by.")
-
-    @property
-    def recording(self) -> xr.Dataset:
-        """What is shown."""
-        recording = self.lab.findings.recording
-        assert recording is not None  # noqa: S101 - `lacks` says so before
-        return recording
-
-    @property
-    def place(self) -> int:
-        """Position of the chosen neuron in the recording; -1 where it is not in it."""
-        return int(self.lab.findings.recorded[self.lab.neuron])
 
     def calls(self) -> list[str]:
         """Lines that compute what the cells are coloured by."""
@@ -91,16 +78,25 @@ class RecordedCells(Explorer):
             self.lab.findings.survey(name, job)
             self.lab.tell(name)
 
-    def _describe(self) -> str:
-        """Which recording and session, and how much of it."""
-        sizes, kind = self.recording.sizes, stimulus_kind(self.recording)
-        sessions = ", ".join(dict.fromkeys(self.recording.session.values.astype(str).tolist()))
-        name = str(self.recording.attrs.get("recording_id", "") or "recording")
-        said = name if name == sessions else f"{name}, session {sessions}"
-        return escape(
-            f"{said}: {sizes['neuron']:,} neurons, {sizes[kind]:,} {kind}s, "
-            f"{sizes['trial']:,} trials"
-        )
+    def rows(self) -> np.ndarray:
+        """Positions in the recording of the selected neurons; of all, the most reliable first."""
+        places = self.lab.findings.recorded[self.lab.selection]
+        if (places >= 0).any():
+            return places[places >= 0]
+        known = self.lab.findings.surveyed("reliability")
+        if known is None:
+            return np.arange(self.recording.sizes["neuron"])
+        return np.asarray((-known.explainable_variance).argsort().values)
+
+    def _rows_as_code(self) -> str:
+        """Line of code that computes `rows` from what `calls` has computed."""
+        if (self.lab.findings.recorded[self.lab.selection] >= 0).any():
+            return f"rows = {self.rows().tolist()}"
+        return "rows = (-reliability.explainable_variance).argsort().values"
+
+    def _choose_row(self, place: int) -> None:
+        """Choose the neuron at a position in the recording."""
+        self.lab.neuron = int(np.flatnonzero(self.lab.findings.recorded == place)[0])
 
     # Cells
 
@@ -236,54 +232,6 @@ class RecordedCells(Explorer):
             summary = recordings.follow_session(self.recording, activity.trial_response.values)
             title = "" if summary else "the order of presentation is unknown, or trials are few"
         return bare(plots.plot_session(summary or _NO_SESSION, title=title, size=size))
-
-
-def lacks_recording(lab: LabState) -> str:
-    """Say how to give a recording, where there is none."""
-    if lab.findings.recording is None:
-        return "No recording was given: twinlab serve TWIN --recording RECORDING shows one."
-    return ""
-
-
-def animal_card(recording: xr.Dataset, width: int) -> pn.Column:
-    """Card of what the animal did, one value a trial, or of what is not known of it.
-
-    Parameters
-    ----------
-    recording : xarray.Dataset
-        Of images.
-    width : int
-        Of the card's contents in pixels.
-
-    """
-    size = (width // 2 - 58, 74)
-    panels: list[hv.Dimensioned] = []
-    missing = []
-    if _is_known(recording, "behavior"):
-        panels += list(plots.plot_behavior(recording, size=size))
-    else:
-        missing.append("Behaviour was not recorded, or is withheld.")
-    if _is_known(recording, "pupil_center"):
-        panels.append(plots.plot_pupil(recording, size=size))
-    else:
-        missing.append("The position of the pupil was not recorded, or is withheld.")
-    small = {"title": "", "fontsize": {"labels": "9px", "ticks": "9px"}, "xticks": 4}
-    drawn = [
-        pn.pane.HoloViews(bare(one).opts(**small, backend="bokeh"), linked_axes=False, margin=0)
-        for one in panels
-    ]
-    return card(
-        "What the animal did",
-        "One value a trial, in the units of the source." if drawn else "",
-        *([pn.GridBox(*drawn, ncols=2, margin=0)] if drawn else []),
-        *(caption(line, width) for line in missing),
-        width=width,
-    )
-
-
-def _is_known(recording: xr.Dataset, name: str) -> bool:
-    """Whether the recording has any value of that name."""
-    return name in recording and bool(recording[name].notnull().any())
 
 
 _NO_SESSION = xr.Dataset(

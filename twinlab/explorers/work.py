@@ -33,6 +33,7 @@ class Arrivals(param.Parameterized):
     mei = param.Integer(0)
     activity = param.Integer(0)
     reliability = param.Integer(0)
+    clip = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -6,6 +6,7 @@ see nothing but xarray, and set no style outside the element they return.
 """
 
 from twinlab.plots.calibration import plot_calibration
+from twinlab.plots.clips import plot_cursor, plot_trace, plot_traces
 from twinlab.plots.comparisons import (
     plot_controversial,
     plot_eigendistortions,
@@ -126,6 +127,9 @@ __all__ = [
     "plot_raster_marks",
     "plot_repeats",
     "plot_session",
+    "plot_cursor",
+    "plot_trace",
+    "plot_traces",
     "plot_trials",
     # the simulated cortex
     "plot_truth",
