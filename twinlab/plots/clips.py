@@ -101,7 +101,7 @@ def plot_traces(
         title=title,
         xlim=bounds_of(time, margin=0.0),
         ylim=(-0.05, max(n, 1) + 0.0),
-        yticks=[(n - 1 - row + 0.4, name) for row, name in enumerate(names)],
+        yticks=[(n - 1 - row + 0.4, name) for row, name in enumerate(names)] or 0,
         framewise=True,
     )
     return styled(hv.Overlay(curves), size=size, show_legend=False)
