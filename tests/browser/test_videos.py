@@ -57,6 +57,8 @@ def test_a_video_plays(videos):
     page.locator("button.play").click()
     page.get_by_text("frame 0 of 80").wait_for(state="detached")
     page.locator("button.pause").click()
+    assert "videos.speed=2" in page.url
+    assert "frame=" not in page.url
     assert page.errors == []
 
 

@@ -231,16 +231,19 @@ def test_without_a_recording_a_twin_of_videos_opens_and_says_what_is_missing(cor
     lab = LabState(cortex.as_twin())
     lab.wait(30)
     assert lab.findings.usual_rate.shape == (4 * 30, 12)
-    assert "--recording" in Videos.why_not(lab)
+    assert "--recording" in Videos.lacks(lab)
     Lab(lab).__panel__().get_root()
     lab.close()
 
 
 def test_pages_about_images_say_so(known, cortex):
-    said = {name: kind.why_not(known) for name, kind in EXPLORERS.items()}
+    said = {name: kind.lacks(known) for name, kind in EXPLORERS.items()}
     for name in ("bench", "recording", "unit"):
         assert "sees videos, and this page is about images" in said[name]
     assert said["videos"] == ""
+    for name, kind in EXPLORERS.items():  # whatever can be opened is drawn
+        if not said[name]:
+            kind(known.another()).__panel__().get_root()
     lab = Lab(known.another(page="unit"))
     assert lab.lab.page == ""
     assert "about images" in lab.lab.message
@@ -251,7 +254,7 @@ def test_a_twin_of_images_has_no_videos(cortex):
     from twinlab.simulation import SimulatedCortex
 
     lab = LabState(SimulatedCortex(seed=0, n_neuron=4, height=16, width=16).as_twin())
-    assert Videos.why_not(lab) == "This twin sees images, and this page is about videos."
+    assert Videos.lacks(lab) == "This twin sees images, and this page is about videos."
     lab.close()
 
 

@@ -39,9 +39,8 @@ class Browsed(Explorer):
     @classmethod
     def lacks(cls, lab: LabState) -> str:
         """Say how to give a recording, where there is none."""
-        if lab.findings.recording is None:
-            return "No recording was given: twinlab serve TWIN --recording RECORDING shows one."
-        return ""
+        missing = "No recording was given: twinlab serve TWIN --recording RECORDING shows one."
+        return super().lacks(lab) or missing * (lab.findings.recording is None)
 
     @property
     def recording(self) -> xr.Dataset:

@@ -69,7 +69,7 @@ class Lab(Explorer):
 
     def _navigation(self) -> pn.widgets.RadioButtonGroup:
         options = {"Gallery": ""} | {
-            kind.title: name for name, kind in EXPLORERS.items() if not kind.why_not(self.lab)
+            kind.title: name for name, kind in EXPLORERS.items() if not kind.lacks(self.lab)
         }
         names = pn.widgets.RadioButtonGroup(options=options, value=self.lab.page, margin=0)
         names.link(self.lab, value="page")
@@ -83,7 +83,7 @@ class Lab(Explorer):
         if name and name not in EXPLORERS:
             missing = f"The pages are {', '.join(EXPLORERS)}."
         elif name:
-            missing = EXPLORERS[name].why_not(self.lab)
+            missing = EXPLORERS[name].lacks(self.lab)
         if missing:
             self.lab.page = ""
             self.lab.warn(f"The page {name!r} cannot be opened", missing)
@@ -111,7 +111,7 @@ class Lab(Explorer):
         return page("twinlab", self.lab.describe(), *cards)
 
     def _invite(self, name: str, kind: type[Explorer]) -> pn.Column:
-        missing = kind.why_not(self.lab)
+        missing = kind.lacks(self.lab)
         button = pn.widgets.Button(
             label="Open", color="primary", width=90, margin=(6, 0, 0, 0), disabled=bool(missing)
         )

@@ -42,6 +42,7 @@ class Videos(RecordedCells):
     title = "Videos"
     about = "A video and the population's traces, measured and predicted, scrubbed together."
     of: ClassVar[tuple[str, ...]] = ("video",)
+    fleeting: ClassVar[frozenset[str]] = frozenset({"frame"})  # or playing fills the history
 
     frame = param.Integer(0, bounds=(0, None), doc="Frame that is shown, from 0.")
     speed: Any = param.Selector(
