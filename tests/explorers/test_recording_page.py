@@ -188,6 +188,7 @@ def test_without_repeats_reliability_is_undefined_and_said_to_be(cortex, recordi
     assert page.split == "all"
     assert "reliability undefined" in texts(page)
     assert title_of(page._draw_distribution()) == "none defined"
+    assert RecordingPage(page.lab).color == "mean response"  # of what is defined
     assert "1 of 1 presentation with a response" in page._say_repeats()
     assert "standard error undefined" in page._say_repeats()
     page.lab.close()

@@ -1,5 +1,7 @@
 """The page of videos, and what a lab knows of a twin that sees them."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -217,6 +219,33 @@ def test_a_still_image_is_shown_for_a_second(known, recording):
     with torch.no_grad():
         rate = twin(held)[0, :, 15:].mean(1)
     np.testing.assert_allclose(known.findings.respond(frame), rate, rtol=1e-5, atol=1e-7)
+
+
+def test_a_most_exciting_video_is_judged_by_the_other_twin(cortex, recording):
+    twin = cortex.as_twin()
+    other = copy.deepcopy(twin)
+    other.scale.mul_(1.1)
+    lab = LabState(twin, recording, other=other)
+    mei = lab.findings.measure("mei", 0)
+    assert mei.mei.dims == ("channel", "frame", "y", "x")
+    assert float(mei.activation_other) == pytest.approx(1.1 * float(mei.activation), rel=1e-3)
+    lab.close()
+
+
+def test_where_nothing_can_be_known_of_neurons_the_page_still_opens(cortex, recording):
+    twin = cortex.as_twin()
+    known = [n for n in twin.neurons.coords if str(n).startswith("true_") or n == "z_um"]
+    twin.neurons = twin.neurons.drop_vars(known)
+    once = recording.isel(trial=recording.split.values != "test").drop_vars(known)
+    lab = LabState(twin, once)
+    page = Videos(lab)
+    lab.wait(60)
+    assert lab.colors == {}
+    assert page.color == "mean response"
+    assert "reliability undefined" in page._say_neuron()
+    assert page._say_trace() == "mean of 1 presentation"
+    page.__panel__().get_root()
+    lab.close()
 
 
 def test_a_frame_is_sent_to_the_bench(page):

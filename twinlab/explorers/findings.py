@@ -92,7 +92,9 @@ class Findings:
             if not np.array_equal(judged, self.labels.neuron_id):
                 msg = "The other twin has other neurons; give one fitted to the same recording."
                 raise InputError(msg)
-            other.spec.check(np.empty((1, *twin.spec.shape)))
+            channel, *size = twin.spec.shape
+            frame = [1] * twin.spec.is_video
+            other.spec.check(np.empty((1, channel, *frame, *size)))
         for name, result in {**(results or {}), "scores": scores}.items():
             if result is not None:
                 made_by = result.attrs.get("twin", "")

@@ -15,6 +15,7 @@ from twinlab import plots, recordings
 from twinlab.explorers.browsing import Browsed
 from twinlab.explorers.looks import badge, card
 from twinlab.explorers.views import bare
+from twinlab.insilico import RELIABLE
 from twinlab.jobs import Job
 
 __all__ = ["COLORS", "RecordedCells"]
@@ -34,7 +35,6 @@ LASSO = {
     "active_tools": ["lasso_select"],
     "nonselection_alpha": 1.0,
 }
-RELIABLE = 0.15  # explainable variance below which a neuron is not judged (Sensorium)
 
 
 class RecordedCells(Browsed):
@@ -69,6 +69,9 @@ class RecordedCells(Browsed):
 
     def start_survey(self) -> None:
         """Go through the recording in the background, if nobody has yet."""
+        repeated = np.bincount(self.recording.stimulus_index.values).max() > 1
+        if not repeated and self.color == self.param.color.default:
+            self.color = "mean response"  # reliability will be undefined
         missing = [n for n in ("activity", "reliability") if self.lab.findings.surveyed(n) is None]
         if missing:
             self.lab.start_quick(self._survey, missing, name="survey")
