@@ -13,6 +13,7 @@ from panel.models.markup import HTML
 from twinlab import evaluation, recordings
 from twinlab.explorers import Lab, LabState, RecordingPage
 from twinlab.explorers.recorded import COLORS
+from twinlab.schema import InputError
 
 
 def open_page(twin, recording, **params):
@@ -221,6 +222,20 @@ def test_a_recording_left_on_the_disk_shows_the_same(page, cortex, recording):
     assert other._say_neuron() == page._say_neuron()
     other.__panel__().get_root()
     other.lab.close()
+
+
+def test_a_recording_whose_files_are_gone_is_said_to_be_broken(cortex, recording):
+    lab = LabState(cortex.as_twin(), recording)
+
+    def fail(*_):
+        message = "response/0.0: is gone or was cut short; convert the recording again."
+        raise InputError(message)
+
+    lab.findings.survey = fail
+    RecordingPage(lab)
+    lab._jobs["survey"].wait(10)
+    assert lab.message.startswith("Cells cannot be judged. response/0.0: is gone")
+    lab.close()
 
 
 def test_a_neuron_that_was_not_recorded_is_said_to_be_missing(cortex, recording):

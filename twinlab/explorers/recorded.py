@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -17,6 +18,7 @@ from twinlab.explorers.looks import badge, card
 from twinlab.explorers.views import bare
 from twinlab.insilico import RELIABLE
 from twinlab.jobs import Job
+from twinlab.schema import InputError
 
 __all__ = ["COLORS", "RecordedCells"]
 
@@ -78,7 +80,11 @@ class RecordedCells(Browsed):
 
     def _survey(self, names: list[str], job: Job) -> None:
         for name in names:
-            self.lab.findings.survey(name, job)
+            try:
+                self.lab.findings.survey(name, job)
+            except InputError as error:  # a chunk of a recording on the disk is gone
+                self.lab.call(partial(self.lab.warn, "Cells cannot be judged", str(error)))
+                return
             self.lab.tell(name)
 
     def rows(self) -> np.ndarray:

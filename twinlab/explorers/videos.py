@@ -139,8 +139,7 @@ class Videos(RecordedCells):
         try:
             self.lab.findings.follow(video, job)
         except InputError as error:
-            said = str(error)
-            self.lab.call(lambda: self.lab.warn("The video cannot be followed", said))
+            self.lab.call(partial(self.lab.warn, "The video cannot be followed", str(error)))
             return
         self.lab.tell("clip")
 
