@@ -122,6 +122,16 @@ def bench_url():
         yield url
 
 
+@pytest.fixture(scope="session")
+def videos_url():
+    """Address of a served lab of 40 simulated neurons that see videos."""
+    command = [sys.executable, str(HERE / "served_videos.py")]
+    with running(command, stdout=subprocess.PIPE) as server:
+        url = server.stdout.readline().strip()
+        assert url, "the server did not start"
+        yield url
+
+
 @pytest.fixture
 def free_port():
     """A port nothing listens at."""

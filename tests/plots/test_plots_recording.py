@@ -76,3 +76,20 @@ def test_behaviour_has_a_panel_a_channel_and_the_pupil_a_point_a_trial(summary, 
     points = plots.plot_pupil(summary)
     np.testing.assert_allclose(points.array(), summary.pupil_center.values)
     drawn_everywhere(points, tmp_path)
+
+
+def test_trials_of_one_image_stand_out_at_their_mean(tmp_path):
+    summary = xr.Dataset(
+        {
+            "response": ("trial", [1.0, 4.0, np.nan, 2.0], {"long_name": "response"}),
+            "shown": ("trial", [0.0, 1.0, 1.0, 1.0]),
+            "mean_response": 3.0,
+        },
+        {"trial": ("trial", np.arange(4), {"long_name": "trial", "units": "1"})},
+    )
+    figure = plots.plot_trials(summary)
+    np.testing.assert_array_equal(figure.get(0).array(), [[0, 1.0]])
+    drawn = figure.get(1).array().astype(float)
+    np.testing.assert_array_equal(drawn, [[1, 4.0], [2, np.nan], [3, 2.0]])
+    assert figure.get(2).array()[0, 1] == 3.0
+    drawn_everywhere(figure, tmp_path)

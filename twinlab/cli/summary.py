@@ -7,13 +7,12 @@ import xarray as xr
 
 from twinlab.evaluation import score_reliability
 from twinlab.jobs import Job
-from twinlab.recordings import survey_recording
+from twinlab.recordings import follow_session, survey_recording
 from twinlab.schema import stimulus_kind
 
 __all__ = ["summarise_recording"]
 
 RASTER_NEURONS, RASTER_TRIALS = 60, 120
-SESSION_BINS = 60
 
 
 def summarise_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Dataset:
@@ -45,7 +44,7 @@ def summarise_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Dat
     summary = reliability.merge(survey, combine_attrs="drop_conflicts")
     summary = summary.assign(_repeats(recording, survey))
     summary = summary.assign(_raster(recording, summary))
-    summary = summary.assign(_session(recording, survey))
+    summary = summary.merge(follow_session(recording, survey.trial_response.values))
     for name in ("behavior", "pupil_center"):
         if name in recording:
             frames = [dim for dim in recording[name].dims if dim == "frame"]
@@ -99,34 +98,5 @@ def _raster(recording: xr.Dataset, summary: xr.Dataset) -> dict[str, xr.Variable
         ),
         "raster_column": xr.Variable(
             "raster_column", np.arange(response.shape[1]), {"long_name": label}
-        ),
-    }
-
-
-def _session(recording: xr.Dataset, survey: xr.Dataset) -> dict[str, xr.Variable]:
-    """Mean response over neurons in the course of the session."""
-    if "presentation_order" not in recording.coords:
-        return {}
-    order = np.argsort(recording.presentation_order.values, kind="stable")
-    response = survey.trial_response.values[order]
-    place = np.flatnonzero(np.isfinite(response))
-    if len(place) < 2 * SESSION_BINS:
-        return {}
-    parts = np.array_split(response[place], SESSION_BINS)
-    return {
-        "session_trial": xr.Variable(
-            "session_trial",
-            [part.mean() for part in np.array_split(place, SESSION_BINS)],
-            {"long_name": "trial, in the order of presentation", "units": ""},
-        ),
-        "session_response": xr.Variable(
-            "session_trial",
-            [part.mean() for part in parts],
-            {"long_name": "mean response", "units": ""},
-        ),
-        "session_error": xr.Variable(
-            "session_trial",
-            [part.std(ddof=1) / np.sqrt(len(part)) for part in parts],
-            {"long_name": "standard error", "units": ""},
         ),
     }

@@ -15,14 +15,16 @@ os.environ.setdefault("PANEL_INLINE", "true")
 
 from twinlab.explorers.bench import TwinBench  # noqa: E402
 from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
-from twinlab.explorers.matching import average_repeats  # noqa: E402
+from twinlab.explorers.matching import average_clip, average_repeats, raster_of_clip  # noqa: E402
 from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
+from twinlab.explorers.recording_page import RecordingPage  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
 from twinlab.explorers.state import LabState  # noqa: E402
 from twinlab.explorers.stimulus_bench import StimulusBench  # noqa: E402
 from twinlab.explorers.tuning_lab import TuningLab  # noqa: E402
 from twinlab.explorers.unit_page import UnitPage  # noqa: E402
+from twinlab.explorers.videos import Videos  # noqa: E402
 from twinlab.twins.familiarity import (  # noqa: E402
     image_statistics,
     training_range,
@@ -35,17 +37,21 @@ __all__ = [
     "Lab",
     "LabState",
     "Population",
+    "RecordingPage",
     "StimulusBench",
     "TuningLab",
     "TwinBench",
     "UnitPage",
+    "Videos",
     # where they are shown
     "notebook",
     "serve",
     "show_progress",
     # what they compute
+    "average_clip",
     "average_repeats",
     "image_statistics",
+    "raster_of_clip",
     "training_range",
     "unfamiliar_features",
 ]

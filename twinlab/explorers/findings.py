@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from twinlab import evaluation, insilico, stimuli
-from twinlab.explorers.matching import average_repeats, positions_in
+from twinlab import evaluation, insilico, recordings, stimuli
+from twinlab.explorers.matching import average_clip, average_repeats, positions_in
 from twinlab.jobs import Job
 from twinlab.schema import InputError
 from twinlab.twins import ConditionedTwin, EnsembleTwin, Twin, predict_responses
@@ -20,7 +20,14 @@ from twinlab.twins.familiarity import Familiarity, fit_familiarity, training_ran
 __all__ = ["RESULTS", "Findings"]
 
 RESULTS = ("receptive_field", "tuning", "mei", "lei", "diverse")
+SURVEYS: dict[str, Callable[..., xr.Dataset]] = {
+    "activity": recordings.survey_responses,
+    "reliability": evaluation.score_reliability,
+}
 N_FAMILIAR = 1000  # images from which familiarity is learnt, and as many to judge it by
+SKIP = 50  # first frames of a video that are not scored (Sensorium 2023), or half of them
+FEW_VIDEOS = 4
+MOST_CLIPS = 8  # whose responses are kept
 MOST_IMAGES = 200  # recorded images the twin is asked about, to know what is a large response
 
 
@@ -79,22 +86,28 @@ class Findings:
         self._twin = twin
         self._prediction: xr.DataArray | None = None
         self._busy = threading.Lock()
+        self._reading = threading.Lock()
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
+        self._clips: dict[int, xr.Dataset] = {}
         self._of_one: dict[tuple[str, int], xr.Dataset] = {}
 
         unknown = sorted(set(results or {}) - set(RESULTS))
         if unknown:
             msg = f"Unknown result {unknown}; the bench shows {list(RESULTS)}."
             raise InputError(msg)
+        # Where each neuron is in the recording; -1 where it is not.
+        self.recorded = np.full(len(self), -1)
         if recording is not None:
             twin.spec.check(recording.stimulus[:1].values)
-            self._match("The recording", recording)
+            self.recorded = self._match("The recording", recording)
         if other is not None:
             judged = other.condition(session=session).labels.neuron_id
             if not np.array_equal(judged, self.labels.neuron_id):
                 msg = "The other twin has other neurons; give one fitted to the same recording."
                 raise InputError(msg)
-            other.spec.check(np.empty((1, *twin.spec.shape)))
+            channel, *size = twin.spec.shape
+            frame = [1] * twin.spec.is_video
+            other.spec.check(np.empty((1, channel, *frame, *size)))
         for name, result in {**(results or {}), "scores": scores}.items():
             if result is not None:
                 made_by = result.attrs.get("twin", "")
@@ -107,7 +120,8 @@ class Findings:
                 self._of_all[name] = result, self._match(f"The result {name!r}", result)
         self.usual_rate = self._ask_usual()
         self.training, self.familiarity = None, None
-        if recording is not None and (recording.split.values == "train").any():
+        trained = recording is not None and (recording.split.values == "train").any()
+        if recording is not None and trained and not twin.spec.is_video:
             self.training = training_range(recording)
             self.familiarity = _familiarity(twin, recording)
 
@@ -132,12 +146,14 @@ class Findings:
         """Whether the recording has responses to test images to hold predictions against."""
         if self.recording is None:
             return False
-        test = self.recording.response.values[self.recording.split.values == "test"]
+        test = self.recording.response.isel(trial=self.recording.split.values == "test")
         return bool(np.isfinite(test).any())
 
     @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
+        if self.twin.spec.is_video:  # the others are defined for images alone
+            return ["scores"] if self.testable else []
         from_recording = ["averages", "scores"] if self.testable else []
         of_members = ["member_tuning"] if len(self.members) > 1 else []
         if of_members and self.testable:
@@ -242,15 +258,88 @@ class Findings:
             positions[unknown] = n_known + np.arange(len(unknown))
             self._of_all[name] = found, positions
 
+    def surveyed(self, name: str) -> xr.Dataset | None:
+        """Return what `survey` has found of all recorded neurons; None while it has not."""
+        return self._of_all[name][0] if name in self._of_all else None
+
+    def survey(self, name: str, job: Job | None = None) -> xr.Dataset | None:
+        """Go through the recording once for what it says of every neuron by itself.
+
+        Parameters
+        ----------
+        name : {"activity", "reliability"}
+            As `recordings.survey_responses` and `evaluation.score_reliability` find it.
+        job : Job, optional
+
+        Returns
+        -------
+        xarray.Dataset or None
+            None without a recording.
+
+        """
+        if self.recording is None:
+            return None
+        with self._reading:
+            if name not in self._of_all:
+                go_through = SURVEYS[name]
+                self._of_all[name] = go_through(self.recording, job=job), self.recorded
+        return self._of_all[name][0]
+
     def respond(self, image: np.ndarray) -> np.ndarray:
-        """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x)."""
+        """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x).
+
+        A twin of videos sees it held still for a second, of which the second half counts.
+        """
+        shown = np.asarray(image, np.float32)[None]
+        if self.twin.spec.frame_rate is not None:
+            shown = np.repeat(shown[:, :, None], round(self.twin.spec.frame_rate), 2)
         with torch.inference_mode():
-            batch = torch.as_tensor(image[None], dtype=torch.float32, device=self.twin.device)
-            return self.twin(batch)[0].float().cpu().numpy()
+            rate = self.twin(torch.as_tensor(shown, device=self.twin.device))[0]
+        if rate.ndim == 2:
+            rate = rate[:, rate.shape[1] // 2 :].mean(1)
+        return rate.float().cpu().numpy()
+
+    def follow(self, video: int, job: Job | None = None) -> xr.Dataset:
+        """Measured and predicted response to each frame of a video of the recording.
+
+        Parameters
+        ----------
+        video : int
+            As in `stimulus_index`.
+        job : Job, optional
+
+        Returns
+        -------
+        xarray.Dataset
+            From `average_clip`, in the order of the recording's neurons; the last few are kept.
+
+        """
+        job = job or Job()
+        recording = self.recording
+        if recording is None or not recording.stimulus_index.isin([video]).any():
+            msg = f"Video {video} was not shown in this recording; choose one that was."
+            raise InputError(msg)
+        with self._reading:
+            job.check()
+            if video not in self._clips:
+                trials = recording.isel(trial=recording.stimulus_index.values == video)
+                predicted = predict_responses(self._twin, trials, job=job)
+                self._clips[video] = average_clip(
+                    trials.response, predicted, float(recording.attrs["frame_rate"])
+                )
+                for old in list(self._clips)[:-MOST_CLIPS]:
+                    del self._clips[old]
+        return self._clips[video]
+
+    def followed(self, video: int) -> xr.Dataset | None:
+        """Return what `follow` has found of a video; None while it has not."""
+        return self._clips.get(video)
 
     def _ask_usual(self) -> np.ndarray:
         """Rates (image, neuron) the twin predicts for ordinary images: what to call large."""
         spec = self.twin.spec
+        if spec.is_video:
+            return self._ask_usual_frames()
         images = np.empty(0) if self.recording is None else _images(self.recording, "test")
         if not len(images):
             images = stimuli.make_grating_grid(
@@ -267,6 +356,34 @@ class Findings:
             batch = torch.as_tensor(images[:MOST_IMAGES], device=self.twin.device).float()
             return self.twin(batch).float().cpu().numpy()
 
+    def _ask_usual_frames(self) -> np.ndarray:
+        """Rates (frame, neuron) the twin predicts for the frames of a few ordinary videos."""
+        spec, recording = self.twin.spec, self.recording
+        shown = np.empty(0, int)
+        if recording is not None:
+            index, split = recording.stimulus_index.values, recording.split.values
+            tested = index[split == "test"]
+            shown = np.unique(tested if len(tested) else index)[:FEW_VIDEOS]
+        if recording is not None and len(shown):
+            videos = recording.stimulus[shown].values
+        else:
+            videos = stimuli.make_dead_leaves_video(
+                FEW_VIDEOS,
+                spec.height,
+                spec.width,
+                seed=0,
+                n_frame=round(spec.frame_rate or 1),
+                frame_rate_hz=spec.frame_rate or 1.0,
+                channel=spec.channel,
+            ).values
+        with torch.inference_mode():
+            rates = [
+                self.twin(torch.as_tensor(one[None], device=self.twin.device).float())[0]
+                for one in videos
+            ]
+        found = torch.cat(rates, 1).T.float().cpu().numpy()
+        return found[np.isfinite(found).all(1)]  # a shorter video may end in missing frames
+
     def _compare(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
         """Hold what was measured on the test images against what the twin predicts."""
         if self._prediction is None:
@@ -275,7 +392,9 @@ class Findings:
             )
         if name == "scores":
             part = job.part(0.5, 1.0, "scoring")
-            return evaluation.score_prediction(recording, self._prediction, job=part)
+            frames = recording.sizes.get("frame", 0)
+            skip = min(SKIP, frames // 2)
+            return evaluation.score_prediction(recording, self._prediction, skip=skip, job=part)
         test = recording.response.isel(trial=recording.split.values == "test")
         if name == "member_averages":
             return self._average_members(recording, test, job)
@@ -307,11 +426,14 @@ class Findings:
         if self.recording is None or self.other is None:  # a twin is no judge of its own images
             return synthesize(self.twin, neurons, job=job)
         made = synthesize(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
+        natural = _images(self.recording, "validation", "test")
+        if "frame" in made.sizes:
+            natural = insilico.cut_clips(natural, made.sizes["frame"])
         return insilico.cross_examine(
             made,
             self.twin,
             self.other,
-            _images(self.recording, "validation", "test"),
+            natural,
             job=job.part(0.7, 1.0, "judging"),
         )
 
@@ -319,14 +441,14 @@ class Findings:
 def _images(recording: xr.Dataset, *splits: str) -> np.ndarray:
     """Images (image, channel, y, x) of some splits, each once."""
     shown = recording.stimulus_index.values[np.isin(recording.split.values, splits)]
-    return recording.stimulus.values[np.unique(shown)]
+    return recording.stimulus[np.unique(shown)].values
 
 
 def _familiarity(twin: Twin, recording: xr.Dataset) -> Familiarity | None:
     """What the training images are like, by their statistics; None without validation images."""
     split, index = recording.split.values, recording.stimulus_index.values
     shown, held_out = (
-        recording.stimulus.values[np.unique(index[split == name])[:N_FAMILIAR]]
+        recording.stimulus[np.unique(index[split == name])[:N_FAMILIAR]].values
         for name in ("train", "validation")
     )
     if twin.spec.is_video or len(shown) < 2 or not len(held_out):

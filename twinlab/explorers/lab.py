@@ -9,9 +9,11 @@ import panel as pn
 from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
+from twinlab.explorers.recording_page import RecordingPage
 from twinlab.explorers.stimulus_bench import StimulusBench
 from twinlab.explorers.tuning_lab import TuningLab
 from twinlab.explorers.unit_page import UnitPage
+from twinlab.explorers.videos import Videos
 from twinlab.explorers.views import Explorer
 
 __all__ = ["EXPLORERS", "Lab"]
@@ -19,6 +21,8 @@ __all__ = ["EXPLORERS", "Lab"]
 # By the name a page has in the address, in the order in which one meets them.
 EXPLORERS: dict[str, type[Explorer]] = {
     "bench": TwinBench,
+    "recording": RecordingPage,
+    "videos": Videos,
     "population": Population,
     "unit": UnitPage,
     "stimulus": StimulusBench,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
-__all__ = ["average_repeats", "positions_in"]
+from twinlab.evaluation import unroll_frames
+
+__all__ = ["average_clip", "average_repeats", "blank_clip", "positions_in", "raster_of_clip"]
 
 
 def positions_in(labelled: xr.Dataset | xr.DataArray, labels: xr.Dataset) -> np.ndarray:
@@ -71,4 +75,93 @@ def average_repeats(response: xr.DataArray, prediction: xr.DataArray) -> xr.Data
             "n_repeat": (dims, count, {"long_name": "number of repeats", "units": "1"}),
         },
         neuron | {"stimulus_index": ("image", shown)},
+    )
+
+
+def average_clip(
+    response: xr.DataArray, prediction: xr.DataArray, frame_rate: float
+) -> xr.Dataset:
+    """Measured and predicted response to each frame of one video, averaged over its repeats.
+
+    Parameters
+    ----------
+    response, prediction : DataArray of dimensions (trial, neuron, frame)
+        Of trials of one video. Missing responses (NaN) are left out, of both.
+    frame_rate : float
+        Frames per second.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of `average_repeats`, (frame, neuron), with `time` in seconds along
+        `frame`.
+
+    """
+    unrolled = (unroll_frames(one, skip=0) for one in (response, prediction))
+    found = average_repeats(*unrolled).drop_vars("stimulus_index").rename(image="frame")
+    return found.assign_coords(time=_time(found.sizes["frame"], frame_rate))
+
+
+def blank_clip(recording: xr.Dataset) -> xr.Dataset:
+    """Stand in for what `average_clip` finds, while it is not known: all missing."""
+    sizes = recording.sizes["frame"], recording.sizes["neuron"]
+    units = {"units": str(recording.response.attrs.get("units", "a.u."))}
+    none = ("frame", "neuron"), np.full(sizes, np.nan), units
+    return xr.Dataset(
+        dict.fromkeys(("response", "standard_error", "prediction"), none),
+        {
+            "time": _time(sizes[0], float(recording.attrs["frame_rate"])),
+            "neuron_id": ("neuron", recording.neuron_id.values),
+        },
+    )
+
+
+def _time(n_frame: int, frame_rate: float) -> tuple[str, np.ndarray, dict[str, str]]:
+    return "frame", np.arange(n_frame) / frame_rate, {"long_name": "time", "units": "s"}
+
+
+def raster_of_clip(
+    clip: xr.Dataset, neurons: Sequence[int] | np.ndarray, variable: str, *, most: int = 80
+) -> xr.Dataset:
+    """Responses of some neurons to each frame of a video, for a raster.
+
+    Parameters
+    ----------
+    clip : Dataset
+        From `average_clip`.
+    neurons : sequence of int
+        Positions in it, from the first line to the last; of more than `most`, evenly spaced
+        ones.
+    variable : {"response", "prediction"}
+
+    Returns
+    -------
+    xarray.Dataset
+        `raster` (raster_neuron, raster_column), in standard deviations of the neuron's mean
+        measured response over frames, of the measured and the predicted alike.
+
+    """
+    chosen = np.asarray(neurons, int)
+    if len(chosen) > most:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
+    some = clip.isel(neuron=chosen)
+    spread = some.response.std("frame")
+    raster = (some[variable] / spread.where(spread > 0)).transpose("neuron", "frame")
+    return xr.Dataset(
+        {
+            "raster": (
+                ("raster_neuron", "raster_column"),
+                raster.values,
+                {"long_name": "response", "units": "s.d."},
+            )
+        },
+        {
+            "raster_column": (
+                "raster_column",
+                np.arange(clip.sizes["frame"]),
+                {"long_name": "frame", "units": "1"},
+            ),
+            "neuron": ("raster_neuron", chosen),
+        },
+        {"n_neuron": len(neurons)},
     )

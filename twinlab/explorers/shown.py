@@ -99,7 +99,8 @@ class Shown(param.Parameterized):
 
         """
         image = np.asarray(image, np.float32)
-        self.canvas.check(image[None])
+        # a twin of videos will see it held still
+        self.canvas.check(image[None, :, None] if self.canvas.is_video else image[None])
         self.param.update(kind="image", image=image, image_title=title)
 
     def stimulus(self) -> xr.DataArray:

@@ -282,10 +282,12 @@ class LabState(Shown, Work):
         self.colors = {
             label: source
             for label, source in {**COLOR_CHOICES, **depth, **truths}.items()
-            if scored or source[0] != "scores"
+            if (scored or source[0] != "scores")
+            and ("tuning" in self.findings.steps or source[0] != "tuning")
         }
-        self.param.color_by.objects = list(self.colors)
-        self.color_by = next(iter(self.colors))
+        if self.colors:
+            self.param.color_by.objects = list(self.colors)
+            self.color_by = next(iter(self.colors))
 
     def _place_neurons(self) -> xr.Dataset:
         """Where the map draws each neuron: its place in cortex, or rows where unknown."""

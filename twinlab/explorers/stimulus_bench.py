@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -22,6 +22,7 @@ class StimulusBench(Explorer):
     """Sliders for a stimulus, the stimulus, and every neuron's predicted response."""
 
     title = "Stimulus bench"
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
     about = "Any stimulus, and what the whole population would answer to it."
 
     def lay_out(self) -> pn.Column:
@@ -82,6 +83,8 @@ class StimulusBench(Explorer):
 
     def _say_familiarity(self, *_: Any) -> str:
         if self.lab.findings.training is None:
+            if self.lab.canvas.is_video:
+                return badge("held still for a second", "none") + " A twin of videos sees it so."
             return badge("no recording given", "none") + " What it was trained on is unknown."
         faults = self.lab.unfamiliar()
         if not faults:
@@ -94,6 +97,7 @@ class StimulusBench(Explorer):
         above_others = 100 * float(np.mean(rates < mine))
         above_own = 100 * float(np.mean(usual[:, neuron] < mine))
         shown = "recorded images" if self.lab.findings.recording is not None else "gratings"
+        shown = "frames of videos" if self.lab.canvas.is_video else shown
         return (
             f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"
             f"above {above_own:.0f} % of its responses to {len(usual)} {shown}, "

@@ -34,6 +34,8 @@ class Explorer(pn.viewable.Viewer):
 
     title: ClassVar[str] = ""
     about: ClassVar[str] = ""  # one sentence for the gallery
+    of: ClassVar[tuple[str, ...]] = ("image",)  # what a twin must see to be shown: image, video
+    fleeting: ClassVar[frozenset[str]] = frozenset()  # own parameters that no address holds
 
     def __init__(self, lab: LabState, **params: Any) -> None:
         super().__init__(**params)
@@ -44,7 +46,13 @@ class Explorer(pn.viewable.Viewer):
 
     @classmethod
     def lacks(cls, lab: LabState) -> str:
-        """Say what it needs and this lab has not; empty where it can be shown."""
+        """Say what it needs and this lab has not; empty where it can be shown.
+
+        Whoever needs more begins with ``super().lacks(lab) or``: not every twin sees images.
+        """
+        seen = "video" if lab.findings.twin.spec.is_video else "image"
+        if seen not in cls.of:
+            return f"This twin sees {seen}s, and this page is about {' and '.join(cls.of)}s."
         return ""
 
     def lay_out(self) -> pn.viewable.Viewable:
@@ -107,9 +115,10 @@ class Explorer(pn.viewable.Viewer):
         return button
 
     def _join_address(self) -> None:
-        if self.lab.served and self.own():
+        names = [name for name in self.own() if name not in self.fleeting]
+        if self.lab.served and names:
             prefix = type(self).__name__.lower()
-            join_address(self, {name: f"{prefix}.{name}" for name in self.own()}, self.lab.warn)
+            join_address(self, {name: f"{prefix}.{name}" for name in names}, self.lab.warn)
 
     def _figure(
         self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]

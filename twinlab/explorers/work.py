@@ -36,6 +36,9 @@ class Arrivals(param.Parameterized):
     member_averages = param.Integer(0)
     member_tuning = param.Integer(0)
     curves = param.Integer(0)
+    activity = param.Integer(0)
+    reliability = param.Integer(0)
+    clip = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -6,6 +6,7 @@ see nothing but xarray, and set no style outside the element they return.
 """
 
 from twinlab.plots.calibration import plot_calibration
+from twinlab.plots.clips import plot_cursor, plot_trace, plot_traces
 from twinlab.plots.comparisons import (
     plot_controversial,
     plot_eigendistortions,
@@ -36,6 +37,7 @@ from twinlab.plots.loops import (
     plot_specificity,
 )
 from twinlab.plots.neurons import (
+    plot_circles,
     plot_map,
     plot_mei_comparison,
     plot_prediction,
@@ -52,8 +54,10 @@ from twinlab.plots.recording import (
     plot_histogram,
     plot_pupil,
     plot_raster,
+    plot_raster_marks,
     plot_repeats,
     plot_session,
+    plot_trials,
 )
 from twinlab.plots.style import COLORS, save_figure
 from twinlab.plots.truth import plot_truth
@@ -100,6 +104,7 @@ __all__ = [
     "plot_metamer",
     "plot_tuning_map",
     # neurons
+    "plot_circles",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",
@@ -120,8 +125,13 @@ __all__ = [
     "plot_histogram",
     "plot_pupil",
     "plot_raster",
+    "plot_raster_marks",
     "plot_repeats",
     "plot_session",
+    "plot_cursor",
+    "plot_trace",
+    "plot_traces",
+    "plot_trials",
     # the simulated cortex
     "plot_truth",
     # whole results

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import holoviews as hv
 import numpy as np
 import xarray as xr
 
 from twinlab.plots.style import COLORS, axis_of, bounds_of, name_of, styled
 
-__all__ = ["plot_map", "plot_mei_comparison", "plot_prediction", "plot_scores"]
+__all__ = ["plot_circles", "plot_map", "plot_mei_comparison", "plot_prediction", "plot_scores"]
 
 SIZE = (300, 300)
 RELIABLE = 0.15  # explainable variance below which a score says little (Cadena et al. 2019)
@@ -329,3 +331,51 @@ def plot_mei_comparison(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> 
         points = styled(points, color=COLORS[color], bokeh={"size": 8}, matplotlib={"s": 36})
         panels.append(lines * points)
     return hv.Layout(panels).opts(shared_axes=False)
+
+
+def plot_circles(
+    neurons: xr.Dataset,
+    positions: Sequence[int],
+    *,
+    x: str = "x_um",
+    y: str = "y_um",
+    marker_size: float = 8,
+) -> hv.Points:
+    """Circle some neurons, to be laid over `plot_map`.
+
+    Parameters
+    ----------
+    neurons : Dataset
+        As for `plot_map`.
+    positions : sequence of int
+        Of the neurons to circle.
+    x, y : str
+        What they are placed by.
+    marker_size : float
+        Diameter of a neuron in pixels.
+
+    Returns
+    -------
+    holoviews.Points
+
+    """
+    chosen = list(positions)
+    circles = hv.Points(
+        (neurons[x].values[chosen], neurons[y].values[chosen]),
+        kdims=[axis_of(neurons[x]), axis_of(neurons[y])],
+    )
+    return styled(
+        circles,
+        bokeh={
+            "size": 1.5 * marker_size,
+            "fill_alpha": 0,
+            "line_color": COLORS["other"],
+            "line_width": 1.5,
+        },
+        matplotlib={
+            "s": (1.5 * marker_size) ** 2 / 2,
+            "facecolors": "none",
+            "edgecolors": COLORS["other"],
+            "linewidth": 1.2,
+        },
+    )

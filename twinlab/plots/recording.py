@@ -13,11 +13,14 @@ __all__ = [
     "plot_histogram",
     "plot_pupil",
     "plot_raster",
+    "plot_raster_marks",
     "plot_repeats",
     "plot_session",
+    "plot_trials",
 ]
 
 SIZE = (146, 126)
+SPREADS = (0.0, 4.0)  # standard deviations from white to black in a raster
 
 
 def plot_histogram(
@@ -137,20 +140,52 @@ def plot_raster(
     picture = hv.Image(
         (np.arange(n_column), np.arange(n_neuron), raster.values),
         kdims=[hv.Dimension(("column", label)), hv.Dimension(("neuron", "neuron"))],
-        vdims=[axis_of(raster)],
+        # said, for where all is missing there is no range to find
+        vdims=[axis_of(raster).clone(range=SPREADS)],
     )
     return styled(
         picture,
         size=size,
         cmap="gray_r",
-        clim=(0.0, 4.0),
+        clim=SPREADS,
         colorbar=True,
         title=title,
         xlim=(-0.5, n_column - 0.5),
         ylim=(-0.5, n_neuron - 0.5),
         yticks=sorted({0, n_neuron // 2, n_neuron - 1}),
         invert_yaxis=True,
+        framewise=True,
         clipping_colors={"NaN": "#f3d9c4"},
+    )
+
+
+def plot_raster_marks(summary: xr.Dataset, *, neuron: int, stimulus: int) -> hv.Points:
+    """Mark one neuron at the left of a raster, and one stimulus at its top.
+
+    Parameters
+    ----------
+    summary : Dataset
+        From `recordings.sample_raster`; what is not drawn is not marked.
+    neuron : int
+        Position in the recording.
+    stimulus : int
+        Number of the stimulus.
+
+    Returns
+    -------
+    holoviews.Points
+
+    """
+    n_neuron, n_column = summary.raster.shape
+    rows = np.flatnonzero(summary.neuron.values == neuron)
+    columns = np.flatnonzero(summary.stimulus_index.values == stimulus)
+    left, top = 0.004 * n_column - 0.5, 0.015 * n_neuron - 0.5
+    marks = [(left, row) for row in rows] + [(column, top) for column in columns]
+    return styled(
+        hv.Points(marks, kdims=["column", "neuron"]),
+        color=COLORS["other"],
+        bokeh={"size": 7, "marker": "diamond"},
+        matplotlib={"s": 20, "marker": "D"},
     )
 
 
@@ -249,3 +284,52 @@ def plot_pupil(
         bokeh={"size": 3},
         matplotlib={"s": 5},
     )
+
+
+def plot_trials(
+    summary: xr.Dataset, *, title: str = "", size: tuple[int, int] = (440, 130)
+) -> hv.Overlay:
+    """Draw one neuron's response in every trial, those to one image in colour.
+
+    Parameters
+    ----------
+    summary : Dataset
+        From `recordings.summarise_repeats`.
+    title : str
+    size : (int, int)
+        Width and height of the frame in pixels.
+
+    Returns
+    -------
+    holoviews.Overlay
+        All trials; those of the image; a line at their mean.
+
+    """
+    trial, response, shown = summary.trial.values, summary.response.values, summary.shown.values
+    axes = axis_of(summary.trial), axis_of(summary.response)
+    layers = []
+    for chosen, color, on_screen, in_print in (
+        (shown == 0, "weak", 3, 4),
+        (shown == 1, "other", 8, 26),
+    ):
+        layers.append(
+            styled(
+                hv.Scatter((trial[chosen], response[chosen]), *axes),
+                size=size,
+                color=COLORS[color],
+                title=title,
+                xlim=(-1.0, float(len(trial))),
+                ylim=bounds_of(response, np.zeros(1)),
+                framewise=True,
+                bokeh={"size": on_screen},
+                matplotlib={"s": in_print},
+            )
+        )
+    mean = float(summary.mean_response)
+    line = styled(
+        hv.Segments([(-1.0, mean, float(len(trial)), mean)], ["x0", "y0", "x1", "y1"]),
+        color=COLORS["other"],
+        bokeh={"line_width": 1.5, "line_dash": "dashed"},
+        matplotlib={"linewidth": 1.4, "linestyle": "--"},
+    )
+    return styled(hv.Overlay([*layers, line]), size=size)

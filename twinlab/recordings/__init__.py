@@ -7,7 +7,12 @@ withholds is missing (NaN), not zero; what is wrong with a file is said all at o
 
 from twinlab.recordings.aligning import align_traces, count_spikes
 from twinlab.recordings.arrays import from_arrays
-from twinlab.recordings.checks import Finding, check_recording, survey_recording
+from twinlab.recordings.checks import (
+    Finding,
+    check_recording,
+    survey_recording,
+    survey_responses,
+)
 from twinlab.recordings.converting import convert_recording
 from twinlab.recordings.fetching import FetchSettings, fetch_recording
 from twinlab.recordings.manifests import (
@@ -31,6 +36,12 @@ from twinlab.recordings.splitting import (
     trained_trials,
 )
 from twinlab.recordings.store import save_recording
+from twinlab.recordings.viewing import (
+    follow_session,
+    sample_raster,
+    summarise_repeats,
+    trials_in_order,
+)
 
 __all__ = [
     # open and store
@@ -42,6 +53,12 @@ __all__ = [
     "Finding",
     "check_recording",
     "survey_recording",
+    "survey_responses",
+    # parts of it to look at
+    "follow_session",
+    "sample_raster",
+    "summarise_repeats",
+    "trials_in_order",
     # another grid in space and time
     "align_traces",
     "count_spikes",

@@ -40,7 +40,7 @@ from twinlab.recordings.checks.stimuli import (
     check_pixel_range,
     check_pixel_type,
 )
-from twinlab.recordings.checks.survey import survey_recording
+from twinlab.recordings.checks.survey import survey_recording, survey_responses
 from twinlab.recordings.opening import (
     SessionError,
     choose_neurons,
@@ -51,7 +51,14 @@ from twinlab.recordings.reading import Notes, listed
 from twinlab.recordings.store import is_store, open_store, verify_store
 from twinlab.schema import InputError, make_recording, recording_faults
 
-__all__ = ["CHECKS", "SEVERITIES", "Finding", "check_recording", "survey_recording"]
+__all__ = [
+    "CHECKS",
+    "SEVERITIES",
+    "Finding",
+    "check_recording",
+    "survey_recording",
+    "survey_responses",
+]
 
 CHECKS: dict[str, Callable[[Case], Iterable[Finding]]] = {
     "leakage": check_leakage,

@@ -11,11 +11,17 @@ import xarray as xr
 from twinlab.jobs import Job
 from twinlab.schema import stimulus_kind
 
-__all__ = ["rows_of", "shrink", "survey_recording"]
+__all__ = ["rows_of", "shrink", "survey_recording", "survey_responses"]
 
 BLOCK_BYTES = 16 * 2**20  # dealt with at once
 THUMBNAIL = 9  # pixels along a side, whatever the aspect: 8 differences to the right and down
 N_FRAME = 4  # frames of a video of which there are thumbnails
+OF_NEURONS = {
+    "neuron_mean": "mean response",
+    "neuron_std": "standard deviation of responses",
+    "neuron_lowest": "smallest response",
+    "neuron_highest": "largest response",
+}
 
 
 def survey_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Dataset:
@@ -45,17 +51,40 @@ def survey_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Datase
     job = job or Job()
     kind = stimulus_kind(recording)
     stimuli = _survey_stimuli(recording.stimulus, job.part(0, 0.7, f"reading {kind}s"))
-    trials, neurons = _survey_responses(recording, job.part(0.7, 1, "reading responses"))
+    responses = survey_responses(recording, job.part(0.7, 1, "reading responses"))
     frames = (kind, "thumbnail_frame", "row", "column")
     variables = {
         name: (frames[: values.ndim], values, {"units": units})
         for name, (values, units) in stimuli.items()
     }
-    return xr.Dataset(
-        variables
-        | {name: ("trial", values) for name, values in trials.items()}
+    return xr.Dataset(variables).assign(responses)
+
+
+def survey_responses(recording: xr.Dataset, job: Job | None = None) -> xr.Dataset:
+    """Summarise the responses of each trial and neuron, block by block.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+        See `survey_recording`; its stimuli are not read.
+    job : Job, optional
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of `survey_recording` along `trial` and `neuron`.
+
+    """
+    trials, neurons = _survey_responses(recording, job or Job())
+    found = xr.Dataset(
+        {name: ("trial", values) for name, values in trials.items()}
         | {name: ("neuron", values) for name, values in neurons.items()}
     )
+    units = str(recording.response.attrs.get("units", ""))
+    for name, label in OF_NEURONS.items():
+        found[name].attrs = {"long_name": label, "units": units}
+    found.neuron_zero.attrs = {"long_name": "share of zero responses", "units": "1"}
+    return found
 
 
 def rows_of(variable: xr.DataArray, job: Job) -> Iterator[tuple[slice, np.ndarray]]:
