@@ -12,6 +12,7 @@ from twinlab.plots.comparisons import (
     plot_iso_response,
     plot_metamer,
 )
+from twinlab.plots.crowds import plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.fields import (
     plot_attribution,
@@ -99,10 +100,12 @@ __all__ = [
     "plot_metamer",
     "plot_tuning_map",
     # neurons
+    "plot_crowd",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",
     "plot_scores",
+    "plot_shares",
     # what neurons tell about the stimulus
     "plot_fisher_information",
     "plot_neurometric",
