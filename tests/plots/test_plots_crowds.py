@@ -41,14 +41,14 @@ def test_a_painted_neuron_is_where_it_is_and_has_the_colour_of_a_point():
     neurons["x_um"][-1], neurons["y_um"][-1], neurons["feve"][-1] = 80.0, 60.0, 1.0
     view = (0.0, 100.0), (0.0, 100.0)
     painted = plot_crowd(neurons, "feve", view=view, size=(200, 200), marker_size=5).get(0)
-    x, y = painted.dimension_values(0), painted.dimension_values(1)
-    ink = inks(painted)
-    yellow = (ink == [253, 231, 36, 255]).all(1)  # the end of viridis, #fde724
-    assert yellow.sum() == 21  # pixels within 2.5 of a pixel
-    assert x[yellow].mean() == pytest.approx(80, abs=0.5)
-    assert y[yellow].mean() == pytest.approx(60, abs=0.5)
-    violet = (ink == [68, 1, 84, 255]).all(1)
-    assert x[violet].mean() == pytest.approx(20, abs=0.5)
+    ink = np.stack([painted.dimension_values(i, flat=False) for i in (2, 3, 4, 5)], -1)
+    row, column = np.nonzero((ink == [253, 231, 36, 255]).all(-1))  # viridis ends in #fde724
+    assert len(row) == 21  # pixels whose middle lies within 2.5 pixels
+    # Two pixels a unit, from 25 units outside the view; rows from the top.
+    assert column.mean() == pytest.approx(2 * (80 + 25), abs=0.5)
+    assert row.mean() == pytest.approx(300 - 2 * (60 + 25), abs=0.5)
+    row, column = np.nonzero((ink == [68, 1, 84, 255]).all(-1))
+    assert (column.mean(), row.mean()) == pytest.approx((90, 210), abs=0.5)
 
 
 def inks(painted):
