@@ -9,6 +9,7 @@ import panel as pn
 from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
+from twinlab.explorers.scorecard import Scorecard
 from twinlab.explorers.stimulus_bench import StimulusBench
 from twinlab.explorers.unit_page import UnitPage
 from twinlab.explorers.views import Explorer
@@ -19,6 +20,7 @@ __all__ = ["EXPLORERS", "Lab"]
 EXPLORERS: dict[str, type[Explorer]] = {
     "bench": TwinBench,
     "population": Population,
+    "scorecard": Scorecard,
     "unit": UnitPage,
     "stimulus": StimulusBench,
 }

@@ -31,6 +31,7 @@ class Arrivals(param.Parameterized):
     receptive_field = param.Integer(0)
     tuning = param.Integer(0)
     mei = param.Integer(0)
+    judged = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -12,7 +12,7 @@ from twinlab.plots.comparisons import (
     plot_iso_response,
     plot_metamer,
 )
-from twinlab.plots.crowds import plot_crowd, plot_shares
+from twinlab.plots.crowds import MOST_POINTS, plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.fields import (
     plot_attribution,
@@ -56,6 +56,7 @@ from twinlab.plots.recording import (
     plot_repeats,
     plot_session,
 )
+from twinlab.plots.standing import plot_diagonal, plot_score_medians
 from twinlab.plots.style import save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
@@ -100,10 +101,13 @@ __all__ = [
     "plot_metamer",
     "plot_tuning_map",
     # neurons
+    "MOST_POINTS",
     "plot_crowd",
+    "plot_diagonal",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",
+    "plot_score_medians",
     "plot_scores",
     "plot_shares",
     # what neurons tell about the stimulus

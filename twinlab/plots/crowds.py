@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from holoviews.plotting.util import process_cmap
 
-from twinlab.plots.neurons import SMALL, SIZE, is_orientation, plot_map
+from twinlab.plots.neurons import SIZE, SMALL, is_orientation, plot_map
 from twinlab.plots.recording import plot_histogram
 from twinlab.plots.style import COLORS, axis_of, bounds_of, styled
 

@@ -1,0 +1,361 @@
+"""How well the population is predicted, beside what could be reached and beside other twins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import pandas as pd
+import panel as pn
+import param
+import xarray as xr
+from bokeh.models.widgets.tables import NumberFormatter
+
+from twinlab import evaluation, plots
+from twinlab.explorers.cloud import Cloud, Placed
+from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.standins import no_averages
+from twinlab.explorers.views import Explorer, bare
+from twinlab.insilico import RELIABLE
+from twinlab.jobs import Job
+
+__all__ = ["Scorecard"]
+
+SCORES = {
+    "correlation to average": "correlation_to_average",
+    "FEVE": "feve",
+    "normalised correlation": "cc_norm",
+    "single-trial correlation": "single_trial_correlation",
+}
+# What each score can reach at most, where that is measured.
+CEILINGS = {"correlation_to_average": "cc_max", "single_trial_correlation": "oracle_correlation"}
+CEILING = "its ceiling"
+SPLITS = ("test", "validation")
+N_WORST = 30
+LEFT, RIGHT = 570, 590  # widths of the columns' contents, in pixels
+
+
+class Scorecard(Explorer):
+    """All scores of a twin over its population, with ceilings, intervals and other twins."""
+
+    title = "Scorecard"
+    about = "How well all neurons are predicted, beside their ceilings and other twins."
+
+    split: Any = param.Selector(objects=list(SPLITS), doc="Which images the scores are of.")
+    score: Any = param.Selector(objects=list(SCORES), doc="Which score is drawn.")
+    against: Any = param.Selector(
+        objects=[CEILING], doc="What it is held against: the ceiling, or another twin."
+    )
+    reliability = param.Number(
+        RELIABLE, bounds=(0, 1), step=0.05, doc="Explainable variance from which a neuron counts."
+    )
+
+    def __init__(self, lab: Any, **params: Any) -> None:
+        self.param.against.objects = [CEILING, *lab.others]
+        super().__init__(lab, **params)
+
+    @classmethod
+    def lacks(cls, lab: Any) -> str:
+        """Say what it needs."""
+        if lab.findings.recording is None:
+            return "Give the twin's recording (--recording) to hold its predictions against."
+        return ""
+
+    def lay_out(self) -> pn.Column:
+        """Build the page, and start to score."""
+        self.cloud = Cloud(self, self.place, lambda: ["judged"], (250, 250), self._diagonal)
+        self._own = [self.param[name] for name in self.own()]
+        self._judged = self.lab.arrivals.param.judged
+        self.param.watch(lambda _: self._change(), list(self.own()))
+        self.lab.arrivals.param.watch(lambda _: self._fill(), "judged")
+        top = page(
+            self.title,
+            self.lab.describe(),
+            pn.Column(self._summary_card(), self._curve_card(), margin=0, styles={"gap": "12px"}),
+            pn.Column(self._neurons_card(), self._worst_card(), margin=0, styles={"gap": "12px"}),
+        )
+        self._begin()
+        return top
+
+    # Scores
+
+    def scores(self, name: str = "") -> xr.Dataset | None:
+        """Scores of a twin on the split; of this one where no name is given."""
+        return self.lab.findings.judged(name, self.split)
+
+    def counted(self) -> np.ndarray | None:
+        """Whether each neuron is reliable enough to count; None where repeats cannot tell.
+
+        By the test images, which are repeated, whatever is scored.
+        """
+        scores = self.lab.findings.judged("", "test")
+        if scores is None or not np.isfinite(scores.explainable_variance.values).any():
+            return None
+        return np.asarray(scores.explainable_variance.values >= self.reliability)
+
+    def summaries(self) -> dict[str, xr.Dataset]:
+        """Medians over the neurons that count, of each twin that is scored."""
+        found = {"this twin": self.scores()} | {name: self.scores(name) for name in self.lab.others}
+        return {
+            name: evaluation.summarize_scores(scores, self.counted())
+            for name, scores in found.items()
+            if scores is not None
+        }
+
+    def difference(self) -> xr.Dataset | None:
+        """Paired difference to the twin it is held against; None where there is none."""
+        other = None if self.against == CEILING else self.scores(self.against)
+        mine = self.scores()
+        if mine is None or other is None:
+            return None
+        return evaluation.compare_scores(mine, other, self.counted())
+
+    def worst(self) -> np.ndarray:
+        """Positions of the neurons that count and score least, the worst first."""
+        scores, counted = self.scores(), self.counted()
+        if scores is None:
+            return np.zeros(0, int)
+        values = scores[SCORES[self.score]].values
+        usable = np.isfinite(values) if counted is None else np.isfinite(values) & counted
+        order = np.flatnonzero(usable)
+        return order[np.argsort(values[order], kind="stable")][:N_WORST]
+
+    def _begin(self) -> None:
+        """Score what is not yet scored, this twin first."""
+        splits = ["test", self.split] if self.lab.findings.testable else [self.split]
+        wanted = [(name, split) for split in splits for name in ("", *self.lab.others)]
+        missing = [one for one in dict.fromkeys(wanted) if self.lab.findings.judged(*one) is None]
+        if missing:
+            self.lab.start_quick(self._judge, missing, name="scorecard")
+
+    def _judge(self, wanted: list[tuple[str, str]], job: Job) -> None:
+        for name, split in wanted:
+            self.lab.findings.judge(name, split, job)
+            self.lab.tell("judged")
+
+    def _change(self) -> None:
+        self._begin()
+        self.cloud.renew()
+        self._redraw("scorecard")
+        self._fill()
+
+    # Cards
+
+    def _summary_card(self) -> pn.Column:
+        return card(
+            "Scores of the population",
+            "Medians over the neurons that count, with 95 % intervals over neurons.",
+            pn.Row(
+                pn.widgets.Select.from_param(self.param.split, label="images", width=110),
+                pn.widgets.FloatSlider.from_param(
+                    self.param.reliability,
+                    label="counts from explainable variance",
+                    width=250,
+                ),
+                margin=0,
+            ),
+            self._says(self._say_counts, LEFT, *self._own, self._judged),
+            self._view(self._draw_medians, ["scorecard"], ["judged"]),
+            self._says(self._say_scores, LEFT, *self._own, self._judged),
+            width=LEFT,
+        )
+
+    def _neurons_card(self) -> pn.Column:
+        return card(
+            "Neuron by neuron",
+            "Tap a neuron to choose it; dashed: equal. Colour: explainable variance. Right: the "
+            "chosen neuron's mean responses to the test images, measured ± standard error.",
+            pn.Row(
+                pn.widgets.Select.from_param(self.param.score, label="score", width=190),
+                pn.widgets.Select.from_param(self.param.against, label="against", width=170),
+                self._leads_to("unit", "Open unit page", width=120, margin=(17, 6, 0, 0)),
+                margin=0,
+            ),
+            pn.Row(
+                self.cloud.pane,
+                self._view(self._draw_prediction, ["neuron"], ["averages"]),
+                margin=0,
+            ),
+            self._view(self._draw_shares, ["scorecard"], ["judged"]),
+            width=RIGHT,
+        )
+
+    def _worst_card(self) -> pn.Column:
+        number = NumberFormatter(format="0.000", nan_format="undefined")
+        frame = self._frame()
+        self._table = pn.widgets.DataFrame(
+            frame,
+            formatters={name: number for name in frame if frame[name].dtype.kind == "f"},
+            disabled=True,
+            show_index=False,
+            autosize_mode="none",
+            widths={name: 70 if name in ("neuron", "id") else 120 for name in frame},
+            row_height=26,
+            width=RIGHT,
+            height=180,
+            margin=(4, 0),
+        )
+        self._table.param.watch(self._open, "selection")
+        return card(
+            "Predicted worst",
+            f"Of the neurons that count, the {N_WORST} with the lowest score; tap one to open "
+            "its page.",
+            self._table,
+            width=RIGHT,
+        )
+
+    def _curve_card(self) -> pn.Column:
+        curve = self.lab.findings.learning_curve
+        if curve is None:
+            said = (
+                "No learning curve is known. <code>twinlab plan</code> makes one: how the score "
+                "grows with minutes of recording."
+            )
+            return card("Learning curve", "", words(said, LEFT), width=LEFT)
+        return card(
+            "Learning curve",
+            "Score of twins fitted to parts of the recording.",
+            pn.pane.HoloViews(bare(plots.plot_learning_curve(curve)), margin=0),
+            width=LEFT,
+        )
+
+    # Drawn and said
+
+    def place(self) -> Placed:
+        """Neurons placed by their score and what it is held against."""
+        name = SCORES[self.score]
+        mine = self.scores()
+        n = len(self.lab.findings)
+        unknown = xr.DataArray(np.full(n, np.nan), dims="neuron", attrs={"units": "1"})
+        y = unknown.assign_attrs(long_name=self.score) if mine is None else mine[name]
+        if self.against == CEILING:
+            ceiling = CEILINGS.get(name, "explainable_variance")
+            x = unknown.assign_attrs(long_name="ceiling") if mine is None else mine[ceiling]
+        else:
+            other = self.scores(self.against)
+            x = unknown if other is None else other[name]
+            x = x.assign_attrs(long_name=f"{self.score}, {self.against}")
+        tested = self.lab.findings.judged("", "test")
+        color = unknown if tested is None else tested.explainable_variance
+        columns = {"against": x, "score": y, "explainable": color}
+        kept = {key: ("neuron", value.values, value.attrs) for key, value in columns.items()}
+        neurons = self.lab.findings.labels.assign(kept)
+        neurons.explainable.attrs["long_name"] = "explainable variance"
+        return Placed(neurons, "against", "score", "explainable")
+
+    def _diagonal(self) -> hv.Curve:
+        placed = self.place().neurons
+        return plots.plot_diagonal(placed.against, placed.score)
+
+    def _draw_prediction(self) -> hv.Overlay:
+        averages = self.lab.known("averages")
+        if averages is None:
+            averages = no_averages(self.lab.units)
+        return bare(plots.plot_prediction(averages, title=f"neuron {self.lab.neuron}", size=(180, 250)))
+
+    def _draw_shares(self) -> hv.Overlay:
+        placed = self.place().neurons
+        counted = self.counted()
+        return bare(plots.plot_shares(placed.score, counted, size=(RIGHT - 70, 90)))
+
+    def _draw_medians(self) -> hv.Overlay:
+        summaries = self.summaries() or {"this twin": _nothing()}
+        return bare(plots.plot_score_medians(summaries, size=(LEFT - 190, 210)))
+
+    def _say_counts(self) -> str:
+        scores, counted = self.scores(), self.counted()
+        if scores is None:
+            return badge("measuring …", "none")
+        n = len(self.lab.findings)
+        if counted is None:
+            return badge("no image is repeated", "weak") + (
+                f" Which of {n} neurons are reliable is unknown: all count, without ceilings."
+            )
+        undefined = int(np.isnan(scores[SCORES[self.score]].values).sum())
+        return (
+            f"<b>{counted.sum()}</b> of {n} neurons are reliable enough to count; {self.score} is "
+            f"undefined for {undefined}."
+        )
+
+    def _say_scores(self) -> str:
+        summaries = self.summaries()
+        if not summaries:
+            return ""
+        difference = self.difference()
+        heads = [*summaries, *(["difference to " + self.against] if difference is not None else [])]
+        columns = [*summaries.values(), *([difference] if difference is not None else [])]
+        rows = ["<tr><th></th>" + "".join(f"<th style='text-align:left'>{h}</th>" for h in heads)]
+        for place, name in enumerate(columns[0].score.values.tolist()):
+            cells = [_cell(column.isel(score=place)) for column in columns]
+            rows.append(f"<tr><td>{name.replace('_', ' ')}</td>" + "".join(cells))
+        return f"<table style='border-spacing:10px 2px'>{'</tr>'.join(rows)}</tr></table>"
+
+    def _frame(self) -> pd.DataFrame:
+        rows, scores = self.worst(), self.scores()
+        ids = self.lab.findings.labels.neuron_id.values[rows]
+        columns: dict[str, Any] = {"neuron": rows, "id": ids}
+        for name in dict.fromkeys([SCORES[self.score], "explainable_variance", "cc_max"]):
+            values = np.zeros(0) if scores is None else scores[name].values[rows]
+            columns[name.replace("_", " ")] = values
+        return pd.DataFrame(columns)
+
+    def _fill(self) -> None:
+        self._table.value = self._frame()
+
+    def _open(self, event: Any) -> None:
+        """Choose the neuron of a row, and open its page."""
+        if event.new:
+            self.lab.neuron = int(self._table.value["neuron"].iloc[event.new[0]])
+            if self.lab.has_pages:
+                self.lab.page = "unit"
+
+    # What can be taken away
+
+    def figures(self) -> dict[str, Any]:
+        """Medians, neurons, and their distribution."""
+        return {
+            "medians": self._draw_medians,
+            "neurons": self.cloud.draw,
+            "distribution": self._draw_shares,
+        }
+
+    def tables(self) -> dict[str, Any]:
+        """Scores of each neuron, and medians over them."""
+        return {
+            "scores": self.scores,
+            "medians": lambda: self.summaries().get("this twin"),
+            "difference": self.difference,
+        }
+
+    def calls(self) -> list[str]:
+        """Scores, and their medians over the reliable neurons."""
+        return [
+            f"prediction = twins.predict_responses(twin, recording, split={self.split!r})",
+            "scores = evaluation.score_prediction(recording, prediction)",
+            *(
+                [f"counted = scores.explainable_variance.values >= {self.reliability!r}"]
+                if self.split == "test"
+                else ["lab.findings.judge('', 'test')", "counted = view.counted()"]
+            ),
+            "medians = evaluation.summarize_scores(scores, counted)",
+        ]
+
+
+def _nothing() -> xr.Dataset:
+    """Stand in for medians that are not known yet: drawn as empty axes."""
+    names = [*CEILINGS, "explainable_variance", "feve", "cc_norm", "cc_max"]
+    empty = np.full((len(names), 2), np.nan)
+    return xr.Dataset(
+        {"median": ("score", empty[:, 0]), "median_interval": (("score", "bound"), empty)},
+        {"score": names},
+    )
+
+
+def _cell(one: xr.Dataset) -> str:
+    """One score of a table: median, interval, and of how many neurons."""
+    median, (low, high) = float(one["median"]), one.median_interval.values
+    if not np.isfinite(median):
+        return "<td>undefined</td>"
+    interval = f"[{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "[undefined]"
+    return f"<td><b>{median:.3f}</b> {interval} of {int(one.n_defined)}</td>"
