@@ -34,7 +34,8 @@ def summarize_scores(
     -------
     xarray.Dataset
         Along `score`, in the order of `score_prediction`: `median`, `median_interval`
-        (score, bound), `n_defined` and `n_undefined`, of the chosen neurons.
+        (score, bound), `n_defined` and `n_undefined`, of the chosen neurons; `label` names
+        each in words.
 
     Raises
     ------
@@ -126,7 +127,11 @@ def _result(
                 "n_defined": ("score", count, {"long_name": "neurons with it", "units": "1"}),
                 "n_undefined": ("score", lost, {"long_name": "neurons without it", "units": "1"}),
             },
-            {"score": names, "bound": ["lower", "upper"]},
+            {
+                "score": names,
+                "label": ("score", [LABELS[name][0] for name in names]),
+                "bound": ["lower", "upper"],
+            },
         ),
         experiment=experiment,
         twin=twin,

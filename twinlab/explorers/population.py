@@ -10,9 +10,9 @@ import pandas as pd
 import panel as pn
 import param
 import xarray as xr
-from bokeh.models.widgets.tables import NumberFormatter
 
 from twinlab import plots
+from twinlab.explorers.listing import listing
 from twinlab.explorers.looks import card, page
 from twinlab.explorers.neuron_map import NeuronMap
 from twinlab.explorers.views import bare
@@ -149,22 +149,9 @@ class Population(NeuronMap):
     # The table
 
     def _table_card(self) -> pn.Column:
-        number = NumberFormatter(format="0.[000]", nan_format="–")
-        frame = self._frame()
-        table = pn.widgets.DataFrame(
-            frame,
-            formatters={name: number for name in frame if frame[name].dtype.kind == "f"},
-            show_index=False,
-            disabled=True,
-            autosize_mode="none",
-            widths={name: 54 if name in ("neuron", "id") else 130 for name in frame},
-            width=SIDE,
-            height=240,
-            row_height=26,
-            margin=(4, 0),
+        self._table = listing(
+            self._frame(), self._choose, width=SIDE, height=240, column=130, undefined="–"
         )
-        table.param.watch(self._choose_row, "selection")
-        self._table = table
         changes = [self.param[name] for name in ("filters", "search", "sort_by", "descending")]
         kinds = [name for name in self.lab.arrivals.param if name != "name"]
         self.param.watch(lambda _: self._fill(), ["filters", "search", "sort_by", "descending"])
@@ -192,7 +179,7 @@ class Population(NeuronMap):
             self._says(
                 self._say_listed, SIDE, *changes, *(self.lab.arrivals.param[k] for k in kinds)
             ),
-            table,
+            self._table,
             width=SIDE,
         )
 
@@ -231,9 +218,8 @@ class Population(NeuronMap):
     def _fill(self) -> None:
         self._table.value = self._frame()
 
-    def _choose_row(self, event: Any) -> None:
-        if event.new:
-            self.lab.neuron = int(self._table.value["neuron"].iloc[event.new[0]])
+    def _choose(self, neuron: int) -> None:
+        self.lab.neuron = neuron
 
     def _clear_filters(self) -> None:
         self.param.update(filters={}, search="")

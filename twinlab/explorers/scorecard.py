@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+from itertools import cycle
 from typing import Any
 
 import holoviews as hv
@@ -10,10 +12,10 @@ import pandas as pd
 import panel as pn
 import param
 import xarray as xr
-from bokeh.models.widgets.tables import NumberFormatter
 
 from twinlab import evaluation, plots
 from twinlab.explorers.cloud import Cloud, Placed
+from twinlab.explorers.listing import listing
 from twinlab.explorers.looks import badge, card, page, words
 from twinlab.explorers.standins import no_averages
 from twinlab.explorers.views import Explorer, bare
@@ -28,10 +30,17 @@ SCORES = {
     "normalised correlation": "cc_norm",
     "single-trial correlation": "single_trial_correlation",
 }
-# What each score can reach at most, where that is measured.
-CEILINGS = {"correlation_to_average": "cc_max", "single_trial_correlation": "oracle_correlation"}
-CEILING = "its ceiling"
+# What each score is held against where it is not another twin, and whether as an equal.
+REFERENCES = {
+    "correlation_to_average": "cc_max",
+    "single_trial_correlation": "oracle_correlation",
+    "feve": "explainable_variance",
+    "cc_norm": "explainable_variance",
+}
+CEILING = "ceiling or reliability"
+INKS = ["twin", "other", "measured", "guide"]  # of twins, as in the figure of medians
 SPLITS = ("test", "validation")
+THIS = "this twin"
 N_WORST = 30
 LEFT, RIGHT = 570, 590  # widths of the columns' contents, in pixels
 
@@ -64,11 +73,12 @@ class Scorecard(Explorer):
 
     def lay_out(self) -> pn.Column:
         """Build the page, and start to score."""
-        self.cloud = Cloud(self, self.place, lambda: ["judged"], (250, 250), self._diagonal)
+        self.cloud = Cloud(self, self.place, lambda: ["judged"], (250, 240), self._diagonal)
         self._own = [self.param[name] for name in self.own()]
         self._judged = self.lab.arrivals.param.judged
         self.param.watch(lambda _: self._change(), list(self.own()))
         self.lab.arrivals.param.watch(lambda _: self._fill(), "judged")
+        self.lab.arrivals.param.watch(lambda _: self._meet(), "twins")
         top = page(
             self.title,
             self.lab.describe(),
@@ -96,12 +106,12 @@ class Scorecard(Explorer):
 
     def summaries(self) -> dict[str, xr.Dataset]:
         """Medians over the neurons that count, of each twin that is scored."""
-        found = {"this twin": self.scores()} | {name: self.scores(name) for name in self.lab.others}
-        return {
-            name: evaluation.summarize_scores(scores, self.counted())
-            for name, scores in found.items()
-            if scores is not None
-        }
+        found = {}
+        for name in ("", *self.lab.others):
+            scores = self.scores(name)
+            if scores is not None:
+                found[name or THIS] = evaluation.summarize_scores(scores, self.counted())
+        return found
 
     def difference(self) -> xr.Dataset | None:
         """Paired difference to the twin it is held against; None where there is none."""
@@ -134,6 +144,12 @@ class Scorecard(Explorer):
             self.lab.findings.judge(name, split, job)
             self.lab.tell("judged")
 
+    def _meet(self) -> None:
+        """Score a twin that has come in beside this one."""
+        self.param.against.objects = [CEILING, *self.lab.others]
+        self._medians.object = self._figure(self._draw_medians, ["scorecard"], ["judged"])
+        self._begin()
+
     def _change(self) -> None:
         self._begin()
         self.cloud.renew()
@@ -143,6 +159,7 @@ class Scorecard(Explorer):
     # Cards
 
     def _summary_card(self) -> pn.Column:
+        self._medians = self._view(self._draw_medians, ["scorecard"], ["judged"])
         return card(
             "Scores of the population",
             "Medians over the neurons that count, with 95 % intervals over neurons.",
@@ -156,7 +173,7 @@ class Scorecard(Explorer):
                 margin=0,
             ),
             self._says(self._say_counts, LEFT, *self._own, self._judged),
-            self._view(self._draw_medians, ["scorecard"], ["judged"]),
+            self._medians,
             self._says(self._say_scores, LEFT, *self._own, self._judged),
             width=LEFT,
         )
@@ -174,7 +191,11 @@ class Scorecard(Explorer):
             ),
             pn.Row(
                 self.cloud.pane,
-                self._view(self._draw_prediction, ["neuron"], ["averages"]),
+                pn.Column(
+                    self._view(self._draw_prediction, ["neuron"], ["averages"]),
+                    min_height=320,
+                    margin=0,
+                ),
                 margin=0,
             ),
             self._view(self._draw_shares, ["scorecard"], ["judged"]),
@@ -182,21 +203,9 @@ class Scorecard(Explorer):
         )
 
     def _worst_card(self) -> pn.Column:
-        number = NumberFormatter(format="0.000", nan_format="undefined")
-        frame = self._frame()
-        self._table = pn.widgets.DataFrame(
-            frame,
-            formatters={name: number for name in frame if frame[name].dtype.kind == "f"},
-            disabled=True,
-            show_index=False,
-            autosize_mode="none",
-            widths={name: 70 if name in ("neuron", "id") else 120 for name in frame},
-            row_height=26,
-            width=RIGHT,
-            height=180,
-            margin=(4, 0),
+        self._table = listing(
+            self._frame(), self._open, width=RIGHT, height=180, column=140, undefined="undefined"
         )
-        self._table.param.watch(self._open, "selection")
         return card(
             "Predicted worst",
             f"Of the neurons that count, the {N_WORST} with the lowest score; tap one to open "
@@ -230,8 +239,7 @@ class Scorecard(Explorer):
         unknown = xr.DataArray(np.full(n, np.nan), dims="neuron", attrs={"units": "1"})
         y = unknown.assign_attrs(long_name=self.score) if mine is None else mine[name]
         if self.against == CEILING:
-            ceiling = CEILINGS.get(name, "explainable_variance")
-            x = unknown.assign_attrs(long_name="ceiling") if mine is None else mine[ceiling]
+            x = unknown if mine is None else mine[REFERENCES[name]]
         else:
             other = self.scores(self.against)
             x = unknown if other is None else other[name]
@@ -245,23 +253,30 @@ class Scorecard(Explorer):
         return Placed(neurons, "against", "score", "explainable")
 
     def _diagonal(self) -> hv.Curve:
+        """Line of equality; none where the two are no equals, as FEVE and reliability."""
         placed = self.place().neurons
+        if self.against == CEILING and REFERENCES[SCORES[self.score]] == "explainable_variance":
+            placed = placed * np.nan
         return plots.plot_diagonal(placed.against, placed.score)
 
     def _draw_prediction(self) -> hv.Overlay:
         averages = self.lab.known("averages")
         if averages is None:
             averages = no_averages(self.lab.units)
-        return bare(plots.plot_prediction(averages, title=f"neuron {self.lab.neuron}", size=(180, 250)))
+        return bare(
+            plots.plot_prediction(averages, title=f"neuron {self.lab.neuron}", size=(170, 240))
+        )
 
     def _draw_shares(self) -> hv.Overlay:
         placed = self.place().neurons
         counted = self.counted()
-        return bare(plots.plot_shares(placed.score, counted, size=(RIGHT - 70, 90)))
+        return bare(plots.plot_shares(placed.score, counted, word="count", size=(RIGHT - 70, 90)))
 
     def _draw_medians(self) -> hv.Overlay:
-        summaries = self.summaries() or {"this twin": _nothing()}
-        return bare(plots.plot_score_medians(summaries, size=(LEFT - 190, 210)))
+        known = self.summaries()  # as many layers as twins, known or not: drawn in place
+        every = {name: known.get(name, _nothing()) for name in (THIS, *self.lab.others)}
+        figure = plots.plot_score_medians(every, size=(LEFT - 300, 210))
+        return bare(figure).opts(show_legend=False, backend="bokeh")
 
     def _say_counts(self) -> str:
         scores, counted = self.scores(), self.counted()
@@ -283,13 +298,24 @@ class Scorecard(Explorer):
         if not summaries:
             return ""
         difference = self.difference()
-        heads = [*summaries, *(["difference to " + self.against] if difference is not None else [])]
-        columns = [*summaries.values(), *([difference] if difference is not None else [])]
-        rows = ["<tr><th></th>" + "".join(f"<th style='text-align:left'>{h}</th>" for h in heads)]
-        for place, name in enumerate(columns[0].score.values.tolist()):
-            cells = [_cell(column.isel(score=place)) for column in columns]
-            rows.append(f"<tr><td>{name.replace('_', ' ')}</td>" + "".join(cells))
-        return f"<table style='border-spacing:10px 2px'>{'</tr>'.join(rows)}</tr></table>"
+        inks = dict(zip([THIS, *self.lab.others], cycle(INKS), strict=False))
+        if difference is not None:  # there is room for the two
+            summaries = {name: summaries[name] for name in (THIS, self.against)}
+        heads = [
+            f"<span style='color:{plots.COLORS[inks[name]]}'>●</span> {escape(name)}"
+            for name in summaries
+        ]
+        columns = list(summaries.values())
+        if difference is not None:
+            heads.append(f"this - {escape(self.against)}, paired")
+            columns.append(difference)
+        rows = [
+            "<th></th>" + "".join(f"<th style='text-align:left'>{head}</th>" for head in heads)
+        ]
+        for place, label in enumerate(columns[0].label.values.tolist()):
+            cells = "".join(_cell(column.isel(score=place)) for column in columns)
+            rows.append(f"<td>{label}</td>{cells}")
+        return f"<table><tr>{'</tr><tr>'.join(rows)}</tr></table>"
 
     def _frame(self) -> pd.DataFrame:
         rows, scores = self.worst(), self.scores()
@@ -303,12 +329,11 @@ class Scorecard(Explorer):
     def _fill(self) -> None:
         self._table.value = self._frame()
 
-    def _open(self, event: Any) -> None:
-        """Choose the neuron of a row, and open its page."""
-        if event.new:
-            self.lab.neuron = int(self._table.value["neuron"].iloc[event.new[0]])
-            if self.lab.has_pages:
-                self.lab.page = "unit"
+    def _open(self, neuron: int) -> None:
+        """Choose a neuron, and open its page where there is one."""
+        self.lab.neuron = neuron
+        if self.lab.has_pages:
+            self.lab.page = "unit"
 
     # What can be taken away
 
@@ -324,7 +349,7 @@ class Scorecard(Explorer):
         """Scores of each neuron, and medians over them."""
         return {
             "scores": self.scores,
-            "medians": lambda: self.summaries().get("this twin"),
+            "medians": lambda: self.summaries().get(THIS),
             "difference": self.difference,
         }
 
@@ -344,12 +369,10 @@ class Scorecard(Explorer):
 
 def _nothing() -> xr.Dataset:
     """Stand in for medians that are not known yet: drawn as empty axes."""
-    names = [*CEILINGS, "explainable_variance", "feve", "cc_norm", "cc_max"]
-    empty = np.full((len(names), 2), np.nan)
-    return xr.Dataset(
-        {"median": ("score", empty[:, 0]), "median_interval": (("score", "bound"), empty)},
-        {"score": names},
+    none = xr.Dataset(
+        {name: ("neuron", np.zeros(0)) for name in {*REFERENCES, *REFERENCES.values()}}
     )
+    return evaluation.summarize_scores(none)
 
 
 def _cell(one: xr.Dataset) -> str:
@@ -358,4 +381,5 @@ def _cell(one: xr.Dataset) -> str:
     if not np.isfinite(median):
         return "<td>undefined</td>"
     interval = f"[{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "[undefined]"
-    return f"<td><b>{median:.3f}</b> {interval} of {int(one.n_defined)}</td>"
+    lost = f", {int(one.n_undefined)} undefined" if one.n_undefined else ""
+    return f"<td style='white-space:nowrap'><b>{median:.3f}</b> {interval}{lost}</td>"

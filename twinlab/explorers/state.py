@@ -150,6 +150,10 @@ class LabState(Shown, Work):
         """Twins of the same neurons, by name, known on every page."""
         return self.findings.others
 
+    @others.setter
+    def others(self, others: Mapping[str, Twin]) -> None:
+        self.findings.others = dict(others)
+
     @property
     def units(self) -> str:
         """Of responses."""

@@ -32,6 +32,7 @@ class Arrivals(param.Parameterized):
     tuning = param.Integer(0)
     mei = param.Integer(0)
     judged = param.Integer(0)
+    twins = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -57,7 +57,7 @@ from twinlab.plots.recording import (
     plot_session,
 )
 from twinlab.plots.standing import plot_diagonal, plot_score_medians
-from twinlab.plots.style import save_figure
+from twinlab.plots.style import COLORS, save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
     plot_angle_comparison,
@@ -133,6 +133,7 @@ __all__ = [
     # whole results
     "PLOTS",
     "plot_result",
-    # figures on disk
+    # figures on disk, and their colours
+    "COLORS",
     "save_figure",
 ]

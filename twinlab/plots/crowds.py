@@ -117,6 +117,7 @@ def plot_shares(
     variable: xr.DataArray,
     chosen: np.ndarray | None = None,
     *,
+    word: str = "chosen",
     mark: float | None = None,
     n_bin: int = 30,
     size: tuple[int, int] = (300, 120),
@@ -129,6 +130,8 @@ def plot_shares(
         With `long_name` and `units`.
     chosen : ndarray of bool, shape (neuron,), optional
         Those in front; none where absent.
+    word : str
+        What those in front are, for the title.
     mark : float, optional
         Value at which a dashed line stands.
     n_bin : int
@@ -146,7 +149,7 @@ def plot_shares(
     words = f"{np.count_nonzero(there)} of {len(values)} neurons"
     front = np.zeros(len(values), bool) if chosen is None else chosen
     if front.any():
-        words += f"; orange: {np.count_nonzero(front & there)} chosen"
+        words += f"; orange: {np.count_nonzero(front & there)} {word}"
     every = plot_histogram(
         variable, mark=mark, count="neurons", n_bin=n_bin, title=words, size=size
     )

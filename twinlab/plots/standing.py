@@ -17,7 +17,7 @@ def plot_diagonal(x: xr.DataArray, y: xr.DataArray) -> hv.Curve:
     Parameters
     ----------
     x, y : DataArray
-        With `long_name` and `units`; the line spans what their values share.
+        With `long_name` and `units`; the line spans all their values.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def plot_score_medians(
     Parameters
     ----------
     summaries : dict of str to Dataset
-        By the name of the twin, from `evaluation.summarize_scores`. Undefined is left out.
+        By the name of the twin, from `evaluation.summarize_scores`. NaN is left out.
     size : (int, int)
         Width and height of the frame in pixels.
 
@@ -52,9 +52,10 @@ def plot_score_medians(
 
     """
     first = next(iter(summaries.values()))
-    names = [str(name).replace("_", " ") for name in first.score.values]
+    names = [str(label) for label in first.label.values]
     place = np.arange(len(names))[::-1].astype(float)
-    axes = hv.Dimension("median", label="median over neurons"), hv.Dimension("score", label=" ")
+    ends = [hv.Dimension(name, label="median over neurons") for name in ("x0", "x1")]
+    heights = [hv.Dimension(name, label=" ") for name in ("y0", "y1")]
     values = [summary["median"].values for summary in summaries.values()]
     bounds = [summary["median_interval"].values for summary in summaries.values()]
     colors = [COLORS["twin"], COLORS["other"], COLORS["measured"], COLORS["guide"]]
@@ -65,7 +66,7 @@ def plot_score_medians(
         low, high = summary["median_interval"].values.T
         layers.append(
             styled(
-                hv.Segments((low, at, high, at), ["x0", "y0", "x1", "y1"]),
+                hv.Segments((low, at, high, at), [ends[0], heights[0], ends[1], heights[1]]),
                 size=size,
                 color=color,
                 xlim=bounds_of(np.concatenate(values), np.concatenate(bounds), np.zeros(1)),
@@ -76,8 +77,6 @@ def plot_score_medians(
                 matplotlib={"linewidth": 2},
             )
         )
-        dots = hv.Points((summary["median"].values, at), list(axes), label=title)
+        dots = hv.Points((summary["median"].values, at), [ends[0], heights[0]], label=title)
         layers.append(styled(dots, color=color, bokeh={"size": 8}, matplotlib={"s": 36}))
-    return styled(
-        hv.Overlay(layers), show_legend=len(summaries) > 1, legend_position="bottom_right"
-    )
+    return styled(hv.Overlay(layers), show_legend=len(summaries) > 1, legend_position="right")
