@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import panel as pn
 import param
 
@@ -18,12 +18,6 @@ LAYOUTS = {
     "place in cortex": ("x_um", "y_um"),
     "receptive field": ("center_x", "center_y"),
     "alike responses": ("component_1", "component_2"),
-}
-EXPLAINED = {
-    "place in cortex": "Each neuron at its place in cortex",
-    "receptive field": "Each neuron at the centre of its receptive field on the screen",
-    "alike responses": "Neurons that answer the same images lie together: first two principal "
-    "components of the predicted responses",
 }
 
 
@@ -43,30 +37,23 @@ class NeuronMap(Explorer):
         """Build the card."""
         return self.map_card("Neurons")
 
-    def map_card(self, title: str, *more: Any) -> pn.Column:
-        """Build the card of the map, with more to do below it."""
+    def map_card(
+        self, title: str, beside: Sequence[Any] = (), more: Sequence[Any] = ()
+    ) -> pn.Column:
+        """Build the card of the map, with more to set above it and more to do below."""
         self.cloud = Cloud(self, self.place, self._kinds, self.frame)
         self.lab.param.watch(lambda _: self.cloud.renew(), "color_by")
         self.param.watch(lambda _: self.cloud.renew(), "layout")
         number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=76)
         color = pn.widgets.Select.from_param(
-            self.lab.param.color_by, label="coloured by", width=(self.width - 150) * 6 // 11
-        )
-        place = pn.widgets.Select.from_param(
-            self.param.layout, label="placed by", width=(self.width - 150) * 5 // 11
+            self.lab.param.color_by, label="coloured by", width=170
         )
         return card(
             title,
             "Tap to choose, ringed red when chosen; lasso or box to select, others are then "
             "small. Grey: not known yet.",
-            pn.Row(number, color, place, margin=0),
+            pn.Row(number, color, *beside, margin=0),
             self.cloud.pane,
-            self._says(
-                self._say_layout,
-                self.width,
-                self.param.layout,
-                self.lab.arrivals.param.receptive_field,
-            ),
             *more,
             self._measures(),
             width=self.width,
@@ -107,15 +94,3 @@ class NeuronMap(Explorer):
     def measure_all(self, name: str) -> None:
         """Start to measure one kind of result of every neuron; the lab's `cancel` stops it."""
         self.lab.start(self.lab.findings.measure_all, name, arriving=name)
-
-    def _say_layout(self) -> str:
-        x, y = LAYOUTS[self.layout]
-        neurons = self.place().neurons
-        placed = np.count_nonzero(np.isfinite(neurons[x].values + neurons[y].values))
-        said = f"{EXPLAINED[self.layout]}."
-        if self.layout == "alike responses":
-            share = 100 * float(self.lab.findings.embedding.explained.sum())
-            said = f"{said[:-1]} ({share:.0f} % of their variance)."
-        if placed < len(neurons.neuron_id):
-            said += f" <b>{placed} of {len(neurons.neuron_id)}</b> have a place so far."
-        return said

@@ -14,7 +14,7 @@ import xarray as xr
 from twinlab import plots
 from twinlab.explorers.listing import listing
 from twinlab.explorers.looks import card, page
-from twinlab.explorers.neuron_map import NeuronMap
+from twinlab.explorers.neuron_map import LAYOUTS, NeuronMap
 from twinlab.explorers.views import bare
 
 __all__ = ["Population"]
@@ -22,6 +22,14 @@ __all__ = ["Population"]
 N_ROW = 200  # neurons listed at once
 STEPS = 200  # of the filter's slider
 SIDE = 590  # width of the right column's contents, in pixels
+
+
+EXPLAINED = {
+    "place in cortex": "Each neuron at its place in cortex",
+    "receptive field": "Each neuron at the centre of its receptive field on the screen",
+    "alike responses": "Neurons that answer the same images lie together: first two principal "
+    "components of the predicted responses",
+}
 
 
 class Population(NeuronMap):
@@ -36,26 +44,29 @@ class Population(NeuronMap):
         {}, doc="Lowest and highest value that passes, by the name of what is filtered."
     )
     search = param.String("", doc="Letters that the neuron's id must contain.")
-    sort_by: Any = param.Selector(objects=["position"], doc="What the table is sorted by.")
+    sort_by = param.String("position", doc="What the table is sorted by.")
     descending = param.Boolean(False, doc="Whether the largest value comes first.")
-
-    def __init__(self, lab: Any, **params: Any) -> None:
-        self.param.sort_by.objects = ["position", *lab.colors]
-        super().__init__(lab, **params)
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
+        kinds = self.lab.arrivals.param
         return page(
             self.title,
             self.lab.describe(),
             self.map_card(
                 "Neurons",
-                pn.Row(
-                    self._leads_to("unit", "Open unit page", width=120, margin=(4, 6, 0, 0)),
-                    self._clear_button(),
-                    self._says(self._say_selection, 260, self.lab.param.selection),
-                    margin=0,
-                ),
+                [pn.widgets.Select.from_param(self.param.layout, label="placed by", width=170)],
+                [
+                    self._says(
+                        self._say_layout, self.width, self.param.layout, kinds.receptive_field
+                    ),
+                    pn.Row(
+                        self._leads_to("unit", "Open unit page", width=120, margin=(4, 6, 0, 0)),
+                        self._clear_button(),
+                        self._says(self._say_selection, 260, self.lab.param.selection),
+                        margin=0,
+                    ),
+                ],
             ),
             pn.Column(
                 self._histogram_card(), self._table_card(), margin=0, styles={"gap": "12px"}
@@ -149,6 +160,9 @@ class Population(NeuronMap):
     # The table
 
     def _table_card(self) -> pn.Column:
+        sort = self._choice(
+            "sort_by", ["position", *self.lab.colors], label="sorted by", width=140
+        )
         self._table = listing(
             self._frame(), self._choose, width=SIDE, height=240, column=130, undefined="–"
         )
@@ -168,7 +182,7 @@ class Population(NeuronMap):
             "not measured yet.",
             pn.Row(
                 pn.widgets.TextInput.from_param(self.param.search, label="id contains", width=90),
-                pn.widgets.Select.from_param(self.param.sort_by, label="sorted by", width=140),
+                sort,
                 pn.widgets.Checkbox.from_param(
                     self.param.descending, label="largest first", margin=(24, 4, 0, 4), width=90
                 ),
@@ -233,6 +247,18 @@ class Population(NeuronMap):
     def _say_selection(self) -> str:
         n = len(self.lab.selection)
         return f"<b>{n}</b> of {len(self.lab.findings)} selected" if n else "none selected"
+
+    def _say_layout(self) -> str:
+        x, y = LAYOUTS[self.layout]
+        neurons = self.place().neurons
+        placed = np.count_nonzero(np.isfinite(neurons[x].values + neurons[y].values))
+        said = f"{EXPLAINED[self.layout]}."
+        if self.layout == "alike responses":
+            share = 100 * float(self.lab.findings.embedding.explained.sum())
+            said = f"{said[:-1]} ({share:.0f} % of their variance)."
+        if placed < len(neurons.neuron_id):
+            said += f" <b>{placed} of {len(neurons.neuron_id)}</b> have a place so far."
+        return said
 
     def _say_listed(self) -> str:
         n = int(self.passing().sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from itertools import cycle
 from typing import Any
@@ -10,70 +11,37 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
-import param
 import xarray as xr
 
 from twinlab import evaluation, plots
-from twinlab.explorers.cloud import Cloud, Placed
+from twinlab.explorers.cloud import Cloud
 from twinlab.explorers.listing import listing
 from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.standing import CEILING, N_WORST, REFERENCES, SCORES, THIS, Standing
 from twinlab.explorers.standins import no_averages
-from twinlab.explorers.views import Explorer, bare
-from twinlab.insilico import RELIABLE
+from twinlab.explorers.views import bare
 from twinlab.jobs import Job
+from twinlab.schema import InputError
 
 __all__ = ["Scorecard"]
 
-SCORES = {
-    "correlation to average": "correlation_to_average",
-    "FEVE": "feve",
-    "normalised correlation": "cc_norm",
-    "single-trial correlation": "single_trial_correlation",
-}
-# What each score is held against where it is not another twin, and whether as an equal.
-REFERENCES = {
-    "correlation_to_average": "cc_max",
-    "single_trial_correlation": "oracle_correlation",
-    "feve": "explainable_variance",
-    "cc_norm": "explainable_variance",
-}
-CEILING = "ceiling or reliability"
 INKS = ["twin", "other", "measured", "guide"]  # of twins, as in the figure of medians
-SPLITS = ("test", "validation")
-THIS = "this twin"
-N_WORST = 30
 LEFT, RIGHT = 570, 590  # widths of the columns' contents, in pixels
 
 
-class Scorecard(Explorer):
+class Scorecard(Standing):
     """All scores of a twin over its population, with ceilings, intervals and other twins."""
 
     title = "Scorecard"
     about = "How well all neurons are predicted, beside their ceilings and other twins."
 
-    split: Any = param.Selector(objects=list(SPLITS), doc="Which images the scores are of.")
-    score: Any = param.Selector(objects=list(SCORES), doc="Which score is drawn.")
-    against: Any = param.Selector(
-        objects=[CEILING], doc="What it is held against: the ceiling, or another twin."
-    )
-    reliability = param.Number(
-        RELIABLE, bounds=(0, 1), step=0.05, doc="Explainable variance from which a neuron counts."
-    )
-
-    def __init__(self, lab: Any, **params: Any) -> None:
-        self.param.against.objects = [CEILING, *lab.others]
-        super().__init__(lab, **params)
-
-    @classmethod
-    def lacks(cls, lab: Any) -> str:
-        """Say what it needs."""
-        if lab.findings.recording is None:
-            return "Give the twin's recording (--recording) to hold its predictions against."
-        return ""
-
     def lay_out(self) -> pn.Column:
         """Build the page, and start to score."""
         self.cloud = Cloud(self, self.place, lambda: ["judged"], (250, 240), self._diagonal)
+        self._against = self._choice(
+            "against", [CEILING, *self.lab.others], label="against", width=170
+        )
+        self.refused: dict[tuple[str, str], str] = {}  # what could not be scored, and why
         self._own = [self.param[name] for name in self.own()]
         self._judged = self.lab.arrivals.param.judged
         self.param.watch(lambda _: self._change(), list(self.own()))
@@ -88,65 +56,32 @@ class Scorecard(Explorer):
         self._begin()
         return top
 
-    # Scores
-
-    def scores(self, name: str = "") -> xr.Dataset | None:
-        """Scores of a twin on the split; of this one where no name is given."""
-        return self.lab.findings.judged(name, self.split)
-
-    def counted(self) -> np.ndarray | None:
-        """Whether each neuron is reliable enough to count; None where repeats cannot tell.
-
-        By the test images, which are repeated, whatever is scored.
-        """
-        scores = self.lab.findings.judged("", "test")
-        if scores is None or not np.isfinite(scores.explainable_variance.values).any():
-            return None
-        return np.asarray(scores.explainable_variance.values >= self.reliability)
-
-    def summaries(self) -> dict[str, xr.Dataset]:
-        """Medians over the neurons that count, of each twin that is scored."""
-        found = {}
-        for name in ("", *self.lab.others):
-            scores = self.scores(name)
-            if scores is not None:
-                found[name or THIS] = evaluation.summarize_scores(scores, self.counted())
-        return found
-
-    def difference(self) -> xr.Dataset | None:
-        """Paired difference to the twin it is held against; None where there is none."""
-        other = None if self.against == CEILING else self.scores(self.against)
-        mine = self.scores()
-        if mine is None or other is None:
-            return None
-        return evaluation.compare_scores(mine, other, self.counted())
-
-    def worst(self) -> np.ndarray:
-        """Positions of the neurons that count and score least, the worst first."""
-        scores, counted = self.scores(), self.counted()
-        if scores is None:
-            return np.zeros(0, int)
-        values = scores[SCORES[self.score]].values
-        usable = np.isfinite(values) if counted is None else np.isfinite(values) & counted
-        order = np.flatnonzero(usable)
-        return order[np.argsort(values[order], kind="stable")][:N_WORST]
-
     def _begin(self) -> None:
         """Score what is not yet scored, this twin first."""
         splits = ["test", self.split] if self.lab.findings.testable else [self.split]
         wanted = [(name, split) for split in splits for name in ("", *self.lab.others)]
-        missing = [one for one in dict.fromkeys(wanted) if self.lab.findings.judged(*one) is None]
+        missing = [
+            one
+            for one in dict.fromkeys(wanted)
+            if self.lab.findings.judged(*one) is None and one not in self.refused
+        ]
         if missing:
             self.lab.start_quick(self._judge, missing, name="scorecard")
 
     def _judge(self, wanted: list[tuple[str, str]], job: Job) -> None:
         for name, split in wanted:
-            self.lab.findings.judge(name, split, job)
+            try:
+                self.lab.findings.judge(name, split, job)
+            except InputError as error:
+                self.refused[name, split] = str(error)
+                self.lab.call(
+                    partial(self.lab.warn, f"The {split} images cannot be scored", str(error))
+                )
             self.lab.tell("judged")
 
     def _meet(self) -> None:
         """Score a twin that has come in beside this one."""
-        self.param.against.objects = [CEILING, *self.lab.others]
+        self._against.options = [CEILING, *self.lab.others]
         self._medians.object = self._figure(self._draw_medians, ["scorecard"], ["judged"])
         self._begin()
 
@@ -185,7 +120,7 @@ class Scorecard(Explorer):
             "chosen neuron's mean responses to the test images, measured ± standard error.",
             pn.Row(
                 pn.widgets.Select.from_param(self.param.score, label="score", width=190),
-                pn.widgets.Select.from_param(self.param.against, label="against", width=170),
+                self._against,
                 self._leads_to("unit", "Open unit page", width=120, margin=(17, 6, 0, 0)),
                 margin=0,
             ),
@@ -231,27 +166,6 @@ class Scorecard(Explorer):
 
     # Drawn and said
 
-    def place(self) -> Placed:
-        """Neurons placed by their score and what it is held against."""
-        name = SCORES[self.score]
-        mine = self.scores()
-        n = len(self.lab.findings)
-        unknown = xr.DataArray(np.full(n, np.nan), dims="neuron", attrs={"units": "1"})
-        y = unknown.assign_attrs(long_name=self.score) if mine is None else mine[name]
-        if self.against == CEILING:
-            x = unknown if mine is None else mine[REFERENCES[name]]
-        else:
-            other = self.scores(self.against)
-            x = unknown if other is None else other[name]
-            x = x.assign_attrs(long_name=f"{self.score}, {self.against}")
-        tested = self.lab.findings.judged("", "test")
-        color = unknown if tested is None else tested.explainable_variance
-        columns = {"against": x, "score": y, "explainable": color}
-        kept = {key: ("neuron", value.values, value.attrs) for key, value in columns.items()}
-        neurons = self.lab.findings.labels.assign(kept)
-        neurons.explainable.attrs["long_name"] = "explainable variance"
-        return Placed(neurons, "against", "score", "explainable")
-
     def _diagonal(self) -> hv.Curve:
         """Line of equality; none where the two are no equals, as FEVE and reliability."""
         placed = self.place().neurons
@@ -280,6 +194,8 @@ class Scorecard(Explorer):
 
     def _say_counts(self) -> str:
         scores, counted = self.scores(), self.counted()
+        if ("", self.split) in self.refused:
+            return badge("cannot be scored", "weak") + " " + escape(self.refused["", self.split])
         if scores is None:
             return badge("measuring …", "none")
         n = len(self.lab.findings)
@@ -352,19 +268,6 @@ class Scorecard(Explorer):
             "medians": lambda: self.summaries().get(THIS),
             "difference": self.difference,
         }
-
-    def calls(self) -> list[str]:
-        """Scores, and their medians over the reliable neurons."""
-        return [
-            f"prediction = twins.predict_responses(twin, recording, split={self.split!r})",
-            "scores = evaluation.score_prediction(recording, prediction)",
-            *(
-                [f"counted = scores.explainable_variance.values >= {self.reliability!r}"]
-                if self.split == "test"
-                else ["lab.findings.judge('', 'test')", "counted = view.counted()"]
-            ),
-            "medians = evaluation.summarize_scores(scores, counted)",
-        ]
 
 
 def _nothing() -> xr.Dataset:

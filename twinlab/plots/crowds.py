@@ -14,6 +14,7 @@ from twinlab.plots.style import COLORS, axis_of, bounds_of, styled
 __all__ = ["MOST_POINTS", "plot_crowd", "plot_shares"]
 
 MOST_POINTS = 2000  # beyond, a browser drawing in software takes longer than a frame
+SPECK = 3.0  # least diameter of a painted neuron, in pixels
 MARGIN = 0.25  # of the view, drawn beyond each edge, to be there when the map is moved
 Range = tuple[float, float]
 
@@ -56,7 +57,7 @@ def plot_crowd(
     size : (int, int)
         Width and height of the frame in pixels.
     marker_size : float
-        Diameter of a neuron in pixels.
+        Diameter of a neuron in pixels; where they are painted, less the more there are.
 
     Returns
     -------
@@ -82,9 +83,10 @@ def plot_crowd(
         rows = (high - down[order]) / (high - low) * shape[1]
         columns = (across[order] - left) / (right - left) * shape[0]
         ink = _inks(value, limits)[order]
+        diameter = max(SPECK, marker_size * (MOST_POINTS / len(order)) ** 0.5)
         large = np.ones(len(order), bool) if shown is None else shown[order]
-        for which, diameter in ((~large, SMALL * marker_size), (large, marker_size)):
-            _dab(picture, rows[which], columns[which], ink[which], diameter)
+        for which, share in ((~large, SMALL), (large, 1.0)):
+            _dab(picture, rows[which], columns[which], ink[which], share * diameter)
     painted = styled(
         hv.RGB(
             (
@@ -171,7 +173,7 @@ def _middles(first: float, last: float, n: int) -> np.ndarray:
 def _inks(value: xr.DataArray, limits: Range) -> np.ndarray:
     """Colour of each neuron as `plot_map` draws it: red, green, blue, opacity (neuron, 4)."""
     names = process_cmap("colorwheel" if is_orientation(value) else "viridis", 256)
-    palette = np.array([_red_green_blue(name) for name in [*names, COLORS["weak"]]])
+    palette = np.array([_red_green_blue(name) for name in [*names, COLORS["weak"]]], np.uint8)
     values = value.values.astype(float)
     share = (values - limits[0]) / ((limits[1] - limits[0]) or 1.0)
     place = np.where(np.isfinite(share), np.clip(share, 0, 1) * 255, 256)
@@ -190,8 +192,15 @@ def _dab(
     reach = int(diameter // 2)
     down, across = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.hypot(down, across) <= diameter / 2
-    # Neuron after neuron, not offset after offset: a later disc covers an earlier one whole.
-    row = (np.floor(rows).astype(int)[:, None] + down[disc]).ravel()
-    column = (np.floor(columns).astype(int)[:, None] + across[disc]).ravel()
-    there = (row >= 0) & (row < picture.shape[0]) & (column >= 0) & (column < picture.shape[1])
-    picture[row[there], column[there]] = np.repeat(ink, disc.sum(), axis=0)[there]
+    height, width, _ = picture.shape
+    # With a rim, so that no disc is cut off; the four bytes of a pixel as one number.
+    rimmed = np.zeros((height + 2 * reach, width + 2 * reach), np.uint32)
+    inner = rimmed[reach : reach + height, reach : reach + width]
+    inner[:] = picture.view(np.uint32)[..., 0]
+    row = np.minimum(rows.astype(int), height - 1) + reach
+    column = np.minimum(columns.astype(int), width - 1) + reach
+    offset = down[disc] * rimmed.shape[1] + across[disc]
+    # Neuron after neuron: a later disc covers an earlier one whole.
+    spot = (row * rimmed.shape[1] + column)[:, None] + offset
+    rimmed.reshape(-1)[spot] = ink.view(np.uint32)
+    picture.view(np.uint32)[..., 0] = inner
