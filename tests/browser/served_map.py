@@ -18,8 +18,8 @@ class ManyNeurons(twins.Twin):
         pixels = stimulus.flatten(1)
         if neuron is None:
             neuron = torch.arange(len(self.neurons.neuron_id))
-        seen = (7 * neuron) % pixels.shape[1]
-        return pixels.gather(1, seen[:, None])[:, 0] if paired else pixels[:, seen]
+        seen, gain = (7 * neuron) % pixels.shape[1], 1 + neuron / len(self.neurons.neuron_id)
+        return gain * (pixels.gather(1, seen[:, None])[:, 0] if paired else pixels[:, seen])
 
 
 torch.set_num_threads(1)

@@ -55,7 +55,7 @@ def test_a_tap_and_a_box_on_the_map_choose_and_select(open_page, screenshot):
     page.mouse.move(x + 0.5 * width, y + 0.6 * height, steps=5)
     page.mouse.up()
     page.get_by_text("of 200 selected").wait_for()
-    assert "chosen=" in page.url
+    page.wait_for_function("() => window.location.search.includes('chosen=')")
     page.get_by_role("button", name="Open unit page").click()
     page.get_by_text("Receptive field").first.wait_for()
     assert page.errors == []
