@@ -105,6 +105,17 @@ def test_a_row_of_the_table_chooses_its_neuron(lab):
     assert lab.neuron == page.listed()[2]
 
 
+def test_columns_keep_their_look_when_their_unit_becomes_known(cortex):
+    lab = LabState(cortex.as_twin())
+    page = Population(lab)
+    lab.wait(60)
+    lab.arrivals.tuning += 1
+    assert "preferred orientation (deg)" in page._table.value
+    assert page._table.widths.keys() == set(page._table.value)
+    assert "preferred orientation (deg)" in page._table.formatters
+    lab.close()
+
+
 def test_only_the_first_rows_of_many_are_listed_and_it_says_so(lab, monkeypatch):
     monkeypatch.setattr("twinlab.explorers.population.N_ROW", 5)
     page = Population(lab)
@@ -158,15 +169,22 @@ def test_what_is_zoomed_into_is_drawn_afresh(lab, monkeypatch):
     assert 4 in page.cloud._drawn.get(1).dimension_values("number")
 
 
-def test_every_view_can_be_drawn_before_anything_is_known(cortex, recording):
+@pytest.mark.parametrize("layout", ["place in cortex", "receptive field", "alike responses"])
+def test_every_view_can_be_drawn_before_anything_is_known(cortex, recording, layout):
     lab = LabState(cortex.as_twin(), recording)
     lab.close()
-    for layout in ("place in cortex", "receptive field", "alike responses"):
-        page = Population(lab, layout=layout)
-        page.__panel__().get_root()
+    page = Population(lab, layout=layout)
+    page.__panel__().get_root()
+    lab.close()
+
+
+def test_the_map_can_be_coloured_by_all_that_is_known(lab):
+    page = NeuronMap(lab)
     for label in lab.colors:
         lab.color_by = label
-    NeuronMap(lab).__panel__().get_root()
+        values = lab.values_of(label).values
+        drawn = page.cloud.draw().get(1)
+        np.testing.assert_array_equal(drawn.dimension_values(2), values)
 
 
 def test_all_fields_are_measured_on_request(cortex):

@@ -153,6 +153,10 @@ class Findings:
                 return result.isel(neuron=positions[neuron])
         return None
 
+    def of_all(self, name: str) -> bool:
+        """Whether a result is known of all neurons, not only of those that were looked at."""
+        return name in self._of_all
+
     def column(self, name: str, variable: str) -> xr.DataArray:
         """One value of each neuron, NaN where it is not known."""
         values, attrs = np.full(len(self), np.nan), {}

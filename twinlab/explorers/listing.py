@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import panel as pn
@@ -45,12 +46,9 @@ def listing(
 
     """
     look = colors()
-    number = NumberFormatter(format="0.000", nan_format=undefined)
-    floating = [name for name in frame if frame[name].dtype.kind == "f"]
     table = pn.widgets.DataFrame(
         frame,
-        formatters=dict.fromkeys(floating, number),
-        widths={name: column if name in floating else NARROW for name in frame},
+        **_columns(frame, column, undefined),
         disabled=True,
         show_index=False,
         autosize_mode="none",
@@ -78,4 +76,18 @@ def listing(
             choose(int(table.value["neuron"].iloc[rows[0]]))
 
     table.param.watch(tell, "selection")
+    # Columns are named with units, which are known only once there are values.
+    table.param.watch(
+        lambda event: table.param.update(**_columns(event.new, column, undefined)), "value"
+    )
     return table
+
+
+def _columns(frame: pd.DataFrame, column: int, undefined: str) -> dict[str, Any]:
+    """Widths and forms of the columns of a table."""
+    number = NumberFormatter(format="0.000", nan_format=undefined)
+    floating = [name for name in frame if frame[name].dtype.kind == "f"]
+    return {
+        "formatters": dict.fromkeys(floating, number),
+        "widths": {name: column if name in floating else NARROW for name in frame},
+    }

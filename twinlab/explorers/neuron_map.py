@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import panel as pn
@@ -83,13 +84,16 @@ class NeuronMap(Explorer):
         row = []
         for label, name in (("Tuning of all", "tuning"), ("Fields of all", "receptive_field")):
             button = pn.widgets.Button(label=label, width=104, margin=(4, 6, 0, 0))
-            button.on_click(lambda _, name=name: self.measure_all(name))
+            button.on_click(partial(self._measure_all, name))
             button.disabled = self.lab.param.running
             row.append(button)
         stop = pn.widgets.Button(label="Cancel", width=70, margin=(4, 6, 0, 0))
         stop.on_click(lambda _: self.lab.cancel())
         stop.disabled = self.lab.param.running.rx.not_()
         return pn.Column(pn.Row(*row, stop, margin=0), words(self._work(), self.width), margin=0)
+
+    def _measure_all(self, name: str, _: Any) -> None:
+        self.measure_all(name)
 
     def measure_all(self, name: str) -> None:
         """Start to measure one kind of result of every neuron; the lab's `cancel` stops it."""

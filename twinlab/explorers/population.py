@@ -198,13 +198,15 @@ class Population(NeuronMap):
         )
 
     def gather(self) -> xr.Dataset:
-        """All that is known of each neuron, and whether it passes and is selected."""
-        columns = {label: self.lab.values_of(label) for label in self.lab.colors}
-        known = {
-            str(values.name): values.drop_vars(values.coords)
-            for values in columns.values()
-            if np.isfinite(values.values.astype(float)).any()
-        }
+        """What is known of every neuron, and whether it passes and is selected.
+
+        Without what was measured only of the neurons that were looked at.
+        """
+        known = {}
+        for label, (source, _) in self.lab.colors.items():
+            if source in ("labels", "usual") or self.lab.findings.of_all(source):
+                values = self.lab.values_of(label)
+                known[str(values.name)] = values.drop_vars(values.coords)
         selected = np.zeros(len(self.lab.findings), bool)
         selected[self.lab.selection] = True
         labels = self.lab.findings.labels
@@ -241,7 +243,11 @@ class Population(NeuronMap):
 
     def _clear_button(self) -> pn.widgets.Button:
         button = pn.widgets.Button(label="Clear selection", width=120, margin=(4, 6, 0, 0))
-        button.on_click(lambda _: self.lab.param.update(selection=[]))
+
+        def clear(_: Any) -> None:
+            self.lab.selection = []
+
+        button.on_click(clear)
         return button
 
     def _say_selection(self) -> str:
@@ -280,4 +286,10 @@ class Population(NeuronMap):
 
     def calls(self) -> list[str]:
         """Values that colour the map, and which neurons pass."""
-        return [f"values = lab.values_of({self.lab.color_by!r})", "passing = view.passing()"]
+        kinds = [name for name in ("tuning", "receptive_field") if self.lab.findings.of_all(name)]
+        return [
+            "lab.wait()  # until the scores are there",
+            *(f"lab.findings.measure_all({name!r})" for name in kinds),
+            f"values = lab.values_of({self.lab.color_by!r})",
+            "passing = view.passing()",
+        ]

@@ -16,7 +16,7 @@ import xarray as xr
 from twinlab import evaluation, plots
 from twinlab.explorers.cloud import Cloud
 from twinlab.explorers.listing import listing
-from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.looks import badge, card, page
 from twinlab.explorers.standing import CEILING, N_WORST, REFERENCES, SCORES, THIS, Standing
 from twinlab.explorers.standins import no_averages
 from twinlab.explorers.views import bare
@@ -156,7 +156,7 @@ class Scorecard(Standing):
                 "No learning curve is known. <code>twinlab plan</code> makes one: how the score "
                 "grows with minutes of recording."
             )
-            return card("Learning curve", "", words(said, LEFT), width=LEFT)
+            return card("Learning curve", said, width=LEFT)
         return card(
             "Learning curve",
             "Score of twins fitted to parts of the recording.",
