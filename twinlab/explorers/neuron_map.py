@@ -87,7 +87,7 @@ class NeuronMap(Explorer):
             button.on_click(partial(self._measure_all, name))
             button.disabled = self.lab.param.running
             row.append(button)
-        stop = pn.widgets.Button(label="Cancel", width=70, margin=(4, 6, 0, 0))
+        stop = pn.widgets.Button(label="Stop", width=70, margin=(4, 6, 0, 0))
         stop.on_click(lambda _: self.lab.cancel())
         stop.disabled = self.lab.param.running.rx.not_()
         return pn.Column(pn.Row(*row, stop, margin=0), words(self._work(), self.width), margin=0)
