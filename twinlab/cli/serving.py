@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 import xarray as xr
 
@@ -41,7 +42,10 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
             recording = names[0]
         if recording:
             source = open_source(recording, job=job)
-        makers = {_page(name): make_bench(name, source, recording) for name in names}
+        opened = {_page(name): open_twin(name) for name in names}
+        makers = {
+            _page(name): make_bench(name, source, recording, beside=opened) for name in names
+        }
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
     typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")
@@ -53,14 +57,20 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
 
 
 def make_bench(
-    name: str, recording: xr.Dataset | None, source: str
+    name: str, recording: xr.Dataset | None, source: str, beside: dict[str, twins.Twin]
 ) -> Callable[[], explorers.Lab]:
     """Load a twin and the results beside it, once; each page gets a lab of its own.
 
     Of an ensemble the first member is explored, the second judges its images, and all say how
-    far they agree. `source` is the name the recording was opened by.
+    far they agree. `source` is the name the recording was opened by; `beside`, all twins
+    served, by page: those of the same neurons are scored beside this one.
     """
-    twin = open_twin(name)
+    twin = beside[_page(name)]
+    others = {
+        page: another
+        for page, another in beside.items()
+        if another is not twin and _same_neurons(twin, another)
+    }
     made_by = write_code(name, source, first=isinstance(twin, twins.EnsembleTwin))
     other = None
     members: list[twins.Twin] = []
@@ -72,25 +82,44 @@ def make_bench(
     folder = simulation.EXAMPLE / "twin" if name == "example" else Path(name)
     results = find_results(folder, twin)
     known = explorers.LabState(
-        twin, recording, other=other, members=members, results=results, made_by=made_by
+        twin,
+        recording,
+        other=other,
+        members=members,
+        results={name: found for name, found in results.items() if name in SHOWN},
+        others=others,
+        learning_curve=results.get("learning_curve"),
+        made_by=made_by,
     )
     return lambda: explorers.Lab(known.another())
 
 
 def find_results(folder: Path, twin: twins.Twin) -> dict[str, xr.Dataset]:
-    """Results of this very twin in its folder or beside it, by experiment."""
+    """Results of this very twin in its folder or beside it, by experiment.
+
+    A learning curve is of the recording, not of a twin: any that lies there is taken.
+    """
     found = {}
     for path in sorted([*folder.glob("*.nc"), *folder.absolute().parent.glob("*.nc")]):
         try:
             result = schema.open_result(path)
         except schema.InputError:
             continue  # some other file; neurons.nc is no result
-        if result.attrs.get("twin") == twin.identity and result.attrs["experiment"] in SHOWN:
-            found[result.attrs["experiment"]] = result
+        experiment = result.attrs["experiment"]
+        mine = result.attrs.get("twin") == twin.identity and experiment in SHOWN
+        if mine or experiment == "learning_curve":
+            found[experiment] = result
     return found
 
 
 SHOWN = ("receptive_field", "tuning", "mei", "lei", "diverse")
+
+
+def _same_neurons(twin: twins.Twin, other: twins.Twin) -> bool:
+    return all(
+        np.array_equal(twin.neurons[name], other.neurons[name])
+        for name in ("session", "neuron_id")
+    ) and (twin.spec.shape == other.spec.shape)
 
 
 def _page(name: str) -> str:

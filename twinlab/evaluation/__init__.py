@@ -6,6 +6,7 @@ baseline and the other half of the trials are scored by the same code.
 
 from twinlab.evaluation.batched import batched_correlation
 from twinlab.evaluation.calibration import place_among_samples, score_calibration
+from twinlab.evaluation.embedding import embed_responses
 from twinlab.evaluation.frames import unroll_frames
 from twinlab.evaluation.measures import (
     cc_max,
@@ -20,6 +21,7 @@ from twinlab.evaluation.measures import (
 from twinlab.evaluation.positions import locate_receptive_fields
 from twinlab.evaluation.reliability import score_reliability
 from twinlab.evaluation.scores import score_prediction, score_truth
+from twinlab.evaluation.summaries import compare_scores, summarize_scores
 
 __all__ = [
     # labelled
@@ -28,6 +30,10 @@ __all__ = [
     "score_reliability",
     "score_truth",
     "unroll_frames",
+    # of many neurons
+    "compare_scores",
+    "embed_responses",
+    "summarize_scores",
     # of arrays: agreement with a prediction
     "batched_correlation",
     "cc_norm",

@@ -16,9 +16,11 @@ os.environ.setdefault("PANEL_INLINE", "true")
 from twinlab.explorers.bench import TwinBench  # noqa: E402
 from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
 from twinlab.explorers.matching import average_clip, average_repeats, raster_of_clip  # noqa: E402
+from twinlab.explorers.neuron_map import NeuronMap  # noqa: E402
 from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
 from twinlab.explorers.recording_page import RecordingPage  # noqa: E402
+from twinlab.explorers.scorecard import Scorecard  # noqa: E402
 from twinlab.explorers.serving import notebook, serve  # noqa: E402
 from twinlab.explorers.state import LabState  # noqa: E402
 from twinlab.explorers.stimulus_bench import StimulusBench  # noqa: E402
@@ -36,8 +38,10 @@ __all__ = [
     "EXPLORERS",
     "Lab",
     "LabState",
+    "NeuronMap",
     "Population",
     "RecordingPage",
+    "Scorecard",
     "StimulusBench",
     "TuningLab",
     "TwinBench",

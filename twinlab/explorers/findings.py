@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,10 @@ class Findings:
         Results made from this twin: "receptive_field", "tuning", "mei", "lei", "diverse".
     session : str, optional
         Whose neurons; the recording's where absent.
+    others : mapping of str to Twin, optional
+        Twins of the same neurons to score beside this one, by name.
+    learning_curve : xarray.Dataset, optional
+        From `fitting.fit_learning_curve`, of the same recording.
 
     Raises
     ------
@@ -68,6 +73,8 @@ class Findings:
         members: Sequence[Twin] = (),
         results: Mapping[str, xr.Dataset] | None = None,
         session: str | None = None,
+        others: Mapping[str, Twin] | None = None,
+        learning_curve: xr.Dataset | None = None,
     ) -> None:
         if session is None and recording is not None:
             session = str(recording.session.values[0])
@@ -87,6 +94,9 @@ class Findings:
         self._prediction: xr.DataArray | None = None
         self._busy = threading.Lock()
         self._reading = threading.Lock()
+        self.others = dict(others or {})
+        self.learning_curve = learning_curve
+        self._judged: dict[tuple[str, str], xr.Dataset] = {}
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
         self._clips: dict[int, xr.Dataset] = {}
         self._of_one: dict[tuple[str, int], xr.Dataset] = {}
@@ -100,6 +110,11 @@ class Findings:
         if recording is not None:
             twin.spec.check(recording.stimulus[:1].values)
             self.recorded = self._match("The recording", recording)
+        for name, beside in self.others.items():
+            ids = beside.condition(session=session).labels.neuron_id
+            if not np.array_equal(ids, self.labels.neuron_id):
+                msg = f"The twin {name!r} has other neurons; give one of the same recording."
+                raise InputError(msg)
         if other is not None:
             judged = other.condition(session=session).labels.neuron_id
             if not np.array_equal(judged, self.labels.neuron_id):
@@ -169,6 +184,10 @@ class Findings:
             if positions[neuron] >= 0:
                 return result.isel(neuron=positions[neuron])
         return None
+
+    def of_all(self, name: str) -> bool:
+        """Whether a result is known of all neurons, not only of those that were looked at."""
+        return name in self._of_all
 
     def column(self, name: str, variable: str) -> xr.DataArray:
         """One value of each neuron, NaN where it is not known."""
@@ -284,6 +303,56 @@ class Findings:
                 go_through = SURVEYS[name]
                 self._of_all[name] = go_through(self.recording, job=job), self.recorded
         return self._of_all[name][0]
+
+    def judged(self, name: str, split: str) -> xr.Dataset | None:
+        """Scores of a twin on a split, in the order of the neurons; None if not known."""
+        return self._judged.get((name, split))
+
+    def judge(self, name: str, split: str, job: Job | None = None) -> xr.Dataset:
+        """Score a twin of these neurons on a split of the recording, and keep the scores.
+
+        `name` is one of `others`, or empty for this twin.
+
+        Raises
+        ------
+        InputError
+            If there is no recording, or it has no responses to that split.
+
+        """
+        if self.recording is None:
+            msg = "Without a recording there is nothing to score against; give one."
+            raise InputError(msg)
+        job = job or Job()
+        with self._busy:
+            if (name, split) not in self._judged:
+                if not name and split == "test" and "scores" in self._of_all:
+                    scores = self._of_all["scores"][0]
+                else:
+                    twin = self.others[name] if name else self._twin
+                    predicted = predict_responses(
+                        twin, self.recording, split=split, job=job.part(0.0, 0.5, "predicting")
+                    )
+                    part = job.part(0.5, 1.0, "scoring")
+                    scores = evaluation.score_prediction(self.recording, predicted, job=part)
+                self._judged[name, split] = self._in_order(scores)
+        return self._judged[name, split]
+
+    def _in_order(self, result: xr.Dataset) -> xr.Dataset:
+        """Bring a result into the order of the neurons; NaN where it lacks one."""
+        positions = positions_in(result, self.labels)
+        there = xr.DataArray(positions >= 0, dims="neuron")
+        ordered = result.isel(neuron=np.maximum(positions, 0))
+        for name in ("neuron_id", "session"):
+            ordered = ordered.assign_coords({name: ("neuron", self.labels[name].values)})
+        return ordered.map(
+            lambda value: value.where(there) if "neuron" in value.dims else value, keep_attrs=True
+        )
+
+    @cached_property
+    def embedding(self) -> xr.Dataset:
+        """Neurons set out by how alike their predicted responses are."""
+        rates = xr.DataArray(self.usual_rate, dims=("image", "neuron"))
+        return evaluation.embed_responses(rates)
 
     def respond(self, image: np.ndarray) -> np.ndarray:
         """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x).

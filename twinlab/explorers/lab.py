@@ -10,6 +10,7 @@ from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
 from twinlab.explorers.recording_page import RecordingPage
+from twinlab.explorers.scorecard import Scorecard
 from twinlab.explorers.stimulus_bench import StimulusBench
 from twinlab.explorers.tuning_lab import TuningLab
 from twinlab.explorers.unit_page import UnitPage
@@ -24,6 +25,7 @@ EXPLORERS: dict[str, type[Explorer]] = {
     "recording": RecordingPage,
     "videos": Videos,
     "population": Population,
+    "scorecard": Scorecard,
     "unit": UnitPage,
     "stimulus": StimulusBench,
     "tuning": TuningLab,

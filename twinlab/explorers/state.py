@@ -32,6 +32,13 @@ COLOR_CHOICES = {
     "correlation to average": ("scores", "correlation_to_average"),
     "oracle correlation": ("scores", "oracle_correlation"),
     "explainable variance": ("scores", "explainable_variance"),
+    "normalised correlation": ("scores", "cc_norm"),
+    "single-trial correlation": ("scores", "single_trial_correlation"),
+    "preferred spatial frequency": ("tuning", "preferred_spatial_frequency"),
+    "modulation (F1/F0)": ("tuning", "f1_f0"),
+    "receptive field centre x": ("receptive_field", "center_x"),
+    "receptive field centre y": ("receptive_field", "center_y"),
+    "mean predicted response": ("usual", "mean_rate"),
 }
 
 
@@ -60,6 +67,10 @@ class LabState(Shown, Work):
         beforehand with this twin. What is not given is measured for the chosen neuron, and kept.
     session : str, optional
         Whose neurons; may be left out where the recording or the twin has only one.
+    others : mapping of str to Twin, optional
+        Twins of the same neurons to be scored beside this one, by name.
+    learning_curve : xarray.Dataset, optional
+        From `fitting.fit_learning_curve`, of the same recording.
     made_by : str
         Python lines that make the variables ``twin`` and ``recording``, for the code that
         rebuilds a view.
@@ -91,6 +102,8 @@ class LabState(Shown, Work):
         members: Sequence[Twin] = (),
         results: Mapping[str, xr.Dataset] | None = None,
         session: str | None = None,
+        others: Mapping[str, Twin] | None = None,
+        learning_curve: xr.Dataset | None = None,
         made_by: str = "",
         **params: Any,
     ) -> None:
@@ -102,6 +115,8 @@ class LabState(Shown, Work):
             members=members,
             results=results,
             session=session,
+            others=others,
+            learning_curve=learning_curve,
         )
         self._begin(findings, made_by, **params)
 
@@ -136,6 +151,15 @@ class LabState(Shown, Work):
         return state
 
     @property
+    def others(self) -> dict[str, Twin]:
+        """Twins of the same neurons, by name, known on every page."""
+        return self.findings.others
+
+    @others.setter
+    def others(self, others: Mapping[str, Twin]) -> None:
+        self.findings.others = dict(others)
+
+    @property
     def units(self) -> str:
         """Of responses."""
         recording = self.findings.recording
@@ -150,6 +174,27 @@ class LabState(Shown, Work):
         return f"{type(twin).__name__}, {len(self.findings)} neurons" + (
             f", fitted to {fitted}" if fitted else ""
         )
+
+    def values_of(self, label: str) -> xr.DataArray:
+        """Value of each neuron that the map can be coloured by; NaN where it is not known.
+
+        Parameters
+        ----------
+        label : str
+            One of `colors`.
+
+        """
+        source, variable = self.colors[label]
+        if source == "labels":
+            return self.places[variable]
+        if source == "usual":
+            return xr.DataArray(
+                self.findings.usual_rate.mean(0),
+                dims="neuron",
+                name=variable,
+                attrs={"long_name": "mean predicted response", "units": self.units},
+            )
+        return self.findings.column(source, variable)
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""

@@ -114,6 +114,20 @@ class Explorer(pn.viewable.Viewer):
         button.visible = self.lab.has_pages or act is not None
         return button
 
+    def _choice(self, name: str, options: list[str], **look: Any) -> pn.widgets.Select:
+        """Let one choose a parameter of words among what this very lab has."""
+        asked = getattr(self, name)
+        if asked not in options:  # a link to another lab
+            setattr(self, name, options[0])
+            self.lab.warn(
+                f"{asked!r} is not here to choose for {name.replace('_', ' ')}",
+                f"{options[0]} is shown instead.",
+            )
+        choice = pn.widgets.Select(options=options, value=getattr(self, name), **look)
+        choice.link(self, value=name)
+        self.param.watch(lambda event: choice.param.update(value=event.new), name)
+        return choice
+
     def _join_address(self) -> None:
         names = [name for name in self.own() if name not in self.fleeting]
         if self.lab.served and names:

@@ -39,6 +39,8 @@ class Arrivals(param.Parameterized):
     activity = param.Integer(0)
     reliability = param.Integer(0)
     clip = param.Integer(0)
+    judged = param.Integer(0)
+    twins = param.Integer(0)
 
 
 class Work(param.Parameterized):

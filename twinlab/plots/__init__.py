@@ -13,6 +13,7 @@ from twinlab.plots.comparisons import (
     plot_iso_response,
     plot_metamer,
 )
+from twinlab.plots.crowds import MOST_POINTS, plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.fields import (
     plot_attribution,
@@ -59,6 +60,7 @@ from twinlab.plots.recording import (
     plot_session,
     plot_trials,
 )
+from twinlab.plots.standing import plot_diagonal, plot_score_medians
 from twinlab.plots.style import COLORS, save_figure
 from twinlab.plots.truth import plot_truth
 from twinlab.plots.tuning import (
@@ -105,10 +107,15 @@ __all__ = [
     "plot_tuning_map",
     # neurons
     "plot_circles",
+    "MOST_POINTS",
+    "plot_crowd",
+    "plot_diagonal",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",
+    "plot_score_medians",
     "plot_scores",
+    "plot_shares",
     # what neurons tell about the stimulus
     "plot_fisher_information",
     "plot_neurometric",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import holoviews as hv
 import numpy as np
@@ -13,10 +14,11 @@ from twinlab.plots.style import COLORS, axis_of, bounds_of, name_of, styled
 __all__ = ["plot_circles", "plot_map", "plot_mei_comparison", "plot_prediction", "plot_scores"]
 
 SIZE = (300, 300)
+SMALL = 0.5  # size of neurons that are not those looked at
 RELIABLE = 0.15  # explainable variance below which a score says little (Cadena et al. 2019)
 
 
-def _is_orientation(variable: xr.DataArray) -> bool:
+def is_orientation(variable: xr.DataArray) -> bool:
     return "orientation" in str(variable.name) and variable.attrs.get("units") == "deg"
 
 
@@ -27,6 +29,8 @@ def plot_map(
     x: str = "x_um",
     y: str = "y_um",
     selected: int | None = None,
+    drawn: np.ndarray | None = None,
+    shown: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
     title: str = "",
     size: tuple[int, int] = SIZE,
@@ -45,6 +49,10 @@ def plot_map(
         What to place by: cortical position, or position of the receptive field.
     selected : int, optional
         Position of a neuron to ring.
+    drawn : ndarray of int, optional
+        Positions of the neurons to draw; all where absent. Axes and colours stay those of all.
+    shown : ndarray of bool, shape (neuron,), optional
+        Where given, the others are drawn half as large.
     limits : (float, float), optional
         Values at the ends of the colour map; those of the data where absent.
     title : str
@@ -60,21 +68,23 @@ def plot_map(
 
     """
     value = neurons[color]
-    cyclic = _is_orientation(value)
+    cyclic = is_orientation(value)
     if limits is None:
         limits = (0.0, 180.0) if cyclic else bounds_of(value.values, margin=0.0)
     places = [axis_of(neurons[x]), axis_of(neurons[y])]
     labelled = axis_of(value)
-    points = hv.Points(
-        {
-            x: neurons[x].values,
-            y: neurons[y].values,
-            color: value.values.astype(float),
-            "number": np.arange(neurons.sizes["neuron"]),
-        },
-        kdims=places,
-        vdims=[labelled, "number"],
-    )
+    number = np.arange(neurons.sizes["neuron"]) if drawn is None else drawn
+    columns = {
+        x: neurons[x].values[number],
+        y: neurons[y].values[number],
+        color: value.values[number].astype(float),
+        "number": number,
+    }
+    diameter: Any = marker_size
+    if shown is not None:
+        columns["diameter"] = np.where(shown[number], 1.0, SMALL) * marker_size
+        diameter = hv.dim("diameter")
+    points = hv.Points(columns, kdims=places, vdims=[labelled, *list(columns)[3:]])
     xlim, ylim = bounds_of(neurons[x].values), bounds_of(neurons[y].values)
     points = styled(
         points,
@@ -87,7 +97,7 @@ def plot_map(
         xlim=xlim,
         ylim=ylim,
         bokeh={
-            "size": marker_size,
+            "size": diameter,
             "line_color": "#555555",
             "line_width": 0.4,
             "title": title or labelled.pprint_label,
@@ -98,7 +108,7 @@ def plot_map(
             "colorbar_opts": {"width": 10, "major_label_text_font_size": "10px"},
         },
         matplotlib={
-            "s": marker_size**2 / 2,
+            "s": diameter**2 / 2,
             "linewidth": 0.3,
             "title": title,
             "clabel": labelled.pprint_label,
