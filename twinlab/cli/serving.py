@@ -20,7 +20,15 @@ __all__ = ["make_bench", "serve_twins"]
 OWN = ("simulated", "example")  # twins that bring their recording
 
 
-def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any) -> None:
+def serve_twins(
+    names: list[str],
+    recording: str,
+    *,
+    loops: Path | None = None,
+    fits: Path | None = None,
+    browser: bool,
+    **where: Any,
+) -> None:
     """Serve one page a twin until Ctrl-C.
 
     Parameters
@@ -29,19 +37,27 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
         Folders of twins, ``simulated`` or ``example``.
     recording : str
         What they were fitted to; may be empty.
+    loops, fits : Path, optional
+        Folders of inception loops and of fits, shown beside every twin.
     browser : bool
         Open the page.
     **where
         Port, host, origins and login; see `explorers.serve`.
 
     """
+    for what, folder in (("--loops", loops), ("--fits", fits)):
+        if folder is not None and not folder.is_dir():
+            msg = f"{what} {folder}: no such folder; name one that is there, or make it."
+            raise schema.InputError(msg)
     with watched_job("serve") as job:
         source = None
         if not recording and all(name.startswith(OWN) for name in names):
             recording = names[0]
         if recording:
             source = open_source(recording, job=job)
-        makers = {_page(name): make_bench(name, source, recording) for name in names}
+        makers = {
+            _page(name): make_bench(name, source, recording, loops, fits) for name in names
+        }
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
     typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")
@@ -53,7 +69,11 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
 
 
 def make_bench(
-    name: str, recording: xr.Dataset | None, source: str
+    name: str,
+    recording: xr.Dataset | None,
+    source: str,
+    loops: Path | None = None,
+    fits: Path | None = None,
 ) -> Callable[[], explorers.Lab]:
     """Load a twin and the results beside it, once; each page gets a lab of its own.
 
@@ -70,7 +90,10 @@ def make_bench(
         twins.match_neurons(twin, recording)  # a wrong recording is refused before serving
     folder = simulation.EXAMPLE / "twin" if name == "example" else Path(name)
     results = find_results(folder, twin)
-    known = explorers.LabState(twin, recording, other=other, results=results, made_by=made_by)
+    known = explorers.LabState(
+        twin, recording, other=other, results=results, made_by=made_by,
+        loops=loops, fits=fits,
+    )  # fmt: skip
     return lambda: explorers.Lab(known.another())
 
 

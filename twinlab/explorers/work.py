@@ -31,6 +31,9 @@ class Arrivals(param.Parameterized):
     receptive_field = param.Integer(0)
     tuning = param.Integer(0)
     mei = param.Integer(0)
+    twins = param.Integer(0)
+    loop = param.Integer(0)
+    fits = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -19,6 +19,7 @@ from twinlab.plots.fields import (
     plot_field_comparison,
     plot_spectrum,
 )
+from twinlab.plots.fits import plot_fits, plot_readouts
 from twinlab.plots.images import (
     plot_gallery,
     plot_image,
@@ -88,6 +89,9 @@ __all__ = [
     "plot_tuning_curve",
     "plot_tuning_distribution",
     "plot_tuning_grid",
+    # fits side by side
+    "plot_fits",
+    "plot_readouts",
     # many stimuli for one neuron, or for one kind
     "plot_clusters",
     "plot_diverse",
