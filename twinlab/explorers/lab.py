@@ -7,6 +7,8 @@ from typing import Any
 import panel as pn
 
 from twinlab.explorers.bench import TwinBench
+from twinlab.explorers.fit_monitor import FitMonitor
+from twinlab.explorers.inception_loop import InceptionLoop
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
 from twinlab.explorers.stimulus_bench import StimulusBench
@@ -21,6 +23,8 @@ EXPLORERS: dict[str, type[Explorer]] = {
     "population": Population,
     "unit": UnitPage,
     "stimulus": StimulusBench,
+    "loop": InceptionLoop,
+    "fits": FitMonitor,
 }
 GALLERY_WIDTH = 300
 

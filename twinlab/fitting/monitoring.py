@@ -17,7 +17,7 @@ from twinlab.fitting.trials import context_moments, image_spec, recorded_neurons
 from twinlab.schema import InputError, open_result
 from twinlab.twins import Architecture, DeepTwin, EnsembleTwin, Twin, load_twin
 
-__all__ = ["FITTING", "find_fits", "read_fit", "read_readouts"]
+__all__ = ["FITTING", "find_fits", "read_fit", "read_readouts", "stamp_fit"]
 
 FITTING = ".fitting"  # what `twinlab fit --out NAME` adds to the name while it is at work
 MEMBERS = "member-*.safetensors"
@@ -106,6 +106,19 @@ def read_fit(folder: str | PathLike[str], name: str) -> xr.Dataset:
     )
 
 
+def stamp_fit(folder: str | PathLike[str], name: str) -> tuple[Any, ...]:
+    """Give something that is another whenever there is more to read of a fit; quick."""
+    at_work = Path(folder) / f"{name}{FITTING}"
+    files = [Path(folder) / name / "twin.json", at_work / NOTE, *_members(at_work)]
+    times = []
+    for path in files:
+        try:
+            times.append(path.stat().st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return is_busy(at_work), *times
+
+
 def read_readouts(
     folder: str | PathLike[str], name: str, recording: xr.Dataset | None = None
 ) -> xr.Dataset | None:
@@ -165,7 +178,8 @@ def _under_way(at_work: Path) -> xr.Dataset:
     busy, failure = is_busy(at_work), str(note.get("failure", ""))
     members = int(note.get("members", max(len(every), 1)))
     state = "running" if busy else "failed" if failure else "stopped"
-    return history.assign(_left(_seconds_left(every, fit.get("settings", {}), members))).assign_attrs(
+    left = _left(_seconds_left(every, fit.get("settings", {}), members))
+    return history.assign(left).assign_attrs(
         experiment="fit",
         state=state,
         members=members,
@@ -195,9 +209,7 @@ def _left(seconds: float) -> dict[str, Any]:
     return {"seconds_left": ((), seconds, {"long_name": "time left", "units": "s"})}
 
 
-def _seconds_left(
-    every: list[dict[str, Any]], settings: dict[str, Any], members: int
-) -> float:
+def _seconds_left(every: list[dict[str, Any]], settings: dict[str, Any], members: int) -> float:
     """Time for the epochs that are left, as fast as the last were; NaN if nobody can know."""
     if not every or not every[-1]["history"]["seconds"] or settings["schedule"] != "cosine":
         return float("nan")

@@ -57,7 +57,7 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
         As `open_loop`, if the comparison is not done, or a result cannot be read.
 
     """
-    plan, folder = open_loop(folder), Path(folder)
+    folder = Path(folder)
     status = loop_status(folder)
     if not all(status.values()):
         waiting = next(step for step, done in status.items() if not done)

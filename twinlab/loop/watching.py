@@ -128,10 +128,8 @@ def find_stimuli(groups: dict[str, xr.Dataset], made_for: str, neuron: str) -> x
     named = np.array(neuron_names(key.session.values, key.neuron_id.values), str)
     own = key.isel(stimulus=np.flatnonzero(named == made_for))
     judged, made = groups.get("prediction", xr.Dataset()), groups.get("stimuli", xr.Dataset())
-    if neuron in judged.get("neuron", ()):
-        judged = judged.sel(neuron=neuron)
-    else:
-        judged = xr.Dataset()
+    known = neuron in judged.get("neuron", ())
+    judged = judged.sel(neuron=neuron) if known else xr.Dataset()
     sources = {
         "observed": (judged.get("observed"), "mean response"),
         "predicted": (judged.get("predicted"), "response the maker predicts"),

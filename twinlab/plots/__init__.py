@@ -34,7 +34,9 @@ from twinlab.plots.loops import (
     plot_confusion,
     plot_controls,
     plot_power,
+    plot_rounds,
     plot_specificity,
+    sort_confusion,
 )
 from twinlab.plots.neurons import (
     plot_map,
@@ -116,7 +118,9 @@ __all__ = [
     "plot_confusion",
     "plot_controls",
     "plot_power",
+    "plot_rounds",
     "plot_specificity",
+    "sort_confusion",
     "plot_verification",
     # what was recorded
     "plot_behavior",
