@@ -156,12 +156,17 @@ def test_one_loop_can_be_given_in_place_of_a_folder_of_them(lab, folder):
 
 
 def test_what_is_shown_is_what_the_folder_holds(view, folder):
-    assert view.groups["confusion-mei"].identical(open_result(folder / "done" / "confusion-mei.nc"))
+    assert view.groups["confusion-mei"].identical(
+        open_result(folder / "done" / "confusion-mei.nc")
+    )
     assert (view.objective, len(view._matrix.object.get(()) or [])) == ("mei", 4)
     controls = view.groups["controls-mei"].sel(control="natural")
-    low, high = controls.median_ratio_interval.values
+    low, _ = controls.median_ratio_interval.values
     said = view.results._words["controls"].value
-    assert f"<b>{float(controls.median_ratio):.2f}</b> [{low:.2f}, {high:.2f}]" in said
+    assert not np.isfinite(controls.median_ratio)  # a control that half of them do not answer
+    assert f"median ratio <b>infinite</b> [{low:.2f}, infinite]" in said
+    mean, (low, _) = float(controls.ratio_of_means), controls.ratio_of_means_interval.values
+    assert f"ratio of means {mean:.2f} [{low:.2f}, " in said
     assert "trial 7 came twice" in view.results._words["shown"].value
     assert len(view.results._panes["prediction"]) == 3
 
@@ -192,9 +197,12 @@ def test_a_tap_on_a_cell_shows_its_stimulus_and_the_answer(view, planned):
 def test_the_matrix_is_of_the_neurons_asked_for_and_the_tests_of_all(view, lab):
     whole = view.result.neuron.values.tolist()
     view.units = "reliable"
-    assert view.result.neuron.values.tolist() == [name for name in whole if name != NAMES[1]]
+    judged = view.groups["prediction"]
+    kept = judged.neuron.values[np.isfinite(judged.cc_norm)].tolist()
+    assert NAMES[1] not in kept
+    assert view.result.neuron.values.tolist() == [name for name in whole if name in kept]
     assert view.result.made_for.values.tolist() == view.result.neuron.values.tolist()
-    assert "5 of 6 neurons; tests and intervals are of all" in view._matrix_words.value
+    assert f"{len(kept)} of 6 neurons; tests and intervals are of all" in view._matrix_words.value
     lab.selection = [0, 3]
     view.units = "selection"
     assert set(view.result.neuron.values) == {NAMES[0], NAMES[3]}

@@ -14,7 +14,7 @@ import param
 import xarray as xr
 
 from twinlab import plots, twins
-from twinlab.explorers.fit_starting import PRESETS, FitStarting
+from twinlab.explorers.fit_starting import PRESETS, RANDOM, FitStarting
 from twinlab.explorers.following import follow, lead
 from twinlab.explorers.looks import badge, card, page, words
 from twinlab.explorers.state import LabState
@@ -202,18 +202,23 @@ class FitMonitor(Explorer):
 
     def _find_readouts(self, name: str, job: Job) -> None:
         job.check()
-        try:
-            found = read_readouts(self.lab.fits or "", name, self.lab.findings.recording)
-        except InputError:
-            found = None
+        found = None
+        if RANDOM.acquire(blocking=False):
+            try:
+                found = read_readouts(self.lab.fits or "", name, self.lab.findings.recording)
+            except InputError:
+                pass  # which the list of fits says
+            finally:
+                RANDOM.release()
         self.lab.call(lambda: self._take_readouts(name, found))
 
     def _take_readouts(self, name: str, found: xr.Dataset | None) -> None:
         if name == self.looked_at:
             self.readouts = found
             self._which_said.value = (
-                "Its readouts cannot be placed: no epoch is over, it has readouts without a "
-                "place, or it is of another recording."
+                "Not placed: no epoch is over, its readouts have no place, it is of another "
+                "recording, or a fit runs on this server, which must not be disturbed until it "
+                "is done."
                 if found is None
                 else f"{found.sizes['neuron']} readouts, in pixels of the image."
             )
@@ -232,13 +237,16 @@ class FitMonitor(Explorer):
             self.lab.start_quick(self._load, name, name="load")
 
     def _load(self, name: str, job: Job) -> None:
-        job.check()
+        while not RANDOM.acquire(timeout=0.1):
+            job.report(0.0, "waiting for the fit that runs")
         try:
             twin = twins.load_twin(f"{self.lab.fits}/{name}")
         except InputError as error:
             said = str(error)  # the error is gone when it is told
             self.lab.call(lambda: self.lab.warn(f"{name} cannot be opened", said))
             return
+        finally:
+            RANDOM.release()
         self.lab.call(lambda: self._take_twin(name, twin))
 
     def _take_twin(self, name: str, twin: twins.Twin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ import panel as pn
 from twinlab.cli.fits import fit_recordings
 from twinlab.explorers.looks import card, words
 from twinlab.fitting import FitSettings, default_settings, find_fits
+from twinlab.jobs import Job
 from twinlab.schema import InputError, stimulus_kind
 from twinlab.twins import Architecture
 
 if TYPE_CHECKING:
     from twinlab.explorers.fit_monitor import FitMonitor
 
-__all__ = ["PRESETS", "FitStarting"]
+__all__ = ["PRESETS", "RANDOM", "FitStarting"]
 
 # What is changed of the architecture that suits the recording; of images alone but for the first.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -28,6 +30,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "rotation equivariant": {"core": "rotation_equivariant"},
 }
 ASKED = ("max_epochs", "batch_size", "lr", "seed")
+
+
+# Held while a fit runs in this process, or a twin is built: both draw from the one stream of
+# random numbers that torch has, and a fit ends with the same numbers only if nobody else does.
+RANDOM = threading.Lock()
 
 
 class FitStarting:
@@ -144,9 +151,19 @@ class FitStarting:
     ) -> None:
         view = self.view
         started = view.lab.start(
-            fit_recordings, [view.lab.findings.recording], self._folder() / name, "deep",
+            _fit_alone, [view.lab.findings.recording], self._folder() / name, "deep",
             architecture, settings, members=members, core="", device="cpu", search=None,
             arriving="fits",
         )  # fmt: skip
         if started:
             view.param.update(runs=sorted({*view.runs, name}), looked_at=name)
+
+
+def _fit_alone(*args: Any, job: Job, **kwargs: Any) -> list[str]:
+    """Fit as `twinlab fit` does, while no other fit runs in this process."""
+    while not RANDOM.acquire(timeout=0.1):
+        job.report(0.0, "waiting for another fit of this server")
+    try:
+        return fit_recordings(*args, job=job, **kwargs)
+    finally:
+        RANDOM.release()

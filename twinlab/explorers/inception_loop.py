@@ -145,7 +145,9 @@ class InceptionLoop(Explorer):
     def names_in_lab(self) -> np.ndarray:
         """Names of the lab's neurons, as loops write them."""
         labels = self.lab.findings.labels
-        pairs = zip(labels.session.values.astype(str), labels.neuron_id.values.astype(str))
+        pairs = zip(
+            labels.session.values.astype(str), labels.neuron_id.values.astype(str), strict=True
+        )
         return np.array([f"{session}/{neuron}" for session, neuron in pairs], str)
 
     def _turn_to(self) -> None:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopResults"]
 
-WIDE, HALF = 1200, 574  # widths of cards' contents, in pixels
+WIDE, HALF = 1198, 580  # widths of cards' contents, in pixels
+LARGE, SMALL = 706, 454
+FRAMES = {"prediction": (165, 170), "power": (155, 170)}  # of panels; others are wider
 FRAME = (190, 170)
 N_ROUND = 8  # images of a round that are shown
 
@@ -52,7 +54,7 @@ class LoopResults:
             name: pn.Row(margin=0)
             for name in ("controls", "preference", "prediction", "power", "rounds", "chosen")
         }
-        widths = {"shown": WIDE, "chosen": WIDE}
+        widths = {"shown": WIDE, "chosen": WIDE, "prediction": LARGE, "power": SMALL}
         self._words = {
             name: words("", widths.get(name, HALF))
             for name in ("shown", "controls", "preference", "prediction", "power", "chosen")
@@ -98,7 +100,7 @@ class LoopResults:
                 "the ceiling.",
                 panes["prediction"],
                 shown["prediction"],
-                width=HALF,
+                width=LARGE,
             ),
             card(
                 "Power",
@@ -106,7 +108,7 @@ class LoopResults:
                 "dotted: the units planned.",
                 panes["power"],
                 shown["power"],
-                width=HALF,
+                width=SMALL,
             ),
             self._rounds,
         ]
@@ -148,7 +150,7 @@ class LoopResults:
         self, name: str, result: xr.Dataset | None, draw: Callable[..., hv.Dimensioned]
     ) -> None:
         # One pane a panel: in one figure for all, panels lose their size.
-        figure = [] if result is None else draw(result, size=FRAME)
+        figure = [] if result is None else draw(result, size=FRAMES.get(name, FRAME))
         panels = list(figure) if isinstance(figure, hv.Layout | list) else [figure]
         self._panes[name][:] = [
             pn.pane.HoloViews(bare(panel), linked_axes=False, margin=0) for panel in panels
@@ -230,7 +232,7 @@ class LoopResults:
 
 def _draw_agreement(result: xr.Dataset, size: tuple[int, int]) -> hv.Layout:
     """Draw all neurons at once, without the panels of single ones."""
-    panels = list(plots.plot_agreement(result, n_shown=0, size=(size[0] - 60, size[1])))
+    panels = list(plots.plot_agreement(result, n_shown=0, size=size))
     return hv.Layout(panels).opts(shared_axes=False).cols(3)
 
 
