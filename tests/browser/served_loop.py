@@ -19,7 +19,7 @@ recording = "recording.zarr"
 seed = 1
 [fit]
 members = 1
-max_epochs = 4
+max_epochs = 2
 layers = 1
 hidden = 8
 [rounds]
@@ -28,10 +28,10 @@ by = "random"
 images = 60
 candidates = 120
 [units]
-number = 6
+number = 4
 min_reliability = 0.2
 [stimuli]
-objectives = ["mei", "lei"]
+objectives = ["mei"]
 [presentation]
 n_repeat = 6
 [rig]
