@@ -55,9 +55,7 @@ def serve_twins(
             recording = names[0]
         if recording:
             source = open_source(recording, job=job)
-        makers = {
-            _page(name): make_bench(name, source, recording, loops, fits) for name in names
-        }
+        makers = {_page(name): make_bench(name, source, recording, loops, fits) for name in names}
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
     typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")

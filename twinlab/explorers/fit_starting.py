@@ -69,7 +69,7 @@ class FitStarting:
         stop.on_click(lambda _: lab.cancel())
         pause = pn.widgets.Button(label="Pause", width=70, margin=(0, 0, 0, 6))
         pause.on_click(lambda _: lab.pause())
-        pause.label = pn.bind(lambda paused: "Go on" if paused else "Pause", lab.param.paused)
+        pause.label = pn.bind(_say_pause, lab.param.paused)
         start.disabled = lab.param.running
         recording = lab.findings.recording
         what = "" if recording is None else str(recording.attrs.get("recording_id", ""))
@@ -130,16 +130,7 @@ class FitStarting:
                 raise InputError(msg)
             self._folder()
             said = json.loads(fit.attrs["settings"])
-            architecture, settings = (
-                kind(
-                    **{
-                        field.name: said[field.name]
-                        for field in fields(kind)
-                        if field.name in said
-                    }
-                )
-                for kind in (Architecture, FitSettings)
-            )
+            architecture, settings = _pick(Architecture, said), _pick(FitSettings, said)
             self._launch(name, architecture, settings, fit.attrs["members"])
 
     def _folder(self) -> Path:
@@ -157,6 +148,15 @@ class FitStarting:
         )  # fmt: skip
         if started:
             view.param.update(runs=sorted({*view.runs, name}), looked_at=name)
+
+
+def _say_pause(paused: bool) -> str:  # noqa: FBT001 - as a parameter calls it
+    return "Go on" if paused else "Pause"
+
+
+def _pick(kind: Any, said: dict[str, Any]) -> Any:
+    """Build settings of a kind from those that were said."""
+    return kind(**{field.name: said[field.name] for field in fields(kind) if field.name in said})
 
 
 def _fit_alone(*args: Any, job: Job, **kwargs: Any) -> list[str]:

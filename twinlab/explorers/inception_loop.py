@@ -317,10 +317,18 @@ class InceptionLoop(Explorer):
 
     def figures(self) -> dict[str, Any]:
         """Figures of the matrix, the stimulus and the comparisons."""
-        drawn = {"stimulus": self.stimulus.draw}
-        if self.result is not None:
-            drawn["confusion matrix"] = lambda: plots.plot_confusion(self.result)
-        return drawn | self.results.figures()
+        return {
+            "confusion matrix": self._draw_matrix,
+            "stimulus": self.stimulus.draw,
+            **self.results.figures(),
+        }
+
+    def _draw_matrix(self) -> hv.Overlay:
+        result = self.result
+        if result is None:
+            msg = "This loop has no confusion matrix yet; take it away once it has one."
+            raise InputError(msg)
+        return plots.plot_confusion(result)
 
     def tables(self) -> dict[str, Any]:
         """Tables of the steps, the matrix, the stimulus and the comparisons."""

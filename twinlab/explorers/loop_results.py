@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from twinlab.cli.loop_words import (
 from twinlab.explorers.looks import card, words
 from twinlab.explorers.views import bare
 from twinlab.loop import round_folder
-from twinlab.schema import open_result
+from twinlab.schema import InputError, open_result
 
 if TYPE_CHECKING:
     from twinlab.explorers.inception_loop import InceptionLoop
@@ -200,34 +201,45 @@ class LoopResults:
         path = round_folder(self.view.folder, self.view.round) / "chosen.nc"
         return open_result(path) if self.view.round and path.is_file() else None
 
-    def figures(self) -> dict[str, Callable[[], hv.Dimensioned]]:
-        """Figures of what there is."""
-        groups, kind = self.view.groups, self.view.objective
-        known: dict[str, tuple[Any, Callable[..., hv.Dimensioned]]] = {
-            "controls": (groups.get(f"controls-{kind}"), plots.plot_controls),
-            "preference": (groups.get(f"confusion-{kind}"), plots.plot_specificity),
-            "prediction": (self.view.prediction, plots.plot_agreement),
-            "power": (groups.get(f"power-{kind}", groups.get("power")), plots.plot_power),
-            "rounds": (groups.get("rounds"), plots.plot_rounds),
-        }
+    def known(self) -> dict[str, xr.Dataset | None]:
+        """What there is now of each, by name; None of what is not known."""
+        view = self.view
+        groups, kind = view.groups, view.objective
         return {
-            name: lambda draw=draw, result=result: draw(result)
-            for name, (result, draw) in known.items()
-            if result is not None
+            "controls": groups.get(f"controls-{kind}"),
+            "preference": groups.get(f"confusion-{kind}"),
+            "prediction": view.prediction,
+            "specificity": groups.get("specificity"),
+            "tests": groups.get("tests"),
+            "power": groups.get(f"power-{kind}", groups.get("power")),
+            "rounds": groups.get("rounds"),
+            "chosen images": self.chosen(),
         }
 
-    def tables(self) -> dict[str, Callable[[], xr.Dataset | None]]:
-        """Data of each, None while there are none."""
-        groups, view = self.view.groups, self.view
-        return {
-            "controls": lambda: groups.get(f"controls-{view.objective}"),
-            "prediction": lambda: view.prediction,
-            "specificity": lambda: groups.get("specificity"),
-            "tests": lambda: groups.get("tests"),
-            "power": lambda: groups.get(f"power-{view.objective}", groups.get("power")),
-            "rounds": lambda: groups.get("rounds"),
-            "chosen images": self.chosen,
+    def figures(self) -> dict[str, Callable[[], hv.Dimensioned]]:
+        """Figures, each of what is known when it is asked for."""
+        drawn = {
+            "controls": plots.plot_controls,
+            "preference": plots.plot_specificity,
+            "prediction": plots.plot_agreement,
+            "power": plots.plot_power,
+            "rounds": plots.plot_rounds,
         }
+        return {name: partial(self._draw_known, name, draw) for name, draw in drawn.items()}
+
+    def _draw_known(self, name: str, draw: Callable[..., hv.Dimensioned]) -> hv.Dimensioned:
+        result = self.known()[name]
+        if result is None:
+            msg = f"This loop has no {name} yet; take it away once its comparison is done."
+            raise InputError(msg)
+        return draw(result)
+
+    def tables(self) -> dict[str, Callable[[], xr.Dataset | None]]:
+        """Tables, each of what is known when it is asked for."""
+        return {name: partial(self._get_known, name) for name in self.known()}
+
+    def _get_known(self, name: str) -> xr.Dataset | None:
+        return self.known()[name]
 
 
 def _draw_agreement(result: xr.Dataset, size: tuple[int, int]) -> hv.Layout:
@@ -257,8 +269,9 @@ def _table_of(controls: xr.Dataset) -> str:
     lines = []
     for name in controls.control.values:
         one = controls.sel(control=name)
-        median, low, high = float(one.median_ratio), *one.median_ratio_interval.values
-        mean, mean_low, mean_high = float(one.ratio_of_means), *one.ratio_of_means_interval.values
+        low, high = one.median_ratio_interval.values
+        mean_low, mean_high = one.ratio_of_means_interval.values
+        median, mean = float(one.median_ratio), float(one.ratio_of_means)
         lines.append(
             f"{escape(str(name))}: median ratio <b>{_number(median)}</b> [{_number(low)}, "
             f"{_number(high)}], ratio of means {_number(mean)} [{_number(mean_low)}, "

@@ -64,7 +64,8 @@ def describe_steps(folder: str | PathLike[str]) -> xr.Dataset:
 
     """
     plan, folder = open_loop(folder), Path(folder)
-    states, finished = [], []
+    states: list[str] = []
+    finished: list[np.datetime64] = []
     for step, made in steps_of(plan).items():
         if (folder / made).exists():
             states.append("done")
