@@ -198,8 +198,10 @@ class LoopResults:
 
     def chosen(self) -> xr.Dataset | None:
         """Images that the twin chose in the round that is shown; None of the first fit."""
+        if not self.view.round or "rounds" not in self.view.groups:
+            return None
         path = round_folder(self.view.folder, self.view.round) / "chosen.nc"
-        return open_result(path) if self.view.round and path.is_file() else None
+        return open_result(path) if path.is_file() else None
 
     def known(self) -> dict[str, xr.Dataset | None]:
         """What there is now of each, by name; None of what is not known."""
