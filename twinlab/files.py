@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-__all__ = ["remove_unfinished", "write_whole"]
+__all__ = ["is_busy", "keep_alone", "remove_unfinished", "write_whole"]
+
+LOCK = ".lock"  # in a folder that one process at a time works in
 
 
 @contextmanager
@@ -55,6 +57,45 @@ def write_whole(path: str | PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         _remove(workplace)
+
+
+@contextmanager
+def keep_alone(folder: str | PathLike[str]) -> Iterator[None]:
+    """Keep other processes, and threads, from a folder while the block runs.
+
+    The lock ends with its process, however that ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another one works in the folder.
+
+    """
+    from filelock import FileLock, Timeout  # later: importing this room must stay cheap
+
+    lock = FileLock(Path(folder) / LOCK)
+    try:
+        lock.acquire(timeout=0.5)  # `is_busy` holds it for a moment
+    except Timeout as error:
+        msg = f"{folder}: another process is working here; wait for it, or stop it."
+        raise BlockingIOError(msg) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_busy(folder: str | PathLike[str]) -> bool:
+    """Tell whether somebody is inside `keep_alone` of a folder."""
+    from filelock import FileLock, Timeout
+
+    if not (Path(folder) / LOCK).exists():
+        return False
+    try:
+        with FileLock(Path(folder) / LOCK, timeout=0):
+            return False
+    except (Timeout, OSError) as error:
+        return isinstance(error, Timeout)
 
 
 def remove_unfinished(folder: str | PathLike[str]) -> None:

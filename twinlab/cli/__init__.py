@@ -404,6 +404,12 @@ def show(
 def serve(
     twin: Annotated[list[str] | None, typer.Argument(help="Folders of twins.")] = None,
     recording: Annotated[str, typer.Option(help=RECORDING)] = "",
+    loops: Annotated[
+        Path | None, typer.Option(help="An inception loop, or a folder of them, to show.")
+    ] = None,
+    fits: Annotated[
+        Path | None, typer.Option(help="A folder of fits to follow, and to write new ones to.")
+    ] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
@@ -421,7 +427,7 @@ def serve(
     from twinlab.cli.serving import serve_twins
 
     serve_twins(
-        twin or ["example"], recording, browser=browser,
+        twin or ["example"], recording, loops=loops, fits=fits, browser=browser,
         port=port, host=host, origins=origin or [], login=login, oauth=oauth,
     )  # fmt: skip
 

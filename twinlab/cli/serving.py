@@ -21,7 +21,15 @@ __all__ = ["make_bench", "serve_twins"]
 OWN = ("simulated", "example")  # twins that bring their recording
 
 
-def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any) -> None:
+def serve_twins(
+    names: list[str],
+    recording: str,
+    *,
+    loops: Path | None = None,
+    fits: Path | None = None,
+    browser: bool,
+    **where: Any,
+) -> None:
     """Serve one page a twin until Ctrl-C.
 
     Parameters
@@ -30,12 +38,18 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
         Folders of twins, ``simulated`` or ``example``.
     recording : str
         What they were fitted to; may be empty.
+    loops, fits : Path, optional
+        Folders of inception loops and of fits, shown beside every twin.
     browser : bool
         Open the page.
     **where
         Port, host, origins and login; see `explorers.serve`.
 
     """
+    for what, folder in (("--loops", loops), ("--fits", fits)):
+        if folder is not None and not folder.is_dir():
+            msg = f"{what} {folder}: no such folder; name one that is there, or make it."
+            raise schema.InputError(msg)
     with watched_job("serve") as job:
         source = None
         if not recording and all(name.startswith(OWN) for name in names):
@@ -44,7 +58,8 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
             source = open_source(recording, job=job)
         opened = {_page(name): open_twin(name) for name in names}
         makers = {
-            _page(name): make_bench(name, source, recording, beside=opened) for name in names
+            _page(name): make_bench(name, source, recording, opened, loops=loops, fits=fits)
+            for name in names
         }
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
@@ -57,7 +72,13 @@ def serve_twins(names: list[str], recording: str, *, browser: bool, **where: Any
 
 
 def make_bench(
-    name: str, recording: xr.Dataset | None, source: str, beside: dict[str, twins.Twin]
+    name: str,
+    recording: xr.Dataset | None,
+    source: str,
+    beside: dict[str, twins.Twin],
+    *,
+    loops: Path | None = None,
+    fits: Path | None = None,
 ) -> Callable[[], explorers.Lab]:
     """Load a twin and the results beside it, once; each page gets a lab of its own.
 
@@ -90,6 +111,8 @@ def make_bench(
         others=others,
         learning_curve=results.get("learning_curve"),
         made_by=made_by,
+        loops=loops,
+        fits=fits,
     )
     return lambda: explorers.Lab(known.another())
 

@@ -14,6 +14,8 @@ import os
 os.environ.setdefault("PANEL_INLINE", "true")
 
 from twinlab.explorers.bench import TwinBench  # noqa: E402
+from twinlab.explorers.fit_monitor import FitMonitor  # noqa: E402
+from twinlab.explorers.inception_loop import InceptionLoop  # noqa: E402
 from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
 from twinlab.explorers.matching import average_clip, average_repeats, raster_of_clip  # noqa: E402
 from twinlab.explorers.neuron_map import NeuronMap  # noqa: E402
@@ -36,6 +38,8 @@ from twinlab.twins.familiarity import (  # noqa: E402
 __all__ = [
     # what they share, and they
     "EXPLORERS",
+    "FitMonitor",
+    "InceptionLoop",
     "Lab",
     "LabState",
     "NeuronMap",

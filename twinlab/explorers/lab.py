@@ -7,6 +7,8 @@ from typing import Any
 import panel as pn
 
 from twinlab.explorers.bench import TwinBench
+from twinlab.explorers.fit_monitor import FitMonitor
+from twinlab.explorers.inception_loop import InceptionLoop
 from twinlab.explorers.looks import card, colors, page
 from twinlab.explorers.population import Population
 from twinlab.explorers.recording_page import RecordingPage
@@ -29,6 +31,8 @@ EXPLORERS: dict[str, type[Explorer]] = {
     "unit": UnitPage,
     "stimulus": StimulusBench,
     "tuning": TuningLab,
+    "loop": InceptionLoop,
+    "fits": FitMonitor,
 }
 GALLERY_WIDTH = 300
 

@@ -40,7 +40,7 @@ def colors() -> dict[str, Any]:
     return DARK if pn.config.theme == "dark" else LIGHT
 
 
-def words(html: Callable[..., str], width: int) -> pn.widgets.StaticText:
+def words(html: Callable[..., str] | str, width: int) -> pn.widgets.StaticText:
     """Body text that changes: the HTML a bound function returns.
 
     (A changing `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even

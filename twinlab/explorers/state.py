@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from twinlab.explorers.findings import Findings
 from twinlab.explorers.shown import STIMULUS, Shown
 from twinlab.explorers.work import Work
 from twinlab.jobs import Job
+from twinlab.schema import InputError
 from twinlab.twins import Twin
 from twinlab.twins.familiarity import unfamiliar_features
 
@@ -71,6 +74,11 @@ class LabState(Shown, Work):
         Twins of the same neurons to be scored beside this one, by name.
     learning_curve : xarray.Dataset, optional
         From `fitting.fit_learning_curve`, of the same recording.
+    loops : path, optional
+        An inception loop, or a folder of several, to be looked at and gone on with.
+    fits : path, optional
+        A folder of fits, as ``twinlab fit --out FOLDER/NAME`` makes them, to be followed and added
+        to.
     made_by : str
         Python lines that make the variables ``twin`` and ``recording``, for the code that
         rebuilds a view.
@@ -104,9 +112,12 @@ class LabState(Shown, Work):
         session: str | None = None,
         others: Mapping[str, Twin] | None = None,
         learning_curve: xr.Dataset | None = None,
+        loops: str | PathLike[str] | None = None,
+        fits: str | PathLike[str] | None = None,
         made_by: str = "",
         **params: Any,
     ) -> None:
+        self._set_folders(loops, fits)
         findings = Findings(
             twin,
             recording=recording,
@@ -123,6 +134,7 @@ class LabState(Shown, Work):
     def _begin(self, findings: Findings, made_by: str, **params: Any) -> None:
         self.findings = findings
         self.made_by = made_by
+        self.others: dict[str, Twin] = {}
         super().__init__(findings.twin.spec)
         self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
         self._seen: tuple[Any, ...] = ()
@@ -147,8 +159,31 @@ class LabState(Shown, Work):
         What either measures, both know.
         """
         state = LabState.__new__(LabState)
+        state._set_folders(self.loops, self.fits)
         state._begin(self.findings, self.made_by, **params)
         return state
+
+    def _set_folders(
+        self, loops: str | PathLike[str] | None, fits: str | PathLike[str] | None
+    ) -> None:
+        self.loops = None if loops is None else Path(loops)
+        self.fits = None if fits is None else Path(fits)
+
+    def add_twin(self, name: str, twin: Twin) -> None:
+        """Put another twin of the same neurons beside this one; call on the loop of the page.
+
+        Raises
+        ------
+        InputError
+            If it is of other neurons.
+
+        """
+        labels = twin.condition(session=str(self.findings.labels.session.values[0])).labels
+        if not np.array_equal(labels.neuron_id, self.findings.labels.neuron_id):
+            msg = f"The twin {name!r} has other neurons; open one fitted to the same recording."
+            raise InputError(msg)
+        self.others = {**self.others, name: twin}
+        self.arrivals.twins += 1
 
     @property
     def others(self) -> dict[str, Twin]:

@@ -37,8 +37,10 @@ def rebuild(explorer: Explorer) -> str:
     given = ["twin"] if lab.findings.recording is None else ["twin", "recording"]
     if lab.findings.together is not lab.findings.twin:
         given.append("members=members")
+    folders = {"loops": lab.loops, "fits": lab.fits}
+    given += _arguments({name: str(path) for name, path in folders.items() if path is not None})
     lines = [
-        "from twinlab import evaluation, explorers, insilico, recordings, twins",
+        "from twinlab import evaluation, explorers, fitting, insilico, loop, recordings, twins",
         "",
         lab.made_by or HANDED_OVER,
         f"lab = explorers.LabState({', '.join([*given, *_arguments(lab.view())])})",

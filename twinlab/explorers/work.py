@@ -41,6 +41,8 @@ class Arrivals(param.Parameterized):
     clip = param.Integer(0)
     judged = param.Integer(0)
     twins = param.Integer(0)
+    loop = param.Integer(0)
+    fits = param.Integer(0)
 
 
 class Work(param.Parameterized):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,49 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from twinlab.files import write_whole
+from twinlab.files import keep_alone, write_whole
 from twinlab.schema import InputError
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["NOTE", "announce_fit", "read_checkpoint", "read_progress", "write_checkpoint"]
+
+NOTE = "fit.json"  # beside checkpoints: what is being fitted, see `announce_fit`
+
+
+@contextmanager
+def announce_fit(folder: Path, begun: dict[str, Any]) -> Iterator[None]:
+    """Keep the folder of a fit's checkpoints to oneself, and say in it what is being fitted.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    begun : dict
+        JSON-able. If the fit diverges without a result, `failure` is added and says so.
+
+    Raises
+    ------
+    InputError
+        If another process fits there.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as alone:
+        try:
+            alone.enter_context(keep_alone(folder))
+        except BlockingIOError as error:
+            msg = f"{folder}: another process is fitting here; wait for it, or write elsewhere."
+            raise InputError(msg) from error
+        _write_note(folder, begun)
+        try:
+            yield
+        except FloatingPointError as error:
+            _write_note(folder, begun | {"failure": str(error)})
+            raise
+
+
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    with write_whole(folder / NOTE) as partial:
+        partial.write_text(json.dumps(note), encoding="utf-8")
 
 
 def write_checkpoint(
@@ -56,17 +97,16 @@ def read_checkpoint(
         If the file is damaged or belongs to another fit.
 
     """
+    progress = read_progress(path)
     try:
         with safe_open(path, framework="pt") as stored:
-            progress = json.loads(stored.metadata()["progress"])
             kinds = ("weights", "average", "best", "optimizer")
             tensors: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
             for key in stored.keys():  # noqa: SIM118 - not a mapping
                 kind, name = key.split("/", 1)
                 tensors[kind][name] = stored.get_tensor(key)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: the checkpoint is damaged ({error}); remove it to start the fit anew."
-        raise InputError(msg) from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
     changed = [name for name in fit if fit[name] != progress["fit"].get(name)]
     if changed:
         msg = (
@@ -75,6 +115,29 @@ def read_checkpoint(
         )
         raise InputError(msg)
     return tensors, progress
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """Read how far an unfinished fit is, without its weights.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            progress: dict[str, Any] = json.loads(stored.metadata()["progress"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return progress
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: the checkpoint is damaged ({error}); remove it to start the fit anew."
+    )
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:

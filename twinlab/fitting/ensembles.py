@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from twinlab.fitting.checkpoints import announce_fit
 from twinlab.fitting.settings import FitSettings, default_settings
 from twinlab.fitting.training import Recordings, by_session, fit_sessions, fit_twin
 from twinlab.jobs import Job
@@ -39,7 +42,8 @@ def fit_ensemble(
         As in `fit_twin`.
     members : int
     checkpoints : path, optional
-        Folder for one checkpoint a member; members that are done are not fitted again.
+        Folder for one checkpoint a member; members that are done are not fitted again. What is
+        fitted is said there in a note, for `read_fit`; one process at a time fits there.
 
     Returns
     -------
@@ -52,23 +56,36 @@ def fit_ensemble(
         msg = f"`members` must be at least 1, but is {members}."
         raise InputError(msg)
     sources = [recording] if isinstance(recording, xr.Dataset) else by_session(recording).values()
-    settings, job = settings or default_settings(*sources)[1], job or Job()
+    architecture = architecture or (core.architecture if core else None)
+    if architecture is None or settings is None:
+        suited = default_settings(*sources)
+        architecture, settings = architecture or suited[0], settings or suited[1]
+    job = job or Job()
     twins, histories = [], []
-    for number in range(members):
-        label = f"twin {number + 1} of {members}" if members > 1 else "twin"
-        path = None if checkpoints is None else Path(checkpoints) / f"member-{number}.safetensors"
-        fit: Any = fit_twin if isinstance(recording, xr.Dataset) else fit_sessions
-        twin, history = fit(
-            recording,
-            architecture,
-            replace(settings, seed=settings.seed + number),
-            core=core,
-            checkpoint=path,
-            device=device,
-            job=job.part(number / members, (number + 1) / members, label),
-        )
-        twins.append(twin)
-        histories.append(history)
+    with ExitStack() as announced:
+        if checkpoints is not None and not int(os.environ.get("RANK", "0")):
+            begun = {
+                "members": members, "architecture": asdict(architecture),
+                "settings": asdict(settings), "core": core.identity if core else "",
+            }  # fmt: skip
+            announced.enter_context(announce_fit(Path(checkpoints), begun))
+        for number in range(members):
+            label = f"twin {number + 1} of {members}" if members > 1 else "twin"
+            path = None
+            if checkpoints is not None:
+                path = Path(checkpoints) / f"member-{number}.safetensors"
+            fit: Any = fit_twin if isinstance(recording, xr.Dataset) else fit_sessions
+            twin, history = fit(
+                recording,
+                architecture,
+                replace(settings, seed=settings.seed + number),
+                core=core,
+                checkpoint=path,
+                device=device,
+                job=job.part(number / members, (number + 1) / members, label),
+            )
+            twins.append(twin)
+            histories.append(history)
     history = xr.concat(
         histories, "member", join="outer", combine_attrs="override", data_vars="all"
     )

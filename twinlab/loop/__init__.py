@@ -25,7 +25,8 @@ from twinlab.loop.formats import FORMATS
 from twinlab.loop.gathering import gather_stimuli
 from twinlab.loop.growing import grow_recording
 from twinlab.loop.importing import Imported, import_responses
-from twinlab.loop.keeping import keep_loop, list_tests, open_kept
+from twinlab.loop.judging import judge_prediction
+from twinlab.loop.keeping import gather_loop, keep_loop, list_tests, open_kept
 from twinlab.loop.matching import (
     match_by_fingerprint,
     match_by_position,
@@ -50,6 +51,7 @@ from twinlab.loop.schedule import BLANK, make_schedule
 from twinlab.loop.specificity import compare_specificity
 from twinlab.loop.steps import run_loop
 from twinlab.loop.synthesizing import verify_stimuli
+from twinlab.loop.watching import answers_itself, describe_steps, find_loops, find_stimuli
 
 __all__ = [
     # the whole, in a folder
@@ -63,6 +65,11 @@ __all__ = [
     "run_loop",
     "steps_of",
     "waited_for",
+    # how far it is, seen from outside
+    "answers_itself",
+    "describe_steps",
+    "find_loops",
+    "find_stimuli",
     # what is decided beforehand
     "Fit",
     "Later",
@@ -107,12 +114,14 @@ __all__ = [
     "compare_controls",
     "compare_prediction",
     "compare_specificity",
+    "judge_prediction",
     "list_tests",
     "measure_noise",
     "plan_around",
     "plan_next",
     "plan_power",
-    # all of it in one file
+    # all of it, and that in one file
+    "gather_loop",
     "keep_loop",
     "open_kept",
 ]

@@ -17,6 +17,7 @@ from twinlab.schema import InputError
 __all__ = [
     "COMPARED",
     "KEPT",
+    "MARK",
     "STEPS",
     "began_in",
     "last_made",

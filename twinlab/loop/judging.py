@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from twinlab.jobs import Job
 from twinlab.loop.agreement import compare_prediction
 from twinlab.loop.comparing import compare_confusion, compare_controls
 from twinlab.loop.exporting import read_key
-from twinlab.loop.folder import STEPS, last_made
+from twinlab.loop.folder import STEPS, last_made, open_loop
 from twinlab.loop.gathering import neuron_names
 from twinlab.loop.plan import Plan, name_control
 from twinlab.loop.power import plan_next
 from twinlab.loop.relabelling import lend_stimuli, pool_kinds
 from twinlab.loop.specificity import compare_specificity
-from twinlab.schema import open_result, save_result
+from twinlab.schema import InputError, open_result, save_result
 
 # What the neurons should do for the stimuli of an objective that are their own.
 EXPECTED = {
@@ -32,6 +33,7 @@ EXPECTED = {
     "discriminating": "most",
     "suppressor": "least",
 }
+JUDGES = ("maker", "verifier")
 BATCH = 256  # stimuli, or frames of videos, shown to the twin at once
 
 
@@ -143,15 +145,49 @@ def _tell_apart(observed: xr.Dataset, plan: Plan, job: Job) -> xr.Dataset:
     return compare_specificity(observed, seed=plan.seed, job=job)
 
 
-def _agree(observed: xr.Dataset, folder: Path, plan: Plan, job: Job) -> xr.Dataset:
+def judge_prediction(
+    folder: str | PathLike[str], by: str = "maker", *, job: Job | None = None
+) -> xr.Dataset:
+    """Tell how well one of the twins of a loop predicted what came back.
+
+    Parameters
+    ----------
+    folder : path
+        Of a loop to which responses have come.
+    by : {"maker", "verifier"}
+        The twin that made the stimuli, or the one that had no part in it.
+    job : Job, optional
+
+    Returns
+    -------
+    xarray.Dataset
+        Of `compare_prediction`.
+
+    Raises
+    ------
+    InputError
+        As `open_loop`, or if there are no responses yet.
+
+    """
+    plan, folder = open_loop(folder), Path(folder)
+    if by not in JUDGES:
+        msg = f"`by` is {by!r}; known: {', '.join(JUDGES)}."
+        raise InputError(msg)
+    return _agree(open_result(folder / STEPS["responses"]), folder, plan, job or Job(), by)
+
+
+def _agree(
+    observed: xr.Dataset, folder: Path, plan: Plan, job: Job, by: str = "maker"
+) -> xr.Dataset:
+    place = last_made(folder, "fit") if by == "maker" else folder / STEPS["verifier"]
     return compare_prediction(
-        observed, _predict(folder, job.part(0, 0.5)), seed=plan.seed, job=job.part(0.5, 1)
+        observed, _predict(folder, place, job.part(0, 0.5)), seed=plan.seed, job=job.part(0.5, 1)
     )
 
 
-def _predict(folder: Path, job: Job) -> xr.DataArray:
-    """What the ensemble expects of all neurons for all stimuli, (stimulus, neuron)."""
-    twin, key = twins.load_twin(last_made(folder, "fit")), read_key(folder / STEPS["export"])
+def _predict(folder: Path, place: Path, job: Job) -> xr.DataArray:
+    """What the twin at a place expects of all neurons for all stimuli, (stimulus, neuron)."""
+    twin, key = twins.load_twin(place), read_key(folder / STEPS["export"])
     quiet = twin.condition()
     size = stimuli_at_once(quiet, key.sizes.get("frame", 1), BATCH)
     starts = range(0, key.sizes["stimulus"], size)

@@ -23,9 +23,10 @@ from twinlab.loop.repeats import holm
 from twinlab.loop.rounds import list_rounds
 from twinlab.schema import InputError, make_result, open_result
 
-__all__ = ["KEPT", "keep_loop", "list_tests", "open_kept"]
+__all__ = ["KEPT", "gather_loop", "keep_loop", "list_tests", "open_kept"]
 
 KIND = "twinlab loop in one file 1"
+PARTIAL = ".partial.nc"  # what a sweep that was cancelled leaves, see `insilico.run_sweep`
 NEEDED = ("key", "responses", "prediction", "power", "tests")
 # Tests of the whole population that a result may hold, and what each asks.
 TESTS = {
@@ -56,26 +57,14 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
         As `open_loop`, if the comparison is not done, or a result cannot be read.
 
     """
-    plan, folder = open_loop(folder), Path(folder)
+    folder = Path(folder)
     status = loop_status(folder)
     if not all(status.values()):
         waiting = next(step for step, done in status.items() if not done)
         todo = f"twinlab loop {'import' if waiting == 'responses' else 'run'} {folder}"
         msg = f"{folder}: step {waiting!r} is not done; run `{todo}` first."
         raise InputError(msg)
-    # How long each epoch took is no result: two runs of one plan leave the same file.
-    groups = {
-        path.stem: open_result(path)
-        for path in sorted(folder.glob("*.nc"))
-        if path.name not in (KEPT, HISTORY)
-    }
-    groups |= {
-        "key": read_key(folder / STEPS["export"]),
-        "power": plan_around(plan.units.number, plan.presentation.n_repeat),
-        "tests": list_tests(groups),
-    }
-    if plan.rounds.number:
-        groups["rounds"] = list_rounds(folder, plan)
+    groups = gather_loop(folder)
     attrs = {
         "kind": KIND,
         "plan": (folder / "plan.toml").read_text(encoding="utf-8"),
@@ -87,6 +76,38 @@ def keep_loop(folder: str | PathLike[str]) -> Path:
     with write_whole(folder / KEPT) as partial:
         partial.write_bytes(tree.to_netcdf(engine="h5netcdf"))
     return folder / KEPT
+
+
+def gather_loop(folder: str | PathLike[str]) -> dict[str, xr.Dataset]:
+    """Read what there is of a loop, whether or not all steps are done.
+
+    Returns
+    -------
+    dict of str to xarray.Dataset
+        Under the names that `keep_loop` tells; `key` only once the stimuli were exported.
+
+    Raises
+    ------
+    InputError
+        As `open_loop`, or if a result cannot be read.
+
+    """
+    plan, folder = open_loop(folder), Path(folder)
+    # How long each epoch took is no result: two runs of one plan leave the same file.
+    groups = {
+        path.stem: open_result(path)
+        for path in sorted(folder.glob("*.nc"))
+        if path.name not in (KEPT, HISTORY) and not path.name.endswith(PARTIAL)
+    }
+    if (folder / STEPS["export"]).exists():
+        groups["key"] = read_key(folder / STEPS["export"])
+    groups |= {
+        "power": plan_around(plan.units.number, plan.presentation.n_repeat),
+        "tests": list_tests(groups),
+    }
+    if plan.rounds.number:
+        groups["rounds"] = list_rounds(folder, plan)
+    return groups
 
 
 def open_kept(path: str | PathLike[str]) -> tuple[Plan, dict[str, xr.Dataset]]:

@@ -64,10 +64,12 @@ def list_rounds(folder: Path, plan: Plan) -> xr.Dataset:
     -------
     xarray.Dataset
         Along `round`: `n_trial`, the training trials, and `validation_correlation`, the mean over
-        the members of the ensemble; the validation trials are the same throughout.
+        the members of the ensemble; the validation trials are the same throughout. Of rounds
+        that are done.
 
     """
     places = [folder, *(round_folder(folder, i + 1) for i in range(plan.rounds.number))]
+    places = [place for place in places if (place / HISTORY).exists()]
     trials = [
         int((open_recording(place / STEPS["recording"]).split.values == "train").sum())
         for place in places

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from twinlab.files import remove_unfinished
+from twinlab.files import keep_alone, remove_unfinished
 from twinlab.jobs import Job
 from twinlab.loop.answering import answer_loop
 from twinlab.loop.folder import open_loop, steps_of
@@ -83,18 +81,12 @@ def run_loop(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from a loop, and remove what one that was killed left half-written.
-
-    A lock ends with its process, however that ends.
-    """
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        msg = f"{folder}: another process is working on this loop; wait for it, or stop it."
-        raise InputError(msg) from error
-    try:
+    """Keep other processes from a loop, and remove what one that was killed left half-written."""
+    with ExitStack() as alone:
+        try:
+            alone.enter_context(keep_alone(folder))
+        except BlockingIOError as error:
+            msg = f"{folder}: another process is working on this loop; wait for it, or stop it."
+            raise InputError(msg) from error
         remove_unfinished(folder)
         yield
-    finally:
-        lock.release()

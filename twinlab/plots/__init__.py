@@ -21,6 +21,7 @@ from twinlab.plots.fields import (
     plot_field_comparison,
     plot_spectrum,
 )
+from twinlab.plots.fits import plot_fits, plot_readouts
 from twinlab.plots.images import (
     plot_gallery,
     plot_image,
@@ -35,7 +36,9 @@ from twinlab.plots.loops import (
     plot_confusion,
     plot_controls,
     plot_power,
+    plot_rounds,
     plot_specificity,
+    sort_confusion,
 )
 from twinlab.plots.neurons import (
     plot_circles,
@@ -95,6 +98,9 @@ __all__ = [
     "plot_tuning_curve",
     "plot_tuning_distribution",
     "plot_tuning_grid",
+    # fits side by side
+    "plot_fits",
+    "plot_readouts",
     # many stimuli for one neuron, or for one kind
     "plot_clusters",
     "plot_diverse",
@@ -125,7 +131,9 @@ __all__ = [
     "plot_confusion",
     "plot_controls",
     "plot_power",
+    "plot_rounds",
     "plot_specificity",
+    "sort_confusion",
     "plot_verification",
     # what was recorded
     "plot_behavior",

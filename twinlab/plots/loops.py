@@ -15,7 +15,9 @@ __all__ = [
     "plot_confusion",
     "plot_controls",
     "plot_power",
+    "plot_rounds",
     "plot_specificity",
+    "sort_confusion",
 ]
 
 SIZE = (260, 240)
@@ -45,11 +47,10 @@ def plot_confusion(result: xr.Dataset, *, size: tuple[int, int] = (440, 440)) ->
 
     """
     sign = -1 if _setting(result, "expect") == "least" else 1
-    order = np.argsort(-np.nan_to_num(result.specificity.values, nan=-np.inf), kind="stable")
-    sorted_ = result.confusion.isel(neuron=order, made_for=order)
+    sorted_ = sort_confusion(result).confusion
     matrix = sorted_.transpose("made_for", "neuron").values
     limit = float(np.nanmax(np.abs(matrix), initial=0.0)) or 1.0
-    n = len(order)
+    n = sorted_.sizes["neuron"]
     axes = [hv.Dimension("neuron that answers"), hv.Dimension("neuron it was made for")]
     names = _short(sorted_.neuron.values)
     ticks = list(enumerate(names)) if n <= N_NAMED else 5
@@ -90,6 +91,44 @@ def plot_confusion(result: xr.Dataset, *, size: tuple[int, int] = (440, 440)) ->
         },
     )
     return picture * own * dots
+
+
+def sort_confusion(result: xr.Dataset) -> xr.Dataset:
+    """Sort a confusion matrix as it is drawn: from who prefers the own stimulus most."""
+    order = np.argsort(-np.nan_to_num(result.specificity.values, nan=-np.inf), kind="stable")
+    return result.isel(neuron=order, made_for=order)
+
+
+def plot_rounds(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Overlay:
+    """Draw how good the twin was after each round against the trials it had learnt from.
+
+    Parameters
+    ----------
+    result : Dataset
+        The group `rounds` of a loop, see `loop.gather_loop`.
+    size : (int, int)
+        Width and height of the frame in pixels.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    """
+    axes = axis_of(result.n_trial), axis_of(result.validation_correlation)
+    x, y = result.n_trial.values, result.validation_correlation.values
+    line = styled(
+        hv.Curve((x, y), *axes),
+        size=size,
+        color=COLORS["guide"],
+        xlim=bounds_of(x),
+        ylim=bounds_of(y, np.zeros(1)),
+        framewise=True,
+        title="after each round",
+    )
+    points = styled(
+        hv.Scatter((x, y), *axes), color=COLORS["twin"], bokeh={"size": 7}, matplotlib={"s": 30}
+    )
+    return line * points
 
 
 def plot_specificity(result: xr.Dataset, *, size: tuple[int, int] = SIZE) -> hv.Layout:

@@ -1,0 +1,81 @@
+"""Inception loops and fits in a real browser: drawn, followed, led on from."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SERVED = Path(__file__).parent / "served_loop.py"
+
+
+@contextmanager
+def serving(folder):
+    command = [sys.executable, str(SERVED), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        url = server.stdout.readline().strip()
+        assert url, "the server did not start"
+        yield url
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def lab_url(tmp_path_factory):
+    """Address of a served lab with two inception loops and two fits."""
+    with serving(tmp_path_factory.mktemp("lab")) as url:
+        yield url
+
+
+def column(sources, name):
+    return [found for source in sources() for found in source if found[0] == name]
+
+
+def test_a_loop_is_drawn_and_a_cell_shows_its_stimulus(page, lab_url, sources, screenshot):
+    page.goto(f"{lab_url}?page=loop")
+    page.get_by_text("What is shown, and what is not").wait_for()
+    page.get_by_text("measured").first.wait_for()
+    page.wait_for_timeout(1500)
+    assert page.locator("canvas").count() >= 8
+    assert all(length > 0 for source in sources() for name, length, _ in source if name == "image")
+    width = page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= 1400
+    before = column(sources, "image")
+    box = page.locator(".bk-Figure").first.locator("canvas").first.bounding_box()
+    page.mouse.click(box["x"] + 0.45 * box["width"], box["y"] + 0.75 * box["height"])
+    page.get_by_text("made for another").wait_for()
+    page.wait_for_timeout(1000)
+    assert column(sources, "image") != before
+    assert "inceptionloop.made_for=" in page.url
+    screenshot("loop")
+    page.get_by_role("button", name="Send to bench").click()
+    page.get_by_text("page=stimulus").or_(page.get_by_text("above", exact=False)).first.wait_for()
+    assert "page=stimulus" in page.url
+    assert page.errors == []
+
+
+def test_another_loop_is_chosen_and_an_old_link_is_said_to_be_one(page, lab_url):
+    page.goto(f"{lab_url}?page=loop")
+    page.get_by_text("measured").first.wait_for()
+    page.get_by_label("loop", exact=True).select_option("begun")
+    page.get_by_text("No comparison yet").first.wait_for()
+    page.get_by_role("button", name="Do the next steps").wait_for()
+    page.goto(f"{lab_url}?page=loop&inceptionloop.loop=../elsewhere")
+    page.get_by_text("There is no loop").first.wait_for()
+    assert page.errors == []
+
+
+def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot):
+    page.goto(f"{lab_url}?page=fits&fitmonitor.max_epochs=2&fitmonitor.preset=small")
+    page.get_by_text("best correlation").first.wait_for()
+    page.get_by_text("10 readouts").wait_for()
+    page.wait_for_timeout(1000)
+    before = column(sources, "name")
+    assert before
+    screenshot("fits")
+    page.get_by_role("button", name="Start a fit").click()
+    page.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
+    page.get_by_text("epoch 2 of 2").wait_for(timeout=90_000)
+    page.wait_for_timeout(1000)
+    assert column(sources, "name") != before
+    assert page.errors == []

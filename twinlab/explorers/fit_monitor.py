@@ -1,0 +1,392 @@
+"""Fits side by side, while they run and after; and new ones."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import pandas as pd
+import panel as pn
+import param
+import xarray as xr
+
+from twinlab import plots, twins
+from twinlab.explorers.fit_starting import PRESETS, RANDOM, FitStarting
+from twinlab.explorers.following import follow, lead
+from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.state import LabState
+from twinlab.explorers.views import Explorer, bare
+from twinlab.fitting import FitSettings, find_fits, read_fit, read_readouts, stamp_fit
+from twinlab.jobs import Job
+from twinlab.plots.fits import SHADES
+from twinlab.schema import InputError
+
+__all__ = ["FitMonitor"]
+
+LEFT, MIDDLE, RIGHT = 330, 400, 400  # widths of cards' contents, in pixels
+EVERY = 2.0  # seconds between two looks at the folder
+MOST = len(SHADES)  # fits side by side that can be told apart
+QUANTITIES = ["validation_loss", "train_loss", "learning_rate", "seconds"]
+LOOKS = {
+    "running": "weak",
+    "done": "good",
+    "stopped": "none",
+    "failed": "weak",
+    "diverged": "weak",
+}
+DEFAULT = FitSettings()
+
+
+class FitMonitor(Explorer):
+    """The course of fits in a folder: any that `twinlab fit` or this page writes there.
+
+    Parameters
+    ----------
+    lab : LabState
+        With `fits`.
+
+    """
+
+    title = "Fit monitor"
+    about = "Fits side by side as they run: loss, validation, readouts, speed; and new ones."
+
+    runs = param.List([], item_type=str, doc="Names of the fits side by side; at most seven.")
+    quantity: Any = param.Selector(objects=QUANTITIES, doc="What is drawn beside the validation.")
+    looked_at = param.String("", doc="Name of the fit whose readouts are drawn.")
+    all_settings = param.Boolean(False, doc="List all settings, not only those that differ.")
+    preset: Any = param.Selector(objects=list(PRESETS), doc="Architecture of a new fit.")
+    max_epochs = param.Integer(DEFAULT.max_epochs, bounds=(1, 500), doc="Of a new fit.")
+    batch_size = param.Integer(DEFAULT.batch_size, bounds=(1, 1024), doc="Of a new fit.")
+    lr = param.Number(DEFAULT.lr, bounds=(1e-5, 0.1), step=0.001, doc="Of a new fit.")
+    seed = param.Integer(0, bounds=(0, 2**31 - 1), doc="Of a new fit.")
+
+    @classmethod
+    def lacks(cls, lab: LabState) -> str:
+        """Ask for a folder of fits."""
+        if lab.fits is None:
+            return "No folder of fits was given: `twinlab serve TWIN --fits FOLDER`."
+        return ""
+
+    def lay_out(self) -> pn.Column:
+        """Build the page."""
+        self.found: dict[str, xr.Dataset] = {}
+        self.readouts: xr.Dataset | None = None
+        self._stamps: dict[str, Any] = {}
+        self._gone = ""
+        self.starting = FitStarting(self)
+        self._names = pn.widgets.CheckBoxGroup(options=[], margin=0)
+        self._said = words("", LEFT)
+        self._which = pn.widgets.Select(options=[], label="fit", width=130, margin=(0, 0, 0, 0))
+        self._which_said = words("", LEFT)
+        self._table = pn.widgets.DataFrame(
+            pd.DataFrame(),
+            disabled=True,
+            width=MIDDLE - 4,
+            height=230,
+            margin=0,
+            autosize_mode="force_fit",
+        )
+        self._table_said = words("", MIDDLE)
+        lead(self._names, self, "runs")
+        lead(self._which, self, "looked_at")
+        body = page(self.title, str(self.lab.fits), *self._cards())
+        self._look()
+        if not self.runs:
+            self.runs = list(self._names.options)[:MOST]
+        self.param.watch(lambda _: self._show(), ["runs", "all_settings"])
+        self.param.watch(lambda _: self._redraw("quantity"), "quantity")
+        self.param.watch(lambda _: self._read_readouts(), "looked_at")
+        self.lab.param.watch(lambda _: self._redraw("readouts"), "neuron")
+        self.lab.arrivals.param.watch(lambda _: self._look(), "fits")
+        self._show()
+        follow(self._look, EVERY)
+        return body
+
+    def _cards(self) -> list[pn.Column]:
+        listed = pn.Column(self._names, max_height=150, scroll="y-auto", margin=0)
+        quantity = pn.widgets.Select.from_param(
+            self.param.quantity,
+            options={name.replace("_", " "): name for name in QUANTITIES},
+            label="quantity",
+            width=170,
+        )
+        resume = pn.widgets.Button(label="Resume", width=80, margin=(17, 0, 0, 8))
+        resume.on_click(lambda _: self.starting.resume(self.looked_at))
+        score = pn.widgets.Button(label="Scorecard", width=90, margin=(17, 0, 0, 6))
+        score.on_click(lambda _: self.open_scorecard())
+        every = pn.widgets.Checkbox.from_param(self.param.all_settings, label="all settings")
+        return [
+            card(
+                "Fits",
+                "Those of the folder, looked at every two seconds.",
+                listed,
+                self._said,
+                width=LEFT,
+            ),
+            card(
+                "Validation",
+                "Single-trial correlation on validation trials after each epoch.",
+                self._view(self._draw_validation, ["fits"]),
+                width=MIDDLE,
+            ),
+            card(
+                "Loss, rate, speed",
+                "After each epoch.",
+                quantity,
+                self._view(self._draw_quantity, ["fits", "quantity"]),
+                width=RIGHT,
+            ),
+            card(
+                "Where readouts look",
+                "Each neuron's readout on the image, from the last checkpoint or the twin; "
+                "ringed: the chosen neuron.",
+                pn.Row(self._which, resume, score, margin=0),
+                self._view(self._draw_readouts, ["readouts"]),
+                self._which_said,
+                width=LEFT,
+            ),
+            card("Settings", "", every, self._table, self._table_said, width=MIDDLE),
+            self.starting.card(RIGHT),
+        ]
+
+    # What there is
+
+    def _look(self) -> None:
+        """Read what has changed in the folder; what was read stays where it is gone."""
+        try:
+            names, gone = find_fits(self.lab.fits or ""), ""
+        except InputError as error:
+            names, gone = list(self.found), str(error)
+        if gone and gone != self._gone:
+            self.lab.warn("The folder of fits is gone", gone)
+        changed, self._gone = gone != self._gone, gone
+        for name in () if gone else names:
+            stamp = stamp_fit(self.lab.fits or "", name)
+            if self._stamps.get(name) != stamp:
+                self._stamps[name], changed = stamp, True
+                self.found[name] = self._read(name)
+                if name == self.looked_at:
+                    self._read_readouts()
+        lost = set(self.found) - set(names)
+        for name in lost:
+            del self.found[name], self._stamps[name]
+        if changed or lost:
+            self._show()
+
+    def _read(self, name: str) -> xr.Dataset:
+        try:
+            return read_fit(self.lab.fits or "", name)
+        except InputError as error:
+            return xr.Dataset(attrs={"state": "failed", "notices": str(error), "settings": "{}"})
+
+    @property
+    def shown(self) -> dict[str, xr.Dataset]:
+        """Fits side by side, by name, those that have been through an epoch."""
+        chosen = [name for name in self.runs if name in self.found][:MOST]
+        return {name: self.found[name] for name in chosen}
+
+    @property
+    def courses(self) -> dict[str, xr.Dataset]:
+        """Those of `shown` that can be drawn."""
+        return {name: fit if "epoch" in fit.dims else _EMPTY for name, fit in self.shown.items()}
+
+    def _read_readouts(self) -> None:
+        """Read where the readouts of one fit look, in the background."""
+        self.readouts = None
+        self._redraw("readouts")
+        if self.looked_at in self.found:
+            self.lab.start_quick(self._find_readouts, self.looked_at, name="readouts")
+
+    def _find_readouts(self, name: str, job: Job) -> None:
+        job.check()
+        found = None
+        if RANDOM.acquire(blocking=False):
+            try:
+                found = read_readouts(self.lab.fits or "", name, self.lab.findings.recording)
+            except InputError:
+                pass  # which the list of fits says
+            finally:
+                RANDOM.release()
+        self.lab.call(lambda: self._take_readouts(name, found))
+
+    def _take_readouts(self, name: str, found: xr.Dataset | None) -> None:
+        if name == self.looked_at:
+            self.readouts = found
+            self._which_said.value = (
+                "Not placed: no epoch is over, its readouts have no place, it is of another "
+                "recording, or a fit runs on this server, which must not be disturbed until it "
+                "is done."
+                if found is None
+                else f"{found.sizes['neuron']} readouts, in pixels of the image."
+            )
+            self._redraw("readouts")
+
+    # What can be done
+
+    def open_scorecard(self) -> None:
+        """Load the twin of a fit that is done, put it beside the lab's, and open the scorecard."""
+        name = self.looked_at
+        with self.lab.warned(f"There is no scorecard of {name or 'no fit'}"):
+            fit = self.found.get(name)
+            if fit is None or fit.attrs["state"] not in ("done", "diverged"):
+                msg = "Only a fit that is done has a twin; wait for it, or resume it."
+                raise InputError(msg)
+            self.lab.start_quick(self._load, name, name="load")
+
+    def _load(self, name: str, job: Job) -> None:
+        while not RANDOM.acquire(timeout=0.1):
+            job.report(0.0, "waiting for the fit that runs")
+        try:
+            twin = twins.load_twin(f"{self.lab.fits}/{name}")
+        except InputError as error:
+            said = str(error)  # the error is gone when it is told
+            self.lab.call(lambda: self.lab.warn(f"{name} cannot be opened", said))
+            return
+        finally:
+            RANDOM.release()
+        self.lab.call(lambda: self._take_twin(name, twin))
+
+    def _take_twin(self, name: str, twin: twins.Twin) -> None:
+        with self.lab.warned(f"{name} cannot stand beside this twin"):
+            self.lab.add_twin(name, twin)
+            if self.lab.has_pages:
+                self.lab.page = "scorecard"
+
+    # Drawn and said
+
+    def _show(self) -> None:
+        """Show anew all that was read."""
+        with pn.io.hold():
+            names = sorted(self.found)
+            self._names.options = names
+            self._names.value = [name for name in self.runs if name in names]
+            self._which.options = list(self.shown)
+            if self.looked_at not in self.shown:
+                self.looked_at = next(iter(self.shown), "")
+            self._which.value = self.looked_at or None
+            self._said.value = self._say_fits()
+            self._show_settings()
+            self._redraw("fits")
+
+    def _draw_validation(self) -> hv.Overlay:
+        return bare(plots.plot_fits(self.courses, size=(MIDDLE - 70, 220)))
+
+    def _draw_quantity(self) -> hv.Overlay:
+        return bare(plots.plot_fits(self.courses, self.quantity, size=(RIGHT - 80, 180)))
+
+    def _draw_readouts(self) -> hv.Overlay:
+        places = self.readouts
+        spec = self.lab.findings.twin.spec
+        if places is None:
+            none = ("neuron", np.empty(0))
+            places = xr.Dataset(
+                {"x": none, "y": none}, attrs={"height": spec.height, "width": spec.width}
+            )
+        chosen = self.lab.neuron if self.lab.neuron < places.sizes["neuron"] else None
+        return bare(plots.plot_readouts(places, selected=chosen, width=LEFT - 60))
+
+    def _say_fits(self) -> str:
+        if self._gone:
+            return badge("the folder is gone", "weak") + (
+                f"<br>{escape(self._gone)} Below is what was read before."
+            )
+        if not self.found:
+            return "No fit yet: start one here, or with <code>twinlab fit</code>."
+        lines = []
+        for i, (name, fit) in enumerate(self.shown.items()):
+            state = str(fit.attrs["state"])
+            swatch = f'<span style="color:{SHADES[i]}">&#9632;</span>'
+            lines.append(f"{swatch} <b>{escape(name)}</b> {badge(state, LOOKS[state])}")
+            lines.append(_say_course(fit))
+        if len(self.runs) > MOST:
+            lines.append(f"{MOST} of {len(self.runs)} fits are drawn; choose fewer.")
+        return "<br>".join(line for line in lines if line)
+
+    def _show_settings(self) -> None:
+        table = self.settings()
+        same = 0
+        if not self.all_settings and len(table.columns) > 1:
+            differs = table.nunique(axis=1) > 1
+            same = int((~differs).sum())
+            table = table[differs]
+        elif not self.all_settings:
+            table = table[table.index.isin(["core", "layers", "hidden", *_ASKED])]
+        self._table.value = table
+        self._table_said.value = f"{same} settings are alike." if same else ""
+
+    def settings(self) -> pd.DataFrame:
+        """Settings of the fits side by side: a row a setting, a column a fit."""
+        said = {name: json.loads(fit.attrs["settings"]) for name, fit in self.shown.items()}
+        table = pd.DataFrame({name: pd.Series(of, dtype=object) for name, of in said.items()})
+        return table.fillna("").astype(str).rename_axis("setting")
+
+    # To take away
+
+    def figures(self) -> dict[str, Any]:
+        """Figures of the courses and the readouts."""
+        return {
+            "validation": lambda: plots.plot_fits(self.courses),
+            "quantity": lambda: plots.plot_fits(self.courses, self.quantity),
+            "readouts": self._draw_readouts,
+        }
+
+    def tables(self) -> dict[str, Any]:
+        """Courses of all fits side by side, and readouts."""
+        return {"courses": self._gather, "readouts": lambda: self.readouts}
+
+    def _gather(self) -> xr.Dataset | None:
+        known = {name: fit for name, fit in self.shown.items() if "epoch" in fit.dims}
+        if not known:
+            return None
+        every = [fit.drop_attrs() for fit in known.values()]
+        return xr.concat(
+            every, xr.Variable("fit", np.array(list(known))), join="outer", data_vars="all"
+        )
+
+    def calls(self) -> list[str]:
+        """Read the same fits."""
+        return [
+            f"fits = {{name: fitting.read_fit(lab.fits, name) for name in {list(self.shown)!r}}}",
+            f"places = fitting.read_readouts(lab.fits, {self.looked_at!r}, recording)"
+            if self.readouts is not None and self.lab.findings.recording is not None
+            else "places = None",
+        ]
+
+
+_ASKED = ("max_epochs", "batch_size", "lr", "seed")
+_NONE = (("member", "epoch"), np.empty((1, 0)))
+_EMPTY = xr.Dataset(
+    {name: _NONE for name in ("validation_correlation", *QUANTITIES)}, {"epoch": np.empty(0)}
+)
+
+
+def _say_course(fit: xr.Dataset) -> str:
+    """Say how far a fit is, how good, how fast, how long still; and what to do if it failed."""
+    parts = []
+    if fit.sizes.get("epoch"):
+        settings = json.loads(fit.attrs["settings"])
+        done = fit.seconds.notnull().sum("epoch").values
+        of = f" of {settings['max_epochs']}" if settings.get("schedule") == "cosine" else ""
+        which = f", twin {len(done)} of {fit.attrs['members']}" if fit.attrs["members"] > 1 else ""
+        best = float(fit.validation_correlation.max())
+        parts.append(f"epoch {done[-1]}{of}{which}, best correlation {best:.3f}")
+        pace = float(fit.seconds.median())
+        left = float(fit.seconds_left)
+        if fit.attrs["state"] == "running" and np.isfinite(left):
+            parts.append(f"{pace:.1f} s an epoch, about {left:.0f} s left")
+        else:
+            parts.append(f"{pace:.1f} s an epoch")
+    elif fit.attrs["state"] == "running":
+        parts.append("its first epoch is not over")
+    if fit.attrs["state"] == "stopped":
+        parts.append(
+            "nobody works on it: it was cancelled, or its process was killed. Resume goes on from "
+            "its last checkpoint"
+        )
+    said = "<br>".join(parts)
+    if fit.attrs["state"] in ("failed", "diverged"):
+        said = "<br>".join(filter(None, [said, escape(str(fit.attrs["notices"]))]))
+    return said
