@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from bokeh.models import Div
 
-from twinlab import evaluation, explorers, insilico, plots, recordings, twins
+from twinlab import evaluation, explorers, insilico, plots, recordings, simulation, twins
 from twinlab.explorers import LabState, UnitPage, looks
 from twinlab.explorers.taking import take_data, take_figure
 from twinlab.explorers.trust import judge_mei, judge_scores
@@ -271,7 +271,7 @@ def test_what_was_measured_is_drawn_light_on_a_dark_page(lab, monkeypatch):
 def test_a_served_ensemble_keeps_its_members_and_its_code_names_them():
     from twinlab.cli.serving import make_bench
 
-    frame = make_bench("example", None, "")()
+    frame = make_bench("example", simulation.load_example(), None, "")()
     findings = frame.lab.findings
     assert len(findings.members) > 1
     assert findings.other is not None

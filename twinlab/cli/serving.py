@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,23 @@ def serve_twins(
             recording = names[0]
         if recording:
             source = open_source(recording, job=job)
-        opened = {_page(name): open_twin(name) for name in names}
+        pages = _pages(names)
+        opened = {page: open_twin(name) for page, name in pages.items()}
         makers = {
-            _page(name): make_bench(name, source, recording, opened, loops=loops, fits=fits)
-            for name in names
+            page: make_bench(
+                pages[page],
+                twin,
+                source,
+                recording,
+                others={
+                    beside: other
+                    for beside, other in opened.items()
+                    if beside != page and _same_neurons(twin, other)
+                },
+                loops=loops,
+                fits=fits,
+            )
+            for page, twin in opened.items()
         }
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
@@ -73,25 +86,20 @@ def serve_twins(
 
 def make_bench(
     name: str,
+    twin: twins.Twin,
     recording: xr.Dataset | None,
     source: str,
-    beside: dict[str, twins.Twin],
     *,
+    others: Mapping[str, twins.Twin] | None = None,
     loops: Path | None = None,
     fits: Path | None = None,
 ) -> Callable[[], explorers.Lab]:
-    """Load a twin and the results beside it, once; each page gets a lab of its own.
+    """Find the results beside a twin, once; each page gets a lab of its own.
 
     Of an ensemble the first member is explored, the second judges its images, and all say how
-    far they agree. `source` is the name the recording was opened by; `beside`, all twins
-    served, by page: those of the same neurons are scored beside this one.
+    far they agree. `name` and `source` are what twin and recording were opened by; `others`
+    are twins of the same neurons, which are scored beside this one.
     """
-    twin = beside[_page(name)]
-    others = {
-        page: another
-        for page, another in beside.items()
-        if another is not twin and _same_neurons(twin, another)
-    }
     made_by = write_code(name, source, first=isinstance(twin, twins.EnsembleTwin))
     other = None
     members: list[twins.Twin] = []
@@ -145,5 +153,11 @@ def _same_neurons(twin: twins.Twin, other: twins.Twin) -> bool:
     ) and (twin.spec.shape == other.spec.shape)
 
 
-def _page(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name) or "twin"
+def _pages(names: list[str]) -> dict[str, str]:
+    """Name of each twin by that of its page: the folder's, numbered where two are alike."""
+    pages: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        word = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name) or "twin"
+        alike = [page for page in pages if page == word or page.startswith(f"{word}-")]
+        pages[f"{word}-{len(alike) + 1}" if alike else word] = name
+    return pages

@@ -134,7 +134,6 @@ class LabState(Shown, Work):
     def _begin(self, findings: Findings, made_by: str, **params: Any) -> None:
         self.findings = findings
         self.made_by = made_by
-        self.others: dict[str, Twin] = {}
         super().__init__(findings.twin.spec)
         self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
         self._seen: tuple[Any, ...] = ()
@@ -363,7 +362,9 @@ class LabState(Shown, Work):
             label: source
             for label, source in {**COLOR_CHOICES, **depth, **truths}.items()
             if (scored or source[0] != "scores")
-            and ("tuning" in self.findings.steps or source[0] != "tuning")
+            and (
+                source[0] in self.findings.steps or source[0] not in ("tuning", "receptive_field")
+            )
         }
         if self.colors:
             self.param.color_by.objects = list(self.colors)
