@@ -17,7 +17,7 @@ import xarray as xr
 
 from twinlab.explorers.address import join_address, read_positions, write_positions
 from twinlab.explorers.findings import Findings
-from twinlab.explorers.shown import STIMULUS, Shown
+from twinlab.explorers.shown import STIMULUS, USED, Shown
 from twinlab.explorers.work import Work
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -26,8 +26,8 @@ from twinlab.twins.familiarity import unfamiliar_features
 
 __all__ = ["STIMULUS", "LabState"]
 
-# What the page's address says: all of the stimulus but an image, which no address can hold.
-ADDRESS = ["page", "neuron", "chosen", "color_by", *(set(STIMULUS) - {"image"})]
+# What the page's address says: all of the stimulus but pictures, which no address can hold.
+ADDRESS = ["page", "neuron", "chosen", "color_by", *(set(STIMULUS) - {"image", "strokes"})]
 COLOR_CHOICES = {
     "preferred orientation": ("tuning", "preferred_orientation"),
     "orientation selectivity": ("tuning", "osi"),
@@ -267,7 +267,7 @@ class LabState(Shown, Work):
 
     def view(self) -> dict[str, Any]:
         """Parameters by which another state shows the same; not an image that was sent."""
-        names = ["neuron", "selection", "color_by", *STIMULUS]
+        names = ["neuron", "selection", "color_by", "kind", *USED[self.kind]]
         view = {name: getattr(self, name) for name in names if name != "image"}
         if not view["selection"]:
             del view["selection"]
