@@ -164,6 +164,11 @@ class Findings:
         test = self.recording.response.isel(trial=self.recording.split.values == "test")
         return bool(np.isfinite(test).any())
 
+    @cached_property
+    def usual_range(self) -> np.ndarray:
+        """1st and 99th percentile of each neuron's rates for ordinary images: (2, n_neuron)."""
+        return np.percentile(self.usual_rate, [1, 99], axis=0)
+
     @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""

@@ -82,8 +82,8 @@ class Shown(param.Parameterized):
         4.0,
         bounds=(1, 32),
         step=0.5,
-        doc="Radius of a round grating or plaid, standard deviation of a Gabor's envelope, or half "
-        "the length of a bar, in pixels.",
+        doc="Radius of a round grating or plaid, standard deviation of a Gabor's envelope, or "
+        "half the length of a bar, in pixels.",
     )
     strokes = param.List(
         [], doc="What was drawn by hand: see `stimuli.make_strokes`, in the order of drawing."
@@ -96,6 +96,7 @@ class Shown(param.Parameterized):
     def __init__(self, spec: StimulusSpec, **params: Any) -> None:
         super().__init__()
         self.canvas = spec
+        self._made: tuple[list[Any], Any, xr.DataArray] | None = None
         self.param.x.bounds = (0, spec.width - 1)
         self.param.y.bounds = (0, spec.height - 1)
         self.param.size.bounds = (1, max(spec.height, spec.width) / 2)
@@ -173,8 +174,15 @@ class Shown(param.Parameterized):
     def stimulus(self) -> xr.DataArray:
         """Stimulus that is shown: (channel, y, x), in grey levels, as far as these can be shown.
 
-        Of what was made here, `clipped_fraction` says which share of its pixels was outside.
+        Of what was made here, `clipped_fraction` says which share of its pixels was outside. Not
+        to be changed: whoever asks again gets the same.
         """
+        state = [getattr(self, name) for name in STIMULUS if name != "image"]
+        if self._made is None or self._made[0] != state or self._made[1] is not self.image:
+            self._made = state, self.image, self._make()
+        return self._made[2]
+
+    def _make(self) -> xr.DataArray:
         name, settings = self.recipe()
         if not name:
             blank = np.full(self.canvas.shape, self.canvas.mean, np.float32)

@@ -137,7 +137,7 @@ class LabState(Shown, Work):
         self.others: dict[str, Twin] = {}
         super().__init__(findings.twin.spec)
         self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
-        self._seen: tuple[Any, ...] = ()
+        self._seen: tuple[Any, ...] = ()  # a stimulus and the rates to it
         # Streams of the figures that are drawn, and the names of what they draw.
         self.views: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
         self.places = self._place_neurons()
@@ -233,14 +233,9 @@ class LabState(Shown, Work):
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""
-        state = [getattr(self, name) for name in STIMULUS]
-        seen = self._seen[0] if self._seen else []
-        # Several views ask in turn; an image is the same only if it is the very same.
-        if not seen or any(
-            one is not other and (isinstance(one, np.ndarray) or one != other)
-            for one, other in zip(seen, state, strict=True)
-        ):
-            self._seen = state, self.findings.respond(self.stimulus().values)
+        stimulus = self.stimulus()
+        if not self._seen or self._seen[0] is not stimulus:  # several views ask in turn
+            self._seen = stimulus, self.findings.respond(stimulus.values)
         return xr.DataArray(
             self._seen[1],
             dims="neuron",
@@ -255,15 +250,18 @@ class LabState(Shown, Work):
             return []
         image = self.stimulus().values
         faults = unfamiliar_features(image, training)
-        if familiarity is not None and not faults:
-            shown = torch.as_tensor(image[None])
-            if familiarity.unfamiliar(shown).item():
-                faults = [
-                    f"together its statistics lie {float(familiarity(shown)):.0f} standard "
-                    "deviations from the training images (held-out images: up to "
-                    f"{familiarity.threshold:.0f})"
-                ]
+        if faults or familiarity is None:
+            return faults
+        if familiarity.unfamiliar(torch.as_tensor(image[None])).item():
+            faults = ["its statistics lie further from the training images than held-out ones do"]
         return faults
+
+    def distance(self) -> float:
+        """From the training images, in standard deviations of these; NaN where not known."""
+        if self.findings.familiarity is None:
+            return np.nan
+        with torch.inference_mode():
+            return float(self.findings.familiarity(torch.as_tensor(self.stimulus().values[None])))
 
     def view(self) -> dict[str, Any]:
         """Parameters by which another state shows the same; not an image that was sent."""

@@ -62,6 +62,7 @@ class Work(param.Parameterized):
         self._news: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         self._telling = threading.Lock()
+        self._awaited: set[Callable[[], Any]] = set()
         self._jobs: dict[str, Job] = {}
         # A thread still computing when Python ends would bring it down.
         self._end = weakref.finalize(self, _stop, self._jobs)
@@ -183,6 +184,36 @@ class Work(param.Parameterized):
             self._document.add_next_tick_callback(act)
         else:
             act()
+
+    def soon(self, act: Callable[[], Any], wait_ms: int = 0) -> None:
+        """Call once what is under way has been sent, however often it is asked for until then.
+
+        For what comes faster than it can be answered, and for what can wait until the page has
+        been painted. Where no page is served it is called at once.
+
+        Parameters
+        ----------
+        act : callable
+            Called on the page's loop.
+        wait_ms : int
+            For how long to gather calls.
+
+        """
+        if self._document is None or not self.served:
+            act()
+            return
+        if act in self._awaited:
+            return
+        self._awaited.add(act)
+
+        def now() -> None:
+            self._awaited.discard(act)
+            act()
+
+        if wait_ms:
+            self._document.add_timeout_callback(now, wait_ms)
+        else:
+            self._document.add_next_tick_callback(now)
 
     def tell(self, arrived: str = "", **values: Any) -> None:
         """Set parameters from any thread, and count what has arrived.

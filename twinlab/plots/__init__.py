@@ -15,6 +15,7 @@ from twinlab.plots.comparisons import (
 )
 from twinlab.plots.crowds import MOST_POINTS, plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.driven import driven_columns, plot_driven
 from twinlab.plots.fields import (
     plot_attribution,
     plot_axes,
@@ -116,6 +117,8 @@ __all__ = [
     "MOST_POINTS",
     "plot_crowd",
     "plot_diagonal",
+    "driven_columns",
+    "plot_driven",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",

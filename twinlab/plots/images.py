@@ -19,6 +19,7 @@ __all__ = [
     "plot_receptive_field",
     "plot_stimuli",
     "plot_suppressor",
+    "beside",
     "range_of",
 ]
 
@@ -42,7 +43,7 @@ def range_of(stimuli: xr.DataArray) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _beside(image: np.ndarray) -> np.ndarray:
+def beside(image: np.ndarray) -> np.ndarray:
     """Channels side by side: (channel, y, x) -> (y, channels with gaps)."""
     gap = np.full((image.shape[1], GAP), np.nan)
     parts = [part for channel in image for part in (gap, channel.astype(float))]
@@ -102,7 +103,7 @@ def plot_image(
     """
     values = image.values if image.ndim == 3 else image.values[None]
     return _picture(
-        _beside(values), limits=limits or range_of(image), width=width, value="grey level",
+        beside(values), limits=limits or range_of(image), width=width, value="grey level",
         cmap="gray", title=title,
     )  # fmt: skip
 
@@ -138,7 +139,7 @@ def plot_receptive_field(
         limit = float(largest) or 1.0
     units = field.attrs.get("units", "")
     picture = _picture(
-        _beside(field.values),
+        beside(field.values),
         limits=(-limit, limit),
         width=width,
         value=f"weight ({units})" if units not in ("", "1") else "weight",
@@ -201,7 +202,7 @@ def plot_mei(
     if "frame" in image.dims:
         shown = np.linspace(0, image.sizes["frame"] - 1, 5).round().astype(int)[1:]
         some = image.isel(frame=shown).transpose("frame", "channel", "y", "x")
-        strip = np.concatenate([_beside(one) for one in some.values], axis=1)
+        strip = np.concatenate([beside(one) for one in some.values], axis=1)
         image = xr.DataArray(strip, dims=("y", "x"), attrs=image.attrs)
     return plot_image(image, limits=limits, title=title, width=width)
 
@@ -279,7 +280,7 @@ def plot_gallery(
     if "frame" in images.dims:
         columns = min(columns, images.sizes["frame"])
         images, captions = _frames(images, captions, columns)
-    tiles = [_beside(image) for image in images.values]
+    tiles = [beside(image) for image in images.values]
     height, breadth = tiles[0].shape
     # A caption is a fixed number of screen pixels high; in image pixels that depends on scale.
     pitch = breadth + max(1, breadth // 24)

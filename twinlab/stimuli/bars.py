@@ -20,7 +20,7 @@ from twinlab.stimuli.parameters import (
 
 __all__ = ["Stroke", "covered", "make_bars", "make_strokes"]
 
-# Points (x, y) in pixels, in the order in which they were drawn; breadth in pixels; Weber contrast.
+# Points (x, y) in pixels, in the order of drawing; breadth in pixels; Weber contrast.
 Stroke = tuple[Sequence[tuple[float, float]], float, float]
 
 

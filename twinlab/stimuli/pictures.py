@@ -40,9 +40,9 @@ def load_images(
     ----------
     paths : path, or sequence of paths
         Files, or one folder whose images are taken in the order of their names. PNG, JPEG and
-        TIFF become grey levels of 0 to 255, whatever their bit depth, turned upright where a camera
-        noted how it was held (EXIF). An NPY file holds grey levels
-        as they are, of shape (y, x), (channel, y, x) or (image, channel, y, x).
+        TIFF become grey levels of 0 to 255, whatever their bit depth, turned upright where a
+        camera noted how it was held (EXIF). An NPY file holds grey levels as they are, of shape
+        (y, x), (channel, y, x) or (image, channel, y, x).
     height, width : int
         Size to bring them to.
     channel : int
