@@ -98,8 +98,7 @@ class StimulusBench(StimulusCard):
 
     def _draw_bars(self) -> hv.Overlay:
         room = min(MOST_BARS, len(self.lab.findings))
-        figure = plots.plot_driven(self.driven(), size=(RIGHT - 90, 130), room=room)
-        return hv.Overlay([bare(layer) for layer in figure])
+        return bare(plots.plot_driven(self.driven(), size=(RIGHT - 90, 130), room=room))
 
     def _say_driven(self) -> str:
         selected = len(self.lab.selection)

@@ -29,7 +29,7 @@ TITLES = {
     "x": "x (px)",
     "y": "y (px)",
     "size": "size (px)",
-    "mask_orientation": "second orientation (deg)",
+    "mask_orientation": "second bars (deg)",
     "exponent": "exponent of 1/f",
     "breadth": "breadth (px)",
 }
