@@ -359,6 +359,20 @@ class Findings:
         rates = xr.DataArray(self.usual_rate, dims=("image", "neuron"))
         return evaluation.embed_responses(rates)
 
+    def natural_images(self, *splits: str) -> np.ndarray:
+        """Recorded images (image, channel, y, x) of some splits, each once.
+
+        Raises
+        ------
+        InputError
+            If there is no recording.
+
+        """
+        if self.recording is None:
+            msg = "Natural images are taken from the recording, but none was given; give one."
+            raise InputError(msg)
+        return _images(self.recording, *splits)
+
     def respond(self, image: np.ndarray) -> np.ndarray:
         """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x).
 

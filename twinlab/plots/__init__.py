@@ -5,6 +5,7 @@ The functions select, label and draw. They compute nothing a caller might want a
 see nothing but xarray, and set no style outside the element they return.
 """
 
+from twinlab.plots.ascents import plot_ascent, plot_octaves
 from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.clips import plot_cursor, plot_trace, plot_traces
 from twinlab.plots.comparisons import (
@@ -30,6 +31,7 @@ from twinlab.plots.images import (
     plot_receptive_field,
     plot_stimuli,
     plot_suppressor,
+    tile_at,
 )
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
@@ -88,11 +90,14 @@ __all__ = [
     "plot_receptive_field",
     "plot_stimuli",
     "plot_suppressor",
+    "tile_at",
     # curves
     "plot_angle_comparison",
+    "plot_ascent",
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",
+    "plot_octaves",
     "plot_spectrum",
     "plot_tuning",
     "plot_tuning_comparison",
