@@ -23,7 +23,7 @@ __all__ = ["MEIStudio"]
 
 LEFT, MIDDLE, RIGHT = 300, 392, 426  # of the cards' contents, in pixels
 WIDE = LEFT + MIDDLE + RIGHT + 76
-COLUMNS = 10  # of the galleries
+COLUMNS, TILE = 8, 144  # of the galleries: pictures in a row, and the width of one
 TITLES = {
     "norm": "norm (SD of pixels)",
     "contrast": "RMS contrast",
@@ -173,7 +173,7 @@ class MEIStudio(Studio):
         image = xr.DataArray(self.image, dims=("channel", "y", "x"))
         return bare(plots.plot_image(image, limits=self.lab.limits, width=MIDDLE - 60))
 
-    def _draw_course(self) -> hv.Curve:
+    def _draw_course(self) -> hv.Overlay:
         return bare(plots.plot_ascent(self.ascent(), size=(RIGHT - 70, 120)))
 
     def _draw_octaves(self) -> hv.Overlay:
@@ -184,33 +184,30 @@ class MEIStudio(Studio):
     def _draw_kept(self) -> hv.Overlay | None:
         if not self.kept:
             return None
-        wall, captions = self._wall()
-        gallery = plots.plot_gallery(
-            wall, captions, columns=COLUMNS, limits=self.lab.limits, width=WIDE - 20
-        )
+        images = np.stack([made.picture.values for made in self.kept])
+        wall = xr.DataArray(images, dims=("image", "channel", "y", "x"))
+        gallery = self._gallery(wall, [made.caption for made in self.kept])
 
         def choose(x: float | None, y: float | None) -> None:
             if x is not None and y is not None:
-                number = plots.tile_at(x, y, wall, columns=COLUMNS, width=WIDE - 20)
+                number = plots.tile_at(x, y, wall, columns=COLUMNS, width=_breadth(len(wall)))
                 if number is not None:
                     self.show(self.kept[number])
 
         hv.streams.Tap(source=gallery.get(0)).add_subscriber(choose)
-        return bare(gallery)
-
-    def _wall(self) -> tuple[xr.DataArray, list[str]]:
-        images = np.stack([made.picture.values for made in self.kept])
-        return xr.DataArray(images, dims=("image", "channel", "y", "x")), [
-            made.caption for made in self.kept
-        ]
+        return gallery
 
     def _draw_parts(self) -> hv.Overlay | None:
-        if self.shown is None:
-            return None
-        images, captions = self.shown.parts
+        return None if self.shown is None else self._gallery(*self.shown.parts)
+
+    def _gallery(self, images: xr.DataArray, captions: list[str]) -> hv.Overlay:
         return bare(
             plots.plot_gallery(
-                images, captions, columns=COLUMNS, limits=self.lab.limits, width=WIDE - 20
+                images,
+                captions,
+                columns=COLUMNS,
+                limits=self.lab.limits,
+                width=_breadth(len(images)),
             )
         )
 
@@ -279,9 +276,24 @@ class MEIStudio(Studio):
         return [] if self.shown is None else write(self.shown)
 
 
+def _breadth(n_image: int) -> int:
+    """Width of a gallery on the screen, in pixels."""
+    return TILE * min(n_image, COLUMNS)
+
+
 def _name(made: Made) -> str:
-    """What was asked for, in words."""
+    """What was asked for, in words: what is held fixed, and what is not as usual."""
+    settings = made.settings
     name = next(name for name, experiment in OBJECTIVES.items() if experiment == made.experiment)
-    told = [f"{key.replace('_', ' ')} {value}" for key, value in made.settings.items()]
-    branched = "" if made.start is None else ", branched"
-    return f"{name} ({', '.join(told)}{branched})"
+    fixed = settings.get("constraint", "norm")
+    held = "" if fixed == "norm" else f"{fixed} "
+    held += (
+        f"{settings['contrast']:g}" if fixed == "RMS contrast" else f"norm {settings['norm']:g}"
+    )
+    told = [
+        f"{TITLES.get(key, key)} {settings[key]:g}"
+        for key in ("blur_sigma", "fourier_exponent", "jitter", "n_step", "n_start", "seed")
+        if key in settings and settings[key] != MEIStudio.param[key].default
+    ]
+    branched = [] if made.start is None else ["branched"]
+    return f"{name}, " + ", ".join([held, *told, *branched])

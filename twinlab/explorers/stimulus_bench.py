@@ -10,7 +10,7 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import card
+from twinlab.explorers.looks import card, colors
 from twinlab.explorers.shown import STIMULUS
 from twinlab.explorers.stimulus_card import StimulusCard
 from twinlab.explorers.views import bare
@@ -98,7 +98,11 @@ class StimulusBench(StimulusCard):
 
     def _draw_bars(self) -> hv.Overlay:
         room = min(MOST_BARS, len(self.lab.findings))
-        return bare(plots.plot_driven(self.driven(), size=(RIGHT - 90, 130), room=room))
+        return bare(
+            plots.plot_driven(
+                self.driven(), size=(RIGHT - 90, 130), room=room, ink=str(colors()["body"])
+            )
+        )
 
     def _say_driven(self) -> str:
         selected = len(self.lab.selection)

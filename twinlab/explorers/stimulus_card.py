@@ -191,7 +191,8 @@ class StimulusCard(Explorer):
     def _columns(self) -> list[dict[str, Any]]:
         ringed = self.lab.places.isel(neuron=[self.lab.neuron])
         ring = {name: ringed[name].values for name in ("x_um", "y_um")}
-        return [{"rate": self.lab.rate().values.astype(np.float32)}, ring]
+        rate = self.lab.rate().values.astype(np.float32)
+        return [{"rate": rate, "color": rate}, ring]  # what is read, and what is drawn
 
     def _say_familiarity(self) -> str:
         cut = float(self.lab.stimulus().coords.get("clipped_fraction", 0.0))

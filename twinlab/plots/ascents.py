@@ -15,7 +15,7 @@ SIZE = (320, 160)
 
 def plot_ascent(
     ascent: xr.DataArray, *, title: str = "", size: tuple[int, int] = SIZE
-) -> hv.Curve:
+) -> hv.Overlay:
     """Draw what an ascent has reached against the steps taken.
 
     Parameters
@@ -28,13 +28,14 @@ def plot_ascent(
 
     Returns
     -------
-    holoviews.Curve
+    holoviews.Overlay
 
     """
     step = ascent.step.values.astype(float)
     low, high = bounds_of(ascent.values)
-    return styled(
-        hv.Curve((step, ascent.values), axis_of(ascent.step), axis_of(ascent)),
+    axes = axis_of(ascent.step), axis_of(ascent)
+    line = styled(
+        hv.Curve((step, ascent.values), *axes),
         size=size,
         color=COLORS["twin"],
         xlim=(0.0, max(float(np.max(step, initial=0.0)), 1.0)),
@@ -44,6 +45,13 @@ def plot_ascent(
         bokeh={"line_width": 2},
         matplotlib={"linewidth": 2},
     )
+    points = styled(
+        hv.Scatter((step, ascent.values), *axes),
+        color=COLORS["twin"],
+        bokeh={"size": 4},
+        matplotlib={"s": 12},
+    )
+    return line * points
 
 
 def plot_octaves(

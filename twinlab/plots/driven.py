@@ -17,7 +17,12 @@ BOX = ["left", "bottom", "right", "top"]
 
 
 def plot_driven(
-    driven: xr.Dataset, *, title: str = "", size: tuple[int, int] = (360, 150), room: int = 0
+    driven: xr.Dataset,
+    *,
+    title: str = "",
+    size: tuple[int, int] = (360, 150),
+    room: int = 0,
+    ink: str = COLORS["measured"],
 ) -> hv.Overlay:
     """Draw the response of some neurons to one stimulus beside their usual responses.
 
@@ -34,6 +39,8 @@ def plot_driven(
         Width and height of the frame in pixels.
     room : int
         Neurons that the frame has room for; those that there are where 0.
+    ink : str
+        Colour of what is written.
 
     Returns
     -------
@@ -47,16 +54,17 @@ def plot_driven(
         styled(
             hv.Rectangles([tuple(row) for row in zip(*(box[name] for name in BOX), strict=True)],
                           [*axes, "right", "top"]),
-            bokeh={"fill_color": COLORS[color], "line_alpha": 0},
-            matplotlib={"facecolor": COLORS[color], "edgecolor": "none"},
+            bokeh={"fill_color": COLORS[color], "fill_alpha": alpha, "line_alpha": 0},
+            matplotlib={"facecolor": COLORS[color], "edgecolor": "none", "alpha": alpha},
         )
-        for box, color in ((usual, "weak"), (now, "twin"))
+        # See-through, so that it is pale on a white page and on a black one.
+        for box, color, alpha in ((usual, "guide", 0.4), (now, "twin", 1.0))
     ]  # fmt: skip
     words = [
         styled(
             hv.Labels((text["x"], text["y"], text["said"]), ["x", "y"], "said"),
-            bokeh={"text_font_size": "8pt", "text_color": COLORS["measured"]},
-            matplotlib={"size": 7, "color": COLORS["measured"]},
+            bokeh={"text_font_size": "8pt", "text_color": ink},
+            matplotlib={"size": 7, "color": ink},
         )
         for text in (names, rates)
     ]
