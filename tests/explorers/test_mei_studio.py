@@ -190,7 +190,7 @@ def test_what_is_kept_can_be_shown_again_sent_and_taken_away(studio, lab):
         studio.norm = norm
         studio.run()
         finish(studio)
-    studio.show(studio.kept[0])
+    studio.look_at(studio.kept[0])
     np.testing.assert_array_equal(studio.image, studio.kept[0].picture)
     studio.send()
     np.testing.assert_array_equal(lab.stimulus(), studio.kept[0].picture)

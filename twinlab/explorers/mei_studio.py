@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import holoviews as hv
@@ -58,9 +59,7 @@ class MEIStudio(Studio):
                 self.param[name], label=label, width=half, margin=(2, 8, 2, 2)
             )
             slider.disabled = pn.bind(
-                lambda *_, name=name: not self._counts(name),
-                self.param.objective,
-                self.param.constraint,
+                partial(self._is_idle, name), self.param.objective, self.param.constraint
             )
             sliders.append(slider)
         neuron = pn.widgets.IntInput.from_param(
@@ -73,7 +72,7 @@ class MEIStudio(Studio):
         held = pn.widgets.Select.from_param(
             self.param.constraint, label="held fixed", width=LEFT - 30
         )
-        held.disabled = pn.bind(lambda _: not self._counts("constraint"), self.param.objective)
+        held.disabled = pn.bind(partial(self._is_idle, "constraint"), self.param.objective)
         return card(
             "What is asked for",
             "What does not apply to the objective is greyed out.",
@@ -90,6 +89,9 @@ class MEIStudio(Studio):
         if name in ("norm", "contrast"):
             return by_contrast == (name == "contrast")
         return name in used
+
+    def _is_idle(self, name: str, *_: Any) -> bool:
+        return not self._counts(name)
 
     def _image_card(self) -> pn.Column:
         running, options = self.lab.param.running, {"margin": (4, 6, 4, 0)}
@@ -137,7 +139,7 @@ class MEIStudio(Studio):
             "spatial frequency; grey: training images, 1st to 99th percentile.",
             self._view(self._draw_course, ["studio"]),
             self._view(self._draw_octaves, ["studio"]),
-            words(pn.bind(lambda _: self._say_shown(), self.news.param.counter), RIGHT),
+            words(pn.bind(self._say_shown, self.news.param.counter), RIGHT),
             width=RIGHT,
         )
 
@@ -152,7 +154,7 @@ class MEIStudio(Studio):
 
         def choose(event: param.parameterized.Event) -> None:
             if event.new is not None and event.new is not self.shown:
-                self.show(event.new)
+                self.look_at(event.new)
 
         self.news.param.watch(follow, "counter")
         again.param.watch(choose, "value")
@@ -192,7 +194,7 @@ class MEIStudio(Studio):
             if x is not None and y is not None:
                 number = plots.tile_at(x, y, wall, columns=COLUMNS, width=_breadth(len(wall)))
                 if number is not None:
-                    self.show(self.kept[number])
+                    self.look_at(self.kept[number])
 
         hv.streams.Tap(source=gallery.get(0)).add_subscriber(choose)
         return gallery
@@ -211,7 +213,7 @@ class MEIStudio(Studio):
             )
         )
 
-    def _say_shown(self) -> str:
+    def _say_shown(self, *_: Any) -> str:
         made = self.shown
         if made is None:
             return badge("nothing made yet", "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -45,7 +46,7 @@ class StimulusCard(Explorer):
     title = "Stimulus card"
     about = "Any stimulus, and what the whole population would answer to it."
 
-    def lay_out(self) -> pn.Column:
+    def lay_out(self) -> pn.viewable.Viewable:
         """Build the card."""
         return card(
             "Stimulus bench",
@@ -78,9 +79,9 @@ class StimulusCard(Explorer):
         )
         for name, slider in sliders.items():
             if name in RARE:
-                slider.visible = pn.bind(lambda kind, name=name: _uses(kind, name), kind)
+                slider.visible = pn.bind(partial(_uses, name=name), kind)
             else:
-                slider.disabled = pn.bind(lambda kind, name=name: not _uses(kind, name), kind)
+                slider.disabled = pn.bind(partial(_is_idle, name=name), kind)
         return [
             pn.Row(chosen, match, margin=0),
             pn.GridBox(*sliders.values(), ncols=2, margin=0),
@@ -90,11 +91,11 @@ class StimulusCard(Explorer):
 
     def _drawing_row(self) -> pn.Row:
         undo = pn.widgets.Button(label="Undo stroke", width=100, margin=(2, 8, 2, 2))
-        undo.on_click(lambda _: self.lab.param.update(strokes=self.lab.strokes[:-1]))
+        undo.on_click(lambda _: self.undo())
         clear = pn.widgets.Button(label="Clear", width=80, margin=2)
-        clear.on_click(lambda _: self.lab.param.update(strokes=[]))
+        clear.on_click(lambda _: self.clear())
         row = pn.Row(undo, clear, margin=0)
-        row.visible = pn.bind(lambda kind: kind == "drawing", self.lab.param.kind)
+        row.visible = pn.bind(partial(_uses, name="strokes"), self.lab.param.kind)
         return row
 
     def _upload_row(self, width: int) -> pn.Column:
@@ -102,8 +103,16 @@ class StimulusCard(Explorer):
         file.param.watch(lambda event: self.upload(file.filename or "", event.new), "value")
         said = words(pn.bind(escape, self.lab.param.image_title), width)
         row = pn.Column(file, said, margin=0)
-        row.visible = pn.bind(lambda kind: kind == "image", self.lab.param.kind)
+        row.visible = pn.bind(partial(_uses, name="image"), self.lab.param.kind)
         return row
+
+    def undo(self) -> None:
+        """Take the last stroke away."""
+        self.lab.strokes = self.lab.strokes[:-1]
+
+    def clear(self) -> None:
+        """Take all strokes away."""
+        self.lab.strokes = []
 
     def upload(self, name: str, content: bytes | None) -> None:
         """Show a picture that was uploaded, or say why it cannot be."""
@@ -264,6 +273,10 @@ class StimulusCard(Explorer):
             f"stimulus = {made}",
             "rate = lab.findings.respond(stimulus.values)",
         ]
+
+
+def _is_idle(kind: str, name: str) -> bool:
+    return not _uses(kind, name)
 
 
 def _uses(kind: str, name: str) -> bool:

@@ -96,7 +96,7 @@ class Studio(Explorer):
 
         def replace(judged: Made) -> None:
             self.kept = [judged if one is made else one for one in self.kept]
-            self.show(judged)
+            self.look_at(judged)
 
         self._running = "verify"
         if not self.lab.start(judge, findings, made, finished=replace):
@@ -107,7 +107,7 @@ class Studio(Explorer):
         what = "on its way" if self.shown is None else self.shown.caption
         self.lab.show_image(self.image, f"MEI studio, neuron {self.lab.neuron}: {what}")
 
-    def show(self, made: Made) -> None:
+    def look_at(self, made: Made) -> None:
         """Show again something that was made."""
         self.shown, self.image = made, made.picture.values
         self._redraw("studio")
@@ -128,7 +128,7 @@ class Studio(Explorer):
 
     def _keep(self, made: Made) -> None:
         self.kept = [*self.kept, made]
-        self.show(made)
+        self.look_at(made)
 
     def _look(self) -> None:
         """Show how far it is."""
