@@ -28,7 +28,7 @@ def test_a_stimulus_is_made_verified_branched_and_kept(studio, sources, screensh
     page.get_by_text("not verified on the second twin").wait_for()
     assert column(sources(), "image") != column(before, "image")
     page.get_by_role("button", name="Verify on a second twin").click()
-    page.get_by_text("On the second twin").wait_for(timeout=60_000)
+    page.get_by_text("the best natural image or Gabor").wait_for(timeout=60_000)
     page.get_by_role("button", name="Branch").click()
     page.get_by_text("undefined (one start)").wait_for(timeout=60_000)
     page.wait_for_timeout(800)
@@ -37,7 +37,7 @@ def test_a_stimulus_is_made_verified_branched_and_kept(studio, sources, screensh
     options = page.get_by_label("show again").locator("option")
     assert options.count() == 2
     page.get_by_label("show again").select_option(index=0)
-    page.get_by_text("On the second twin").wait_for()
+    page.get_by_text("the best natural image or Gabor").wait_for()
     assert page.errors == []
 
 

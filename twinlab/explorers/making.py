@@ -33,7 +33,7 @@ SETTINGS = {
 BRANCHES = ("mei", "lei")  # that can start from an image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself, not its numbers
 class Made:
     """A stimulus that was made: what was asked for, and what came of it.
 

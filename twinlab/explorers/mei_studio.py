@@ -73,14 +73,9 @@ class MEIStudio(Studio):
             self.param.constraint, label="held fixed", width=LEFT - 30
         )
         held.disabled = pn.bind(partial(self._is_idle, "constraint"), self.param.objective)
-        return card(
-            "What is asked for",
-            "What does not apply to the objective is greyed out.",
-            objective,
-            held,
-            pn.GridBox(*sliders, pn.Spacer(), neuron, seed, ncols=2, margin=0),
-            width=LEFT,
-        )
+        grid = pn.GridBox(*sliders, pn.Spacer(), neuron, seed, ncols=2, margin=0)
+        note = "What does not apply to the objective is greyed out."
+        return card("What is asked for", note, objective, held, grid, width=LEFT)
 
     def _counts(self, name: str) -> bool:
         """Whether a setting has an effect as things stand."""

@@ -140,6 +140,7 @@ class LabState(Shown, Work):
         self._seen: tuple[Any, ...] = ()  # a stimulus and the rates to it
         # Streams of the figures that are drawn, and the names of what they draw.
         self.views: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+        self._changed: set[str] = set()
         self.places = self._place_neurons()
         self._set_choices()
         self.param.watch(self._redraw, ["neuron", "selection", "preview", *STIMULUS])
@@ -337,9 +338,17 @@ class LabState(Shown, Work):
     def redraw(self, changed: set[str]) -> None:
         """Draw again what shows any of the names that changed, as one update.
 
+        Where a page is served, once the event that changed them is through: a tap is heard while
+        the page is not ours to change.
+
         Bokeh goes through all of a page's models after each update; one for every figure
         (as `hv.streams.Params` makes) takes several times as long.
         """
+        self._changed |= changed
+        self.soon(self._draw_changed)
+
+    def _draw_changed(self) -> None:
+        changed, self._changed = self._changed, set()
         page = pn.state.curdoc
         with page.models.freeze() if page is not None else contextlib.nullcontext():
             for stream, names in tuple(self.views.items()):
