@@ -151,10 +151,11 @@ class StimulusCard(Explorer):
     def _lift(self, event: Any) -> None:
         self._point(event)
         self._follow()
+        self._path = []  # it is drawn; what is still waiting has nothing left to do
 
     def _tap(self, event: Any) -> None:
         self._press(event)
-        self._follow()
+        self._lift(event)
 
     def _follow(self) -> None:
         """Go on with the stroke, or move the stimulus, to where the pointer is."""
