@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -341,7 +340,7 @@ class LabState(Shown, Work):
         Where a page is served, once the event that changed them is through: a tap is heard while
         the page is not ours to change.
 
-        Bokeh goes through all of a page's models after each update; one for every figure
+        The browser goes through all of a page's models after each message; one for every figure
         (as `hv.streams.Params` makes) takes several times as long.
         """
         self._changed |= changed
@@ -349,8 +348,7 @@ class LabState(Shown, Work):
 
     def _draw_changed(self) -> None:
         changed, self._changed = self._changed, set()
-        page = pn.state.curdoc
-        with page.models.freeze() if page is not None else contextlib.nullcontext():
+        with pn.io.hold(freeze=True):
             for stream, names in tuple(self.views.items()):
                 if names & changed:
                     stream.event()

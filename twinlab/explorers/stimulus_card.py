@@ -16,7 +16,7 @@ from twinlab import plots
 from twinlab.explorers.looks import badge, card, words
 from twinlab.explorers.shown import STIMULUS, USED
 from twinlab.explorers.uploads import KINDS, read_upload
-from twinlab.explorers.views import Explorer, Later, bare
+from twinlab.explorers.views import Explorer, bare
 from twinlab.plots.images import beside
 
 __all__ = ["StimulusCard"]
@@ -241,9 +241,8 @@ class StimulusCard(Explorer):
     def _words(self, say: Callable[[], str], width: int) -> pn.widgets.StaticText:
         """Words on the stimulus, said once it has been painted."""
         text = words(say(), width)
-        later = Later(self.lab, lambda: text.param.update(value=say()))
-        self._later.append(later)
-        self.lab.views[later] = {"neuron", *STIMULUS}
+        self._later.texts.append((text, say))
+        self.lab.views[self._later] = {"neuron", "selection", *STIMULUS}
         return text
 
     # What can be taken away

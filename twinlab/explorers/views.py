@@ -45,7 +45,7 @@ class Explorer(pn.viewable.Viewer):
         self._framed: pn.Column | None = None
         # The lab holds what it redraws by weak references, so that a page can go.
         self._patches: list[Patch] = []
-        self._later: list[Later] = []
+        self._later = Later(lab)
         self._join_address()
         self.body = self.lay_out()
 
@@ -220,14 +220,21 @@ def _by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
 
 
 class Later:
-    """What is told only once the figures have been sent; to be among the lab's `views`."""
+    """Words that are said only once the figures have been sent; to be among the lab's `views`."""
 
-    def __init__(self, lab: LabState, act: Callable[[], Any]) -> None:
-        self.lab, self.act = lab, act
+    def __init__(self, lab: LabState) -> None:
+        self.lab = lab
+        self.texts: list[tuple[pn.widgets.StaticText, Callable[[], str]]] = []
 
     def event(self) -> None:
-        """Have it told soon, once however often things change until then."""
-        self.lab.soon(self.act)
+        """Have them said soon, once however often things change until then."""
+        self.lab.soon(self.say)
+
+    def say(self) -> None:
+        """Say all of them, in one message."""
+        with pn.io.hold(freeze=True):
+            for text, say in self.texts:
+                text.value = say()
 
 
 class Patch:
