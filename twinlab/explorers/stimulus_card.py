@@ -37,6 +37,7 @@ TITLES = {
 # These are on the page for the kinds of stimulus that use them, the others always.
 RARE = ["mask_orientation", "exponent", "breadth", "seed", "ink"]
 GATHER_MS = 40  # moves of the pointer are answered together after this time
+MANY = 2000  # neurons from which on outlines only cost time
 GAP = 2  # pixels between channels drawn side by side
 
 
@@ -196,7 +197,10 @@ class StimulusCard(Explorer):
             size=size,
             marker_size=marker_size,
         )
-        return bare(figure.get(0)) * bare(figure.get(1))
+        points = bare(figure.get(0))
+        if len(self.lab.findings) > MANY:
+            points.opts(line_color=None, backend="bokeh")
+        return points * bare(figure.get(1))
 
     def _columns(self) -> list[dict[str, Any]]:
         ringed = self.lab.places.isel(neuron=[self.lab.neuron])
