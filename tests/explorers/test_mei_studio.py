@@ -226,6 +226,18 @@ def test_a_run_beside_other_work_is_refused(studio, lab):
         lab._jobs["long"].wait(10)
 
 
+def test_long_work_leaves_a_core_to_the_page(lab, monkeypatch):
+    found = []
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    torch.set_num_threads(3)
+    try:
+        lab.start(lambda job: found.append(torch.get_num_threads()))
+        lab.wait(10)
+    finally:
+        torch.set_num_threads(1)
+    assert found == [2]
+
+
 def test_what_has_no_effect_is_known(studio):
     for objective, experiment in OBJECTIVES.items():
         studio.objective = objective

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from typing import Any
 
 import numpy as np
 import panel as pn
 import param
+import torch
 
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError
@@ -127,7 +130,9 @@ class Work(param.Parameterized):
             elif job.status == "done" and finished is not None:
                 self.call(lambda: finished(job.result))
 
-        self._jobs["long"] = Job(hear, interval=INTERVAL).start(work, *args, **kwargs)
+        self._jobs["long"] = Job(hear, interval=INTERVAL).start(
+            partial(_beside_the_page, work), *args, **kwargs
+        )
         return True
 
     def start_quick(self, work: Callable[..., Any], *args: Any, name: str = "quick") -> None:
@@ -234,6 +239,12 @@ class Work(param.Parameterized):
         arrived = news.pop("arrived", set())
         self.param.update(**news)
         self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
+
+
+def _beside_the_page(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Work in this thread, with a core less than there are: the page must go on answering."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    return work(*args, **kwargs)
 
 
 def _notify(what: str, remedy: str) -> None:
