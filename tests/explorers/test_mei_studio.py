@@ -253,4 +253,4 @@ def test_what_has_no_effect_is_known(studio):
 def test_a_twin_of_videos_has_no_studio(lab, monkeypatch):
     assert MEIStudio.lacks(lab) == ""
     monkeypatch.setattr(type(lab.canvas), "is_video", True)
-    assert "twin of images" in MEIStudio.lacks(lab)
+    assert "This twin sees videos" in MEIStudio.lacks(lab)

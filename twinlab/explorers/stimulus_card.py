@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -45,6 +45,7 @@ class StimulusCard(Explorer):
     """Sliders for a stimulus, the stimulus, and every neuron's predicted response."""
 
     title = "Stimulus card"
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
     about = "Any stimulus, and what the whole population would answer to it."
 
     def lay_out(self) -> pn.viewable.Viewable:
@@ -211,6 +212,9 @@ class StimulusCard(Explorer):
     def _say_familiarity(self) -> str:
         cut = float(self.lab.stimulus().coords.get("clipped_fraction", 0.0))
         beyond = f" {100 * cut:.1f} % of pixels are cut at black or white." if cut else ""
+        if self.lab.canvas.is_video:
+            seen = badge("held still for a second", "none")
+            return seen + " A twin of videos sees it so." + beyond
         if self.lab.findings.training is None:
             return (
                 badge("no recording given", "none")
@@ -236,6 +240,7 @@ class StimulusCard(Explorer):
         above_others = 100 * float(np.mean(rates < mine))
         above_own = 100 * float(np.mean(usual[:, neuron] < mine))
         shown = "recorded images" if self.lab.findings.recording is not None else "gratings"
+        shown = "frames of videos" if self.lab.canvas.is_video else shown
         return (
             f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"
             f"above {above_own:.0f} % of its responses to {len(usual)} {shown}, "

@@ -65,11 +65,6 @@ class Studio(Explorer):
         lab.param.watch(lambda _: self._look(), "preview")
         lab.param.watch(lambda _: self._end(), "running")
 
-    @classmethod
-    def lacks(cls, lab: LabState) -> str:
-        """Say that it needs a twin of images, if it does."""
-        return "Needs a twin of images; this is one of videos." if lab.canvas.is_video else ""
-
     # What can be done
 
     def run(self) -> None:
