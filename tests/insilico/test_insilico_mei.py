@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError, open_result, save_result
 from twinlab.simulation import SimulatedCortex
 from twinlab.stimuli import make_dead_leaves
+from twinlab.twins import StimulusSpec
 
 
 def correlation(a, b):
@@ -169,6 +172,54 @@ def test_work_stops_promptly_and_shows_the_image_on_the_way(closed_form):
         insilico.synthesize_mei(closed_form.condition(), norm=4.0, job=job)
     assert job.preview.shape == (1, 20, 24)
     assert job.fraction < 0.2
+
+
+@pytest.mark.parametrize("optimizer", ["adaptive", "sgd"])
+def test_the_image_on_the_way_comes_with_its_response(closed_form, optimizer):
+    seen, twin = [], closed_form.condition()
+    insilico.synthesize_mei(
+        twin, [1], norm=4.0, n_start=2, n_step=12, optimizer=optimizer,
+        job=Job(lambda job: seen.append(job.preview), interval=0),
+    )  # fmt: skip
+    steps = [int(one.step) for one in seen if one is not None]
+    assert steps == sorted(steps)
+    for one in (one for one in seen if int(one.step) % 6 == 1):  # points are told every 5 steps
+        with torch.inference_mode():
+            rate = float(twin.neurons([1])(torch.as_tensor(one.values[None])))
+        if optimizer == "adaptive":
+            assert float(one.value) == pytest.approx(rate, rel=1e-4)
+    assert float(seen[-1].value) > float(seen[0].value)
+
+
+def test_the_ends_of_all_starts_are_kept_if_asked(closed_form):
+    made = insilico.synthesize_mei(
+        closed_form.condition(), [0, 1], norm=4.0, n_start=3, n_step=20, keep_starts=True
+    )
+    assert made.start_mei.dims == ("neuron", "start", "channel", "y", "x")
+    for neuron in range(2):
+        one = made.isel(neuron=neuron)
+        best = one.start_mei.isel(start=int(one.best_start))
+        np.testing.assert_array_equal(best, one.mei)
+
+
+def test_an_ascent_goes_on_from_an_image(closed_form):
+    twin = closed_form.condition()
+    first = insilico.synthesize_lei(twin, [0], norm=4.0, n_start=1, n_step=2)
+    start = (first.lei.values - twin.spec.mean) / twin.spec.std
+    on = insilico.synthesize_lei(twin, [0], norm=4.0, n_start=1, n_step=15, start=start)
+    assert float(on.activation[0]) < 0.9 * float(first.activation[0])
+    assert json.loads(on.attrs["settings"])["given"] == ["start"]
+
+
+def test_a_spectrum_to_keep_has_the_shape_of_the_images_and_the_norm_asked_for():
+    spec = StimulusSpec(2, 20, 24, 110.0, 50.0)
+    images = spec.mean + spec.std * np.random.default_rng(0).normal(size=(300, 2, 20, 24))
+    amplitude = insilico.mean_amplitude(images, spec, 7.0)
+    rest = amplitude.ravel()[1:]
+    assert amplitude[0, 0] == 0
+    assert rest.std() < 0.05 * rest.mean()  # white noise: all frequencies alike
+    z = insilico.fix_spectrum(amplitude)(torch.randn(1, 2, 20, 24), torch.arange(1))
+    assert float(z.norm()) == pytest.approx(7.0, rel=1e-3)
 
 
 def test_result_is_saved_and_read_back_identical(examined, tmp_path):

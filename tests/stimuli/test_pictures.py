@@ -1,5 +1,7 @@
 """A user's images, from files."""
 
+import io
+
 import matplotlib.image
 import numpy as np
 import PIL.Image
@@ -105,7 +107,7 @@ def test_files_that_are_no_images_are_refused(tmp_path):
     for name, message in {
         "none.png": "none.png: no such file",
         "bad.png": "bad.png: cannot be read as an image",
-        "a.gif": "a.gif: unknown kind of image; expected one of .png, .jpg, .jpeg, .npy",
+        "a.gif": "a.gif: unknown kind of image; expected one of .png, .jpg, .jpeg, .tif, .tiff",
         "five.npy": "five.npy: has 5 channels; expected 1 or 2",
         "line.npy": r"line.npy: holds float64 of shape \(8,\); expected",
         "nan.npy": "nan.npy: has grey levels that are not finite",
@@ -116,3 +118,38 @@ def test_files_that_are_no_images_are_refused(tmp_path):
             stimuli.load_images(tmp_path / name, **SIZE, channel=2)
     with pytest.raises(InputError, match="`paths` is empty"):
         stimuli.load_images([], **SIZE)
+
+
+@pytest.mark.parametrize("bits", [np.uint8, np.uint16])
+def test_a_tiff_has_its_grey_levels(tmp_path, bits):
+    top = np.iinfo(bits).max
+    given = (np.linspace(0, 1, 36 * 64).reshape(36, 64) * top).astype(bits)
+    PIL.Image.fromarray(given).save(tmp_path / "a.tif")
+    made = stimuli.load_images(tmp_path / "a.tif", **SIZE)
+    np.testing.assert_allclose(made[0, 0], given * (255 / top), atol=1e-3)
+
+
+def test_a_tiff_that_would_be_read_in_part_is_refused(tmp_path):
+    page = PIL.Image.fromarray(np.zeros((8, 8), np.uint8))
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
+    PIL.Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "float.tif")
+    for name, found in {"pages": "2 pages", "float": "mode F"}.items():
+        with pytest.raises(InputError, match=f"{name}.tif: cannot be read .*{found}"):
+            stimuli.load_images(tmp_path / f"{name}.tif", **SIZE)
+
+
+def head_of_npy(shape):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return head.getvalue()
+
+
+def test_a_picture_too_large_is_refused_by_its_head_alone(tmp_path):
+    PIL.Image.new("1", (10_000, 5_001)).save(tmp_path / "a.png")
+    (tmp_path / "b.npy").write_bytes(head_of_npy((10**6, 10**6)))  # and no pixel after it
+    with pytest.raises(InputError, match=r"a.png: has 10000 x 5001 pixels; make it smaller"):
+        stimuli.load_images(tmp_path / "a.png", **SIZE)
+    with pytest.raises(InputError, match=r"b.npy: has 1000000 x 1000000 pixels; make it smaller"):
+        stimuli.load_images(tmp_path / "b.npy", **SIZE)

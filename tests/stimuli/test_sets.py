@@ -14,6 +14,7 @@ VIDEO = SIZE | {"n_frame": 6, "frame_rate_hz": 30.0}
 ANGLES = np.arange(0, 180, 15)
 STILL = SIZE | {"spatial_frequency": 0.1, "phase": 2 * ANGLES}
 ASKED = {
+    "bars": SIZE | {"orientation": ANGLES, "bar_width": 8, "contrast": np.linspace(-1, 1, 12)},
     "center_surrounds": STILL | {"orientation": ANGLES, "surround_orientation": 90, "radius": 5},
     "dead_leaves": SIZE | {"n": 12, "seed": 1},
     "dead_leaves_video": VIDEO | {"n": 12, "seed": 1},

@@ -18,6 +18,7 @@ from twinlab.explorers.fit_monitor import FitMonitor  # noqa: E402
 from twinlab.explorers.inception_loop import InceptionLoop  # noqa: E402
 from twinlab.explorers.lab import EXPLORERS, Lab  # noqa: E402
 from twinlab.explorers.matching import average_clip, average_repeats, raster_of_clip  # noqa: E402
+from twinlab.explorers.mei_studio import MEIStudio  # noqa: E402
 from twinlab.explorers.neuron_map import NeuronMap  # noqa: E402
 from twinlab.explorers.population import Population  # noqa: E402
 from twinlab.explorers.progress import show_progress  # noqa: E402
@@ -42,6 +43,7 @@ __all__ = [
     "InceptionLoop",
     "Lab",
     "LabState",
+    "MEIStudio",
     "NeuronMap",
     "Population",
     "RecordingPage",

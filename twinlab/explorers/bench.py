@@ -6,7 +6,7 @@ import panel as pn
 
 from twinlab.explorers.looks import page
 from twinlab.explorers.neuron_map import NeuronMap
-from twinlab.explorers.stimulus_bench import StimulusBench
+from twinlab.explorers.stimulus_card import StimulusCard
 from twinlab.explorers.unit_cards import UnitCards
 from twinlab.explorers.views import Explorer
 
@@ -31,7 +31,7 @@ class TwinBench(Explorer):
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
-        self.parts = NeuronMap(self.lab), UnitCards(self.lab), StimulusBench(self.lab)
+        self.parts = NeuronMap(self.lab), UnitCards(self.lab), StimulusCard(self.lab)
         population, unit, stimulus = self.parts
         return page(
             self.title,

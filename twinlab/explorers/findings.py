@@ -164,6 +164,11 @@ class Findings:
         test = self.recording.response.isel(trial=self.recording.split.values == "test")
         return bool(np.isfinite(test).any())
 
+    @cached_property
+    def usual_range(self) -> np.ndarray:
+        """1st and 99th percentile of each neuron's rates for ordinary images: (2, n_neuron)."""
+        return np.percentile(self.usual_rate, [1, 99], axis=0)
+
     @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
@@ -353,6 +358,20 @@ class Findings:
         """Neurons set out by how alike their predicted responses are."""
         rates = xr.DataArray(self.usual_rate, dims=("image", "neuron"))
         return evaluation.embed_responses(rates)
+
+    def natural_images(self, *splits: str) -> np.ndarray:
+        """Recorded images (image, channel, y, x) of some splits, each once.
+
+        Raises
+        ------
+        InputError
+            If there is no recording.
+
+        """
+        if self.recording is None:
+            msg = "Natural images are taken from the recording, but none was given; give one."
+            raise InputError(msg)
+        return _images(self.recording, *splits)
 
     def respond(self, image: np.ndarray) -> np.ndarray:
         """Predicted rate of every neuron (n_neuron,) for one image (channel, y, x).

@@ -10,6 +10,7 @@ from twinlab.explorers.bench import TwinBench
 from twinlab.explorers.fit_monitor import FitMonitor
 from twinlab.explorers.inception_loop import InceptionLoop
 from twinlab.explorers.looks import card, colors, page
+from twinlab.explorers.mei_studio import MEIStudio
 from twinlab.explorers.population import Population
 from twinlab.explorers.recording_page import RecordingPage
 from twinlab.explorers.scorecard import Scorecard
@@ -31,6 +32,7 @@ EXPLORERS: dict[str, type[Explorer]] = {
     "unit": UnitPage,
     "stimulus": StimulusBench,
     "tuning": TuningLab,
+    "mei": MEIStudio,
     "loop": InceptionLoop,
     "fits": FitMonitor,
 }

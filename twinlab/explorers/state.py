@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -17,7 +16,7 @@ import xarray as xr
 
 from twinlab.explorers.address import join_address, read_positions, write_positions
 from twinlab.explorers.findings import Findings
-from twinlab.explorers.shown import STIMULUS, Shown
+from twinlab.explorers.shown import STIMULUS, USED, Shown
 from twinlab.explorers.work import Work
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -26,8 +25,8 @@ from twinlab.twins.familiarity import unfamiliar_features
 
 __all__ = ["STIMULUS", "LabState"]
 
-# What the page's address says: all of the stimulus but an image, which no address can hold.
-ADDRESS = ["page", "neuron", "chosen", "color_by", *(set(STIMULUS) - {"image"})]
+# What the page's address says: all of the stimulus but pictures, which no address can hold.
+ADDRESS = ["page", "neuron", "chosen", "color_by", *(set(STIMULUS) - {"image", "strokes"})]
 COLOR_CHOICES = {
     "preferred orientation": ("tuning", "preferred_orientation"),
     "orientation selectivity": ("tuning", "osi"),
@@ -136,9 +135,10 @@ class LabState(Shown, Work):
         self.made_by = made_by
         super().__init__(findings.twin.spec)
         self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
-        self._seen: tuple[Any, ...] = ()
+        self._seen: tuple[Any, ...] = ()  # a stimulus and the rates to it
         # Streams of the figures that are drawn, and the names of what they draw.
         self.views: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+        self._changed: set[str] = set()
         self.places = self._place_neurons()
         self._set_choices()
         self.param.watch(self._redraw, ["neuron", "selection", "preview", *STIMULUS])
@@ -232,14 +232,9 @@ class LabState(Shown, Work):
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""
-        state = [getattr(self, name) for name in STIMULUS]
-        seen = self._seen[0] if self._seen else []
-        # Several views ask in turn; an image is the same only if it is the very same.
-        if not seen or any(
-            one is not other and (isinstance(one, np.ndarray) or one != other)
-            for one, other in zip(seen, state, strict=True)
-        ):
-            self._seen = state, self.findings.respond(self.stimulus().values)
+        stimulus = self.stimulus()
+        if not self._seen or self._seen[0] is not stimulus:  # several views ask in turn
+            self._seen = stimulus, self.findings.respond(stimulus.values)
         return xr.DataArray(
             self._seen[1],
             dims="neuron",
@@ -254,19 +249,22 @@ class LabState(Shown, Work):
             return []
         image = self.stimulus().values
         faults = unfamiliar_features(image, training)
-        if familiarity is not None and not faults:
-            shown = torch.as_tensor(image[None])
-            if familiarity.unfamiliar(shown).item():
-                faults = [
-                    f"together its statistics lie {float(familiarity(shown)):.0f} standard "
-                    "deviations from the training images (held-out images: up to "
-                    f"{familiarity.threshold:.0f})"
-                ]
+        if faults or familiarity is None:
+            return faults
+        if familiarity.unfamiliar(torch.as_tensor(image[None])).item():
+            faults = ["its statistics lie further from the training images than held-out ones do"]
         return faults
+
+    def distance(self) -> float:
+        """From the training images, in standard deviations of these; NaN where not known."""
+        if self.findings.familiarity is None:
+            return np.nan
+        with torch.inference_mode():
+            return float(self.findings.familiarity(torch.as_tensor(self.stimulus().values[None])))
 
     def view(self) -> dict[str, Any]:
         """Parameters by which another state shows the same; not an image that was sent."""
-        names = ["neuron", "selection", "color_by", *STIMULUS]
+        names = ["neuron", "selection", "color_by", "kind", *USED[self.kind]]
         view = {name: getattr(self, name) for name in names if name != "image"}
         if not view["selection"]:
             del view["selection"]
@@ -338,11 +336,18 @@ class LabState(Shown, Work):
     def redraw(self, changed: set[str]) -> None:
         """Draw again what shows any of the names that changed, as one update.
 
-        Bokeh goes through all of a page's models after each update; one for every figure
+        Where a page is served, once the event that changed them is through: a tap is heard while
+        the page is not ours to change.
+
+        The browser goes through all of a page's models after each message; one for every figure
         (as `hv.streams.Params` makes) takes several times as long.
         """
-        page = pn.state.curdoc
-        with page.models.freeze() if page is not None else contextlib.nullcontext():
+        self._changed |= changed
+        self.soon(self._draw_changed)
+
+    def _draw_changed(self) -> None:
+        changed, self._changed = self._changed, set()
+        with pn.io.hold(freeze=True):
             for stream, names in tuple(self.views.items()):
                 if names & changed:
                     stream.event()

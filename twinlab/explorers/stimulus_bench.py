@@ -1,109 +1,122 @@
-"""Any stimulus, and what the whole population would answer to it."""
+"""The stimulus bench: a stimulus, the population's response, and the neurons it drives most."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
 
 import holoviews as hv
 import numpy as np
 import panel as pn
+import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, words
-from twinlab.explorers.state import STIMULUS
-from twinlab.explorers.views import Explorer, bare
+from twinlab.explorers.looks import card, colors
+from twinlab.explorers.shown import STIMULUS
+from twinlab.explorers.stimulus_card import StimulusCard
+from twinlab.explorers.views import bare
 
 __all__ = ["StimulusBench"]
 
-WIDTH = 350  # of the card's contents, in pixels
+LEFT, RIGHT = 430, 720  # of the cards' contents, in pixels
+MOST_BARS = 20
+N_DRIVEN = 12  # neurons with bars where none are selected
 
 
-class StimulusBench(Explorer):
-    """Sliders for a stimulus, the stimulus, and every neuron's predicted response."""
+class StimulusBench(StimulusCard):
+    """Any stimulus: seen, moved, drawn or uploaded, and what every neuron would answer."""
 
     title = "Stimulus bench"
-    of: ClassVar[tuple[str, ...]] = ("image", "video")
-    about = "Any stimulus, and what the whole population would answer to it."
 
-    def lay_out(self) -> pn.Column:
-        """Build the card."""
-        titles = {
-            "orientation": "orientation (deg)",
-            "spatial_frequency": "frequency (cycles/px)",
-            "phase": "phase (deg)",
-            "contrast": "contrast (Michelson)",
-            "x": "x (px)",
-            "y": "y (px)",
-            "size": "size (px)",
-        }
-        half = (WIDTH - 20) // 2
-        sliders = {
-            name: pn.widgets.FloatSlider.from_param(
-                self.lab.param[name], label=title, width=half, margin=(2, 8, 2, 2)
-            )
-            for name, title in titles.items()
-        }
-        for name in ("x", "y", "size"):
-            sliders[name].disabled = pn.bind(_fills_the_field, self.lab.param.kind)
-        kind = pn.widgets.Select.from_param(self.lab.param.kind, label="kind", width=half - 10)
-        match = pn.widgets.Button(label="Match to neuron", width=half, margin=(18, 0, 0, 8))
-        match.on_click(lambda _: self.lab.match_stimulus())
-        stimulus = [self.lab.param[name] for name in STIMULUS]
-        return card(
-            "Stimulus bench",
-            "Predicted response of every neuron to the stimulus above, at its place in cortex.",
-            pn.Row(kind, match, margin=0),
-            pn.GridBox(*sliders.values(), ncols=2, margin=0),
-            self._view(self._draw_stimulus, STIMULUS),
-            words(pn.bind(self._say_familiarity, *stimulus), WIDTH),
-            pn.pane.HoloViews(self._rates(), linked_axes=False, margin=0),
-            words(pn.bind(self._say_rate, self.lab.param.neuron, *stimulus), WIDTH),
-            width=WIDTH,
+    def lay_out(self) -> pn.Row:
+        """Build the page."""
+        stimulus = card(
+            "Stimulus",
+            "Drag on the picture to move the stimulus, or to draw where the kind is a drawing.",
+            *self._controls(LEFT),
+            self._picture(LEFT - 60),
+            self._words(self._say_familiarity, LEFT),
+            width=LEFT,
+        )
+        population = card(
+            "What every neuron would answer",
+            "Predicted response at each neuron's place in cortex; the chosen one is ringed.",
+            self._rates((RIGHT - 110, 270), 7),
+            self._words(self._say_rate, RIGHT),
+            width=RIGHT,
+        )
+        units = card(
+            "Chosen neurons",
+            "Response over the largest usual one (99th percentile over ordinary images, dashed); "
+            "pale: the range of usual responses. Above each: the response itself.",
+            self._bars(),
+            self._words(self._say_driven, RIGHT),
+            pn.Row(
+                self._leads_to(
+                    "unit", "Choose the neuron it drives most", self.choose_driven, width=240
+                ),
+                self._leads_to("tuning", "Open in tuning lab", width=150),
+                margin=0,
+            ),
+            width=RIGHT,
+        )
+        styles = {"gap": "12px"}
+        right = pn.Column(population, units, margin=0, styles=styles)
+        return pn.Row(stimulus, right, margin=0, styles=styles | {"flex-wrap": "wrap"})
+
+    def choose_driven(self) -> None:
+        """Choose the neuron with the largest predicted response to the stimulus."""
+        self.lab.neuron = int(np.nanargmax(self.lab.rate().values))
+
+    def driven(self) -> xr.Dataset:
+        """Responses of the selected neurons, of up to 20; of those driven most if there are none.
+
+        `rate`, and `usual_low` and `usual_high`, the 1st and 99th percentile of what each answers
+        to ordinary images, (neuron).
+        """
+        rate = self.lab.rate()
+        shown = self.lab.selection[:MOST_BARS]
+        if not shown:
+            shown = np.argsort(-rate.values, kind="stable")[:N_DRIVEN].tolist()
+        low, high = self.lab.findings.usual_range[:, shown]
+        units = {"units": self.lab.units}
+        return self.lab.findings.labels.isel(neuron=shown).assign(
+            rate=("neuron", rate.values[shown], rate.attrs),
+            usual_low=("neuron", low, {"long_name": "1st percentile of usual responses"} | units),
+            usual_high=(
+                "neuron",
+                high,
+                {"long_name": "99th percentile of usual responses"} | units,
+            ),
+            position=("neuron", shown, {"long_name": "position of the neuron", "units": "1"}),
         )
 
-    def _rates(self) -> hv.DynamicMap:
-        points = self._figure(lambda: self._draw_rates().get(0), STIMULUS, [])
-        return points * self._figure(lambda: self._draw_rates().get(1), ["neuron"], [])
+    def _bars(self) -> pn.pane.HoloViews:
+        return self._patched(
+            self._draw_bars, lambda: [*plots.driven_columns(self.driven()), {}],
+            ["selection", *STIMULUS],
+        )  # fmt: skip
 
-    def _draw_rates(self) -> hv.Overlay:
-        figure = plots.plot_map(
-            self.lab.places.assign(rate=self.lab.rate()),
-            "rate",
-            selected=self.lab.neuron,
-            limits=(0.0, float(np.percentile(self.lab.findings.usual_rate, 99)) or 1.0),
-            size=(WIDTH - 110, 170),
-            marker_size=7,
-        )
-        return bare(figure.get(0)) * figure.get(1)
-
-    def _draw_stimulus(self) -> hv.Image:
+    def _draw_bars(self) -> hv.Overlay:
+        room = min(MOST_BARS, len(self.lab.findings))
         return bare(
-            plots.plot_image(self.lab.stimulus(), limits=self.lab.limits, width=WIDTH - 60)
+            plots.plot_driven(
+                self.driven(), size=(RIGHT - 90, 130), room=room, ink=str(colors()["body"])
+            )
         )
 
-    def _say_familiarity(self, *_: Any) -> str:
-        if self.lab.findings.training is None:
-            if self.lab.canvas.is_video:
-                return badge("held still for a second", "none") + " A twin of videos sees it so."
-            return badge("no recording given", "none") + " What it was trained on is unknown."
-        faults = self.lab.unfamiliar()
-        if not faults:
-            return badge("within what the twin was trained on", "good")
-        return badge("outside what the twin was trained on", "weak") + "<br>" + "; ".join(faults)
+    def _say_driven(self) -> str:
+        selected = len(self.lab.selection)
+        if not selected:
+            shown = min(N_DRIVEN, len(self.lab.findings))
+            return f"The {shown} neurons it drives most; select some on a map to see those."
+        if selected > MOST_BARS:
+            return f"The first {MOST_BARS} of {selected} selected neurons."
+        return f"The {selected} selected neurons."
 
-    def _say_rate(self, neuron: int, *_: Any) -> str:
-        rates, usual = self.lab.rate().values, self.lab.findings.usual_rate
-        mine = float(rates[neuron])
-        above_others = 100 * float(np.mean(rates < mine))
-        above_own = 100 * float(np.mean(usual[:, neuron] < mine))
-        shown = "recorded images" if self.lab.findings.recording is not None else "gratings"
-        shown = "frames of videos" if self.lab.canvas.is_video else shown
-        return (
-            f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"
-            f"above {above_own:.0f} % of its responses to {len(usual)} {shown}, "
-            f"and above {above_others:.0f} % of the neurons"
-        )
+    def figures(self) -> Mapping[str, Callable[[], hv.Dimensioned]]:
+        """Stimulus, population, and the chosen neurons."""
+        return {**super().figures(), "chosen neurons": self._draw_bars}
 
-
-def _fills_the_field(kind: str) -> bool:
-    return kind == "grating"
+    def tables(self) -> Mapping[str, Callable[[], xr.Dataset]]:
+        """Stimulus, predicted responses, and those of the chosen neurons."""
+        return {**super().tables(), "chosen neurons": self.driven}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -41,6 +43,9 @@ class Explorer(pn.viewable.Viewer):
         super().__init__(**params)
         self.lab = lab
         self._framed: pn.Column | None = None
+        # The lab holds what it redraws by weak references, so that a page can go.
+        self._patches: list[Patch] = []
+        self._later = Later(lab)
         self._join_address()
         self.body = self.lay_out()
 
@@ -151,6 +156,35 @@ class Explorer(pn.viewable.Viewer):
         figure = self._figure(draw, names, arriving or [])
         return pn.pane.HoloViews(figure, linked_axes=False, margin=0)
 
+    def _patched(
+        self,
+        draw: Callable[[], hv.Dimensioned],
+        columns: Callable[[], Sequence[Mapping[str, Any]]],
+        names: list[str],
+        heard: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> pn.pane.HoloViews:
+        """Figure drawn once, of which columns of data are replaced whenever a parameter changes.
+
+        For what follows a slider: to draw an element again takes HoloViews tens of milliseconds.
+
+        Parameters
+        ----------
+        draw : callable
+            Returns the element or overlay. It is drawn without tools.
+        columns : callable
+            Returns, for each layer of what is drawn, the columns of its Bokeh data source that
+            follow.
+        names : list of str
+            Of parameters of the lab.
+        heard : mapping of str to callable, optional
+            Called with the events of the figure of these names, as Bokeh has them.
+
+        """
+        patch = Patch(draw(), columns, heard or {})
+        self._patches.append(patch)
+        self.lab.views[patch] = set(names)
+        return patch.pane
+
     def _redraw(self, *names: str) -> None:
         """Draw again what shows any of these names, as one update."""
         self.lab.redraw(set(names))
@@ -183,6 +217,68 @@ def _by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
             if style.get("color") == plots.COLORS["measured"]:
                 element.opts(color=colors()["head"], backend="bokeh")
     return figure
+
+
+class Later:
+    """Words that are said only once the figures have been sent; to be among the lab's `views`."""
+
+    def __init__(self, lab: LabState) -> None:
+        self.lab = lab
+        self.texts: list[tuple[pn.widgets.StaticText, Callable[[], str]]] = []
+
+    def event(self) -> None:
+        """Have them said soon, once however often things change until then."""
+        self.lab.soon(self.say)
+
+    def say(self) -> None:
+        """Say all of them, in one message."""
+        with pn.io.hold(freeze=True):
+            for text, say in self.texts:
+                text.value = say()
+
+
+class Patch:
+    """A drawn figure and the columns of its data that change; see `Explorer._patched`."""
+
+    def __init__(
+        self,
+        figure: hv.Dimensioned,
+        columns: Callable[[], Sequence[Mapping[str, Any]]],
+        heard: Mapping[str, Callable[[Any], Any]],
+    ) -> None:
+        self.columns, self.heard = columns, heard
+        layers = list(figure) if isinstance(figure, hv.Overlay) else [figure]
+        self.sources: list[weakref.WeakSet[Any]] = [weakref.WeakSet() for _ in layers]
+        for number, layer in enumerate(layers):
+            known = hv.Store.lookup_options("bokeh", layer, "plot").kwargs.get("hooks", [])
+            # HoloViews keeps options for as long as what they are of: they must not keep us.
+            join = partial(_join, weakref.ref(self), number)
+            layer.opts(hooks=[*known, join], backend="bokeh")
+        self.pane = pn.pane.HoloViews(figure, linked_axes=False, margin=0)
+
+    def join(self, number: int, plot: Any) -> None:
+        """Take over a layer that HoloViews has drawn, which it does once for each page."""
+        source = plot.handles["source"]
+        if source in self.sources[number]:
+            return
+        self.sources[number].add(source)
+        source.data.update(self.columns()[number])  # since `draw`, things may have changed
+        if number == 0:
+            for name, act in self.heard.items():
+                plot.state.on_event(name, act)
+
+    def event(self) -> None:
+        """Replace the columns, wherever the figure is shown."""
+        for sources, columns in zip(self.sources, self.columns(), strict=True):
+            for source in sources:
+                source.data.update(columns)
+        pn.io.push_notebook(self.pane)
+
+
+def _join(patch: weakref.ref[Patch], number: int, plot: Any, _: hv.Dimensioned) -> None:
+    found = patch()
+    if found is not None:
+        found.join(number, plot)
 
 
 def bare(figure: hv.Dimensioned) -> hv.Dimensioned:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from typing import Any
 
 import numpy as np
 import panel as pn
 import param
+import torch
 
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError
@@ -62,6 +65,7 @@ class Work(param.Parameterized):
         self._news: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         self._telling = threading.Lock()
+        self._awaited: set[Callable[[], Any]] = set()
         self._jobs: dict[str, Job] = {}
         # A thread still computing when Python ends would bring it down.
         self._end = weakref.finalize(self, _stop, self._jobs)
@@ -126,7 +130,9 @@ class Work(param.Parameterized):
             elif job.status == "done" and finished is not None:
                 self.call(lambda: finished(job.result))
 
-        self._jobs["long"] = Job(hear, interval=INTERVAL).start(work, *args, **kwargs)
+        self._jobs["long"] = Job(hear, interval=INTERVAL).start(
+            partial(_beside_the_page, work), *args, **kwargs
+        )
         return True
 
     def start_quick(self, work: Callable[..., Any], *args: Any, name: str = "quick") -> None:
@@ -184,6 +190,36 @@ class Work(param.Parameterized):
         else:
             act()
 
+    def soon(self, act: Callable[[], Any], wait_ms: int = 0) -> None:
+        """Call once what is under way has been sent, however often it is asked for until then.
+
+        For what comes faster than it can be answered, and for what can wait until the page has
+        been painted. Where no page is served it is called at once.
+
+        Parameters
+        ----------
+        act : callable
+            Called on the page's loop.
+        wait_ms : int
+            For how long to gather calls.
+
+        """
+        if self._document is None or not self.served:
+            act()
+            return
+        if act in self._awaited:
+            return
+        self._awaited.add(act)
+
+        def now() -> None:
+            self._awaited.discard(act)
+            act()
+
+        if wait_ms:
+            self._document.add_timeout_callback(now, wait_ms)
+        else:
+            self._document.add_next_tick_callback(now)
+
     def tell(self, arrived: str = "", **values: Any) -> None:
         """Set parameters from any thread, and count what has arrived.
 
@@ -203,6 +239,12 @@ class Work(param.Parameterized):
         arrived = news.pop("arrived", set())
         self.param.update(**news)
         self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
+
+
+def _beside_the_page(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Work in this thread, with a core less than there are: the page must go on answering."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    return work(*args, **kwargs)
 
 
 def _notify(what: str, remedy: str) -> None:

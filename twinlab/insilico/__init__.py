@@ -21,6 +21,7 @@ from twinlab.insilico.constraints import (
     keep_range,
     keep_range_beside,
     limit_norm,
+    mean_amplitude,
 )
 from twinlab.insilico.controls import cross_examine, cut_clips
 from twinlab.insilico.controversial import synthesize_controversial
@@ -231,6 +232,7 @@ __all__ = [
     "keep_range",
     "keep_range_beside",
     "limit_norm",
+    "mean_amplitude",
     "blur_gradient",
     "weigh_frequencies",
     # models compared, and what they cannot tell apart

@@ -28,6 +28,7 @@ __all__ = [
     "keep_range_beside",
     "limit_norm",
     "match_norm",
+    "mean_amplitude",
     "to_grey",
 ]
 
@@ -166,6 +167,27 @@ def fix_spectrum(amplitude: np.ndarray) -> Constraint:
         return torch.fft.ifft2(unit * wanted.to(z.device)).real
 
     return constraint
+
+
+def mean_amplitude(images: np.ndarray, spec: StimulusSpec, norm: float) -> np.ndarray:
+    """Mean amplitude (y, x) of the spectra of images, for `fix_spectrum`.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_image, channel, y, x)
+        In grey levels.
+    spec : StimulusSpec
+    norm : float
+        L2 norm over all channels that an image with these amplitudes has, in z units: natural
+        images have more than a most exciting input.
+
+    """
+    _check_positive("norm", norm)
+    z = (np.asarray(images, float) - spec.mean) / spec.std
+    amplitude = np.abs(np.fft.fft2(z)).mean((0, 1))
+    amplitude[0, 0] = 0.0  # the mean stays that of the training images
+    reached = np.sqrt((amplitude**2).sum() * spec.channel / amplitude.size)  # Parseval
+    return (amplitude * (norm / reached)).astype(np.float32)
 
 
 def norm_of(z: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ def synthesize_mei(
     terms: Sequence[Objective] = (),
     decode: Callable[[Tensor], Tensor] | None = None,
     start: np.ndarray | None = None,
+    keep_starts: bool = False,
     seed: int = 0,
     batch_size: int = 128,
     job: Job | None = None,
@@ -117,11 +118,14 @@ def synthesize_mei(
     decode, start : optional
         A generator and where in its latent space to start, (n_start, ...); see
         `optimize_stimuli`. `start` alone: images in z units, for every neuron the same.
+    keep_starts : bool
+        Whether the images that the starts ended in are returned as well.
     seed : int
     batch_size : int
         Images optimised at once.
     job : Job, optional
-        Its preview is the current first image, (channel, y, x) in grey levels.
+        Its preview is the current first image, (channel, y, x) in grey levels; see
+        `optimize_stimuli`.
 
     Returns
     -------
@@ -131,7 +135,8 @@ def synthesize_mei(
         start) if that is more than the rate, and `best_start` (neuron); `start_agreement`
         (neuron), the mean correlation between the ends of the starts: below 1 where different
         images excite alike. `clipped_fraction` (neuron) of pixels at the limits of what can be
-        shown; `norm` (neuron) reached, over all frames.
+        shown; `norm` (neuron) reached, over all frames. `start_mei` (neuron, start, channel[,
+        frame], y, x) with `keep_starts`.
         `failed` (neuron, start) is 1 where nothing led up from that start, as for a neuron silent
         under all noise; where every start failed, the image and its activation are NaN and
         `valid` (neuron) is 0.
@@ -165,6 +170,7 @@ def synthesize_mei(
     return label_ascended(
         twin, positions, ended, n_start, "mei", "most exciting input", batch_size=batch_size,
         plain=not (jitter or terms), seed=seed, settings=settings, job=job,
+        keep_starts=keep_starts,
     )  # fmt: skip
 
 
@@ -178,6 +184,8 @@ def synthesize_lei(
     blur_sigma: float = 1.0,
     n_frame: int = 30,
     constraints: Sequence[Constraint] | None = None,
+    start: np.ndarray | None = None,
+    keep_starts: bool = False,
     seed: int = 0,
     batch_size: int = 128,
     job: Job | None = None,
@@ -189,7 +197,9 @@ def synthesize_lei(
 
     Parameters
     ----------
-    twin, neurons, norm, n_start, n_step, blur_sigma, n_frame, constraints, seed, batch_size, job
+    twin, neurons, norm, n_start, n_step, blur_sigma, n_frame, constraints, start, seed, job
+        As of `synthesize_mei`.
+    keep_starts, batch_size
         As of `synthesize_mei`.
 
     Returns
@@ -213,13 +223,16 @@ def synthesize_lei(
     positions, ended = ascend_neurons(
         twin, neurons, suppress,
         norm=norm, n_start=n_start, n_step=n_step, blur_sigma=blur_sigma, n_frame=n_frame,
-        constraints=constraints, seed=seed, batch_size=batch_size, job=job or Job(),
+        constraints=constraints, start=start, seed=seed, batch_size=batch_size, job=job or Job(),
     )  # fmt: skip
-    settings = {"norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma}
+    settings: dict[str, Any] = {
+        "norm": norm, "n_start": n_start, "n_step": n_step, "blur_sigma": blur_sigma,
+    }  # fmt: skip
     settings |= {"n_frame": n_frame} if twin.spec.is_video else {}
+    settings |= {"given": ["start"]} if start is not None else {}
     result = label_ascended(
         twin, positions, ended, n_start, "lei", "least exciting input", batch_size=batch_size,
-        plain=True, seed=seed, settings=settings, job=job,
+        plain=True, seed=seed, settings=settings, job=job, keep_starts=keep_starts,
     )  # fmt: skip
     shape = (len(positions), *ended.stimuli.shape[1:])
     grey = _rates(
@@ -357,6 +370,7 @@ def label_ascended(
     seed: int,
     settings: dict[str, Any],
     job: Job | None = None,
+    keep_starts: bool = False,
 ) -> xr.Dataset:
     """Dataset of the best start of each neuron."""
     spec = twin.spec
@@ -419,6 +433,10 @@ def label_ascended(
             ),
         }
     )
+    if keep_starts:
+        dims = ("neuron", "start", *stimulus_dims(spec))
+        attrs = picture_attrs(spec, f"{long_name}, from each start")
+        result = result.assign({f"start_{name}": (dims, stimuli, attrs)})
     if not plain:
         words = {"long_name": "what was maximised, at the end of each start", "units": "1"}
         result = result.assign(objective=(("neuron", "start"), objective, words))

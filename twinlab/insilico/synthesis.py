@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from twinlab.insilico.ascent import ascend, climb
 from twinlab.insilico.constraints import Constraint, constrain, norm_of
+from twinlab.insilico.formats import stimulus_dims
 from twinlab.insilico.objectives import Objective
 from twinlab.insilico.priors import Prior
 from twinlab.insilico.responses import cancellable, value_and_gradient
@@ -86,7 +88,9 @@ def optimize_stimuli(
         Stimuli optimised at once.
     device : str
     job : Job, optional
-        Its preview is the first stimulus of the batch in grey levels.
+        Its preview is the first stimulus of the batch in grey levels, a DataArray (channel[,
+        frame], y, x) with the coordinates `step` and `value`, of the objective there (NaN before
+        it has been measured).
 
     Returns
     -------
@@ -128,7 +132,8 @@ def optimize_stimuli(
             found.append(
                 _ascend_batch(
                     objective, part, first, shown, hold,
-                    prior=prior, n_step=n_step, optimizer=optimizer, lr=lr, job=stage,
+                    prior=prior, n_step=n_step, optimizer=optimizer, lr=lr, spec=spec,
+                    job=stage,
                 )
             )  # fmt: skip
     columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
@@ -146,12 +151,20 @@ def _ascend_batch(
     n_step: int,
     optimizer: str,
     lr: float,
+    spec: StimulusSpec,
     job: Job,
 ) -> tuple[Tensor, ...]:
     """Stimuli in grey levels, values at the end and at the start, and slopes there."""
+    first_value = np.nan  # of the first stimulus, for whoever looks on
 
     def measure(point: Tensor, row: Tensor) -> Tensor:
-        return objective(shown(point, row + first), row + first)
+        nonlocal first_value
+        value = objective(shown(point, row + first), row + first)
+        if len(row) and int(row[0]) == 0:
+            now = float(value[0].detach())
+            # Steps that lead down are not taken, but by the published recipes.
+            first_value = now if optimizer == "sgd" else np.fmax(first_value, now)
+        return value
 
     def mover(smooth: Prior | None, size: float) -> Callable[..., Tensor]:
         """Steps along the gradient, in units of the point's norm where `size` is 0."""
@@ -167,7 +180,11 @@ def _ascend_batch(
     def reporter(before: int) -> Callable[[int, Tensor], None]:
         def report(done: int, point: Tensor) -> None:
             picture = shown(point[:1], torch.tensor([first], device=point.device))
-            preview = picture[0].detach().cpu().numpy()
+            preview = xr.DataArray(
+                picture[0].detach().cpu().numpy(),
+                dims=stimulus_dims(spec),
+                coords={"step": before + done, "value": first_value},
+            )
             job.report((before + done) / n_step, f"step {before + done} of {n_step}", preview)
 
         return report

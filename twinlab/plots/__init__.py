@@ -5,6 +5,7 @@ The functions select, label and draw. They compute nothing a caller might want a
 see nothing but xarray, and set no style outside the element they return.
 """
 
+from twinlab.plots.ascents import plot_ascent, plot_octaves
 from twinlab.plots.calibration import plot_calibration
 from twinlab.plots.clips import plot_cursor, plot_trace, plot_traces
 from twinlab.plots.comparisons import (
@@ -15,6 +16,7 @@ from twinlab.plots.comparisons import (
 )
 from twinlab.plots.crowds import MOST_POINTS, plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
+from twinlab.plots.driven import driven_columns, plot_driven
 from twinlab.plots.fields import (
     plot_attribution,
     plot_axes,
@@ -29,6 +31,7 @@ from twinlab.plots.images import (
     plot_receptive_field,
     plot_stimuli,
     plot_suppressor,
+    tile_at,
 )
 from twinlab.plots.invariances import plot_clusters, plot_diverse, plot_ring
 from twinlab.plots.learning import plot_learning_curve
@@ -87,11 +90,14 @@ __all__ = [
     "plot_receptive_field",
     "plot_stimuli",
     "plot_suppressor",
+    "tile_at",
     # curves
     "plot_angle_comparison",
+    "plot_ascent",
     "plot_calibration",
     "plot_history",
     "plot_learning_curve",
+    "plot_octaves",
     "plot_spectrum",
     "plot_tuning",
     "plot_tuning_comparison",
@@ -116,6 +122,8 @@ __all__ = [
     "MOST_POINTS",
     "plot_crowd",
     "plot_diagonal",
+    "driven_columns",
+    "plot_driven",
     "plot_map",
     "plot_mei_comparison",
     "plot_prediction",

@@ -19,7 +19,9 @@ __all__ = [
     "plot_receptive_field",
     "plot_stimuli",
     "plot_suppressor",
+    "beside",
     "range_of",
+    "tile_at",
 ]
 
 GREY_LEVELS = (0.0, 255.0)  # of stimuli that do not say otherwise, where all lie there
@@ -42,7 +44,7 @@ def range_of(stimuli: xr.DataArray) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _beside(image: np.ndarray) -> np.ndarray:
+def beside(image: np.ndarray) -> np.ndarray:
     """Channels side by side: (channel, y, x) -> (y, channels with gaps)."""
     gap = np.full((image.shape[1], GAP), np.nan)
     parts = [part for channel in image for part in (gap, channel.astype(float))]
@@ -102,7 +104,7 @@ def plot_image(
     """
     values = image.values if image.ndim == 3 else image.values[None]
     return _picture(
-        _beside(values), limits=limits or range_of(image), width=width, value="grey level",
+        beside(values), limits=limits or range_of(image), width=width, value="grey level",
         cmap="gray", title=title,
     )  # fmt: skip
 
@@ -138,7 +140,7 @@ def plot_receptive_field(
         limit = float(largest) or 1.0
     units = field.attrs.get("units", "")
     picture = _picture(
-        _beside(field.values),
+        beside(field.values),
         limits=(-limit, limit),
         width=width,
         value=f"weight ({units})" if units not in ("", "1") else "weight",
@@ -201,7 +203,7 @@ def plot_mei(
     if "frame" in image.dims:
         shown = np.linspace(0, image.sizes["frame"] - 1, 5).round().astype(int)[1:]
         some = image.isel(frame=shown).transpose("frame", "channel", "y", "x")
-        strip = np.concatenate([_beside(one) for one in some.values], axis=1)
+        strip = np.concatenate([beside(one) for one in some.values], axis=1)
         image = xr.DataArray(strip, dims=("y", "x"), attrs=image.attrs)
     return plot_image(image, limits=limits, title=title, width=width)
 
@@ -279,13 +281,9 @@ def plot_gallery(
     if "frame" in images.dims:
         columns = min(columns, images.sizes["frame"])
         images, captions = _frames(images, captions, columns)
-    tiles = [_beside(image) for image in images.values]
+    tiles = [beside(image) for image in images.values]
     height, breadth = tiles[0].shape
-    # A caption is a fixed number of screen pixels high; in image pixels that depends on scale.
-    pitch = breadth + max(1, breadth // 24)
-    n_column = min(columns, len(tiles))
-    scale = width / (n_column * pitch)
-    line = max(1, round(17 / scale))
+    n_column, pitch, line = _grid(breadth, len(tiles), columns, width)
     n_row = -(-len(tiles) // n_column)
     wall = np.full((n_row * (height + line), n_column * pitch - (pitch - breadth)), np.nan)
     places = []
@@ -308,6 +306,40 @@ def plot_gallery(
         matplotlib={"size": 8, "color": "#333333"},
     )
     return styled(picture * words, xaxis=None, yaxis=None)
+
+
+def tile_at(
+    x: float, y: float, images: xr.DataArray, *, columns: int = 4, width: int = 480
+) -> int | None:
+    """Number of the image at a place of the figure that `plot_gallery` draws of these.
+
+    Parameters
+    ----------
+    x, y : float
+        In the figure's own coordinates, as a tap has them.
+    images, columns, width
+        What `plot_gallery` was given, not videos.
+
+    Returns
+    -------
+    int or None
+        None beside the images.
+
+    """
+    tile = beside(images.values[0])
+    n_column, pitch, line = _grid(tile.shape[1], len(images), columns, width)
+    column, row = int((x + 0.5) // pitch), int((y + 0.5) // (tile.shape[0] + line))
+    number = row * n_column + column
+    return number if 0 <= column < n_column and 0 <= number < len(images) else None
+
+
+def _grid(breadth: int, n_tile: int, columns: int, width: int) -> tuple[int, int, int]:
+    """Columns of a gallery, and in pixels of the images their pitch and a caption's height."""
+    pitch = breadth + max(1, breadth // 24)
+    n_column = min(columns, n_tile)
+    # A caption is a fixed number of screen pixels high; in image pixels that depends on scale.
+    scale = width / (n_column * pitch)
+    return n_column, pitch, max(1, round(17 / scale))
 
 
 def plot_stimuli(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from twinlab.stimuli.bars import make_bars, make_strokes
 from twinlab.stimuli.clouds import make_motion_clouds
 from twinlab.stimuli.contrast import clip_stimulus, measure_contrast, set_contrast
 from twinlab.stimuli.dead_leaves import make_dead_leaves, make_dead_leaves_video
@@ -49,8 +50,10 @@ __all__ = [
     "make_noise",
     "make_random_dots",
     "make_sparse_noise",
-    # things that move
+    # bars, and what is drawn by hand
+    "make_bars",
     "make_moving_bars",
+    "make_strokes",
     # from images
     "load_images",
     "make_random_phase",
@@ -63,6 +66,7 @@ __all__ = [
 
 # Sets that need nothing but numbers, by name.
 SETS: dict[str, Callable[..., xr.DataArray]] = {
+    "bars": make_bars,
     "center_surrounds": make_center_surrounds,
     "dead_leaves": make_dead_leaves,
     "dead_leaves_video": make_dead_leaves_video,

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from twinlab.schema import InputError, check_seed
+from twinlab.stimuli.bars import covered
 from twinlab.stimuli.parameters import (
     Values,
     alike,
@@ -97,8 +98,8 @@ def make_moving_bars(
     beside = dx * np.sin(heading) + dy * np.cos(heading)
     travelled = drawn["speed"][:, None] * (time - time.mean())
     offset = ahead[:, None] - travelled[:, :, None, None]
-    bar = _covered(offset, drawn["bar_width"][:, None, None, None])
-    bar *= _covered(beside, column["bar_length"])[:, None]
+    bar = covered(offset, drawn["bar_width"][:, None, None, None])
+    bar *= covered(beside, column["bar_length"])[:, None]
     stimulus = label(
         alike(mean * (1 + column["weber_contrast"][:, None] * bar), channel),
         parameters,
@@ -107,12 +108,6 @@ def make_moving_bars(
     )
     stimulus.attrs["kind"] = "moving bars"
     return stimulus
-
-
-def _covered(offset: np.ndarray, breadth: np.ndarray) -> np.ndarray:
-    """Share of a pixel's breadth that lies within a strip, at `offset` from its middle."""
-    half = breadth / 2
-    return np.clip(np.minimum(offset + 0.5, half) - np.maximum(offset - 0.5, -half), 0, 1)
 
 
 def make_random_dots(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,8 @@ from twinlab.stimuli.parameters import label, pixels
 
 __all__ = ["load_images", "resize"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+MOST_PIXELS = 50_000_000  # of one file: more is no photograph, but a mistake, or meant to harm
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 WHITE = 255.0
 ORIENTATION = 0x0112  # of EXIF
@@ -37,10 +39,10 @@ def load_images(
     Parameters
     ----------
     paths : path, or sequence of paths
-        Files, or one folder whose images are taken in the order of their names. PNG and JPEG
-        become grey levels of 0 to 255, whatever their bit depth, turned upright where a camera
-        noted how it was held (EXIF). An NPY file holds grey levels
-        as they are, of shape (y, x), (channel, y, x) or (image, channel, y, x).
+        Files, or one folder whose images are taken in the order of their names. PNG, JPEG and
+        TIFF become grey levels of 0 to 255, whatever their bit depth, turned upright where a
+        camera noted how it was held (EXIF). An NPY file holds grey levels as they are, of shape
+        (y, x), (channel, y, x) or (image, channel, y, x).
     height, width : int
         Size to bring them to.
     channel : int
@@ -59,7 +61,8 @@ def load_images(
     Raises
     ------
     InputError
-        If a file is missing, cannot be read, or has channels that do not fit.
+        If a file is missing, cannot be read, has more than 50 million pixels, or has channels that
+        do not fit. The size is read from the head of the file, before anything is decoded.
 
     """
     pixels(height, width, channel)
@@ -138,8 +141,13 @@ def _files(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[P
 
 def _read(path: Path, channel: int, mean: float) -> np.ndarray:
     """Grey levels (image, channel, y, x) of one file."""
+    is_array = path.suffix.lower() == ".npy"
     try:
-        values = np.load(path) if path.suffix.lower() == ".npy" else _decoded(path, mean)
+        size = _array_size(path) if is_array else _picture_size(path)
+        if np.prod([float(length) for length in size]) > MOST_PIXELS:
+            msg = f"{path}: has {' x '.join(map(str, size))} pixels; make it smaller."
+            raise InputError(msg)
+        values = np.load(path) if is_array else _decoded(path, mean)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         msg = f"{path}: cannot be read as an image ({error}); save it again."
         raise InputError(msg) from error
@@ -164,6 +172,34 @@ def _read(path: Path, channel: int, mean: float) -> np.ndarray:
         msg = f"{path}: has {found} channels; expected 1 or {channel}, or 3 to make 1 of."
         raise InputError(msg)
     return images
+
+
+def _array_size(path: Path) -> tuple[int, ...]:
+    """Shape of the array in an NPY file, by its head."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)[0]
+        return np.lib.format.read_array_header_2_0(file)[0]
+
+
+def _picture_size(path: Path) -> tuple[int, ...]:
+    """Width and height of a picture, by its head."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # Of large ones, which are refused here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=["PNG", "JPEG", "TIFF"]) as image:
+                pages = getattr(image, "n_frames", 1)
+                if image.format == "TIFF" and (pages > 1 or image.mode in ("F", "I")):
+                    msg = f"a TIFF of {pages} pages, mode {image.mode}; one of 8 or 16 bits is"
+                    raise ValueError(msg)
+                return image.size
+        except Image.DecompressionBombError as error:
+            msg = f"{path}: is far too large; make it smaller."
+            raise InputError(msg) from error
 
 
 def _upright(values: np.ndarray, turned: int) -> np.ndarray:

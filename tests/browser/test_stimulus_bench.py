@@ -1,0 +1,130 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+
+@pytest.fixture
+def stimulus(page, bench_url):
+    """Open the stimulus bench with a query of its own."""
+
+    def open_page(query=""):
+        page.goto(f"{bench_url}?page=stimulus&{query}")
+        page.get_by_text("Chosen neurons", exact=True).wait_for()
+        page.wait_for_selector("canvas")
+        page.wait_for_timeout(1000)
+        return page
+
+    return open_page
+
+
+def picture(page):
+    """Frame of the stimulus on the screen: left, top, width, height."""
+    return page.evaluate(
+        """() => {
+            const found = [...Bokeh.index.all_views()].find(view => view.model.type === 'Figure'
+                && view.model.renderers.some(it => it.glyph.type === 'Image'));
+            const place = found.el.getBoundingClientRect(), frame = found.frame.bbox;
+            return [place.left + frame.left, place.top + frame.top, frame.width, frame.height];
+        }"""
+    )
+
+
+def move(page, *points):
+    """Press at the first of some places, given as shares of the frame, and drag to the others."""
+    left, top, width, height = picture(page)
+    places = [(left + x * width, top + y * height) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(800)
+
+
+def until(holds, page, seconds=15):
+    """Wait until something holds on the page; fail if it never does."""
+    for _ in range(5 * seconds):
+        if holds():
+            return
+        page.wait_for_timeout(200)
+    pytest.fail("it did not come to hold")
+
+
+def columns(state, name):
+    return [column for source in state for column in source if column[0] == name]
+
+
+def value(page, title):
+    widget = page.locator(".bk-input-group").filter(has_text=title)
+    return float(widget.locator(".noUi-handle").get_attribute("aria-valuenow"))
+
+
+def test_the_page_is_drawn_and_fits_the_screen(stimulus, sources, screenshot):
+    page = stimulus("kind=Gabor&contrast=1&size=6")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_timeout(500)
+    assert columns(sources(), "rate")[0][1] == 200
+    assert columns(sources(), "image")[0][1] == 36 * 64
+    assert len(columns(sources(), "said")) == 2
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
+    screenshot("stimulus")
+    assert page.errors == []
+
+
+def test_a_drag_moves_the_stimulus_and_what_the_neurons_answer(stimulus, sources, screenshot):
+    page = stimulus("kind=Gabor&x=20&y=20&contrast=1")
+    before, canvases = sources(), page.locator("canvas").count()
+    move(page, (0.3, 0.5), (0.75, 0.25))
+    until(lambda: abs(value(page, "x (px)") - (0.75 * 64 - 0.5)) < 1.5, page)
+    until(lambda: abs(value(page, "y (px)") - (0.25 * 36 - 0.5)) < 1.5, page)
+    for name in ("image", "rate", "top"):
+        until(lambda name=name: columns(before, name) != columns(sources(), name), page)
+    assert page.locator("canvas").count() == canvases  # in place
+    screenshot("stimulus_dragged")
+    assert page.errors == []
+
+
+def test_a_tap_moves_it_too(stimulus):
+    page = stimulus("kind=bar&x=50&y=20")
+    move(page, (0.25, 0.5))
+    until(lambda: abs(value(page, "x (px)") - (0.25 * 64 - 0.5)) < 1.5, page)
+
+
+def test_what_is_drawn_is_shown_and_can_be_cleared(stimulus, sources, screenshot):
+    page = stimulus("kind=drawing")
+    blank = columns(sources(), "image")
+    move(page, (0.2, 0.2), (0.8, 0.2), (0.5, 0.8))
+    until(lambda: columns(sources(), "image") != blank, page)
+    screenshot("stimulus_drawn")
+    page.get_by_role("button", name="Clear").click()
+    until(lambda: columns(sources(), "image") == blank, page)
+    assert page.errors == []
+
+
+def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sources):
+    page = stimulus("kind=Gabor")
+    page.get_by_label("kind").select_option("image")
+    before = columns(sources(), "rate")
+    levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
+    content = io.BytesIO()
+    PIL.Image.fromarray(levels).save(content, "PNG")
+    chooser = page.locator("input[type=file]")
+    chooser.set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    )
+    page.get_by_text("mine.png: 200 × 72 px, 36 % cut off at the edges").wait_for()
+    until(lambda: columns(sources(), "rate") != before, page)
+    shown = columns(sources(), "rate")
+    chooser.set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"})
+    page.get_by_text("bad.png: cannot be read as an image").first.wait_for()
+    assert columns(sources(), "rate") == shown
+    assert page.errors == []
+
+
+def test_the_most_driven_neuron_can_be_chosen_and_opened(stimulus):
+    page = stimulus("kind=Gabor&contrast=1&size=6")
+    page.get_by_role("button", name="Choose the neuron it drives most").click()
+    page.wait_for_function("() => window.location.search.includes('page=unit')")
+    page.wait_for_function("() => /neuron=[1-9]/.test(window.location.search)")

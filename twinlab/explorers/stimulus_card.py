@@ -1,0 +1,292 @@
+"""A stimulus from sliders, by hand or from a file, and what the population answers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from html import escape
+from typing import Any, ClassVar
+
+import holoviews as hv
+import numpy as np
+import panel as pn
+import xarray as xr
+
+from twinlab import plots
+from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.shown import STIMULUS, USED
+from twinlab.explorers.uploads import KINDS, read_upload
+from twinlab.explorers.views import Explorer, bare
+from twinlab.plots.images import beside
+
+__all__ = ["StimulusCard"]
+
+WIDTH = 350  # of the card's contents, in pixels
+TITLES = {
+    "orientation": "orientation (deg)",
+    "spatial_frequency": "frequency (cycles/px)",
+    "phase": "phase (deg)",
+    "contrast": "contrast",
+    "x": "x (px)",
+    "y": "y (px)",
+    "size": "size (px)",
+    "mask_orientation": "second bars (deg)",
+    "exponent": "exponent of 1/f",
+    "breadth": "breadth (px)",
+}
+# These are on the page for the kinds of stimulus that use them, the others always.
+RARE = ["mask_orientation", "exponent", "breadth", "seed", "ink"]
+GATHER_MS = 40  # moves of the pointer are answered together after this time
+MANY = 2000  # neurons from which on outlines only cost time
+GAP = 2  # pixels between channels drawn side by side
+
+
+class StimulusCard(Explorer):
+    """Sliders for a stimulus, the stimulus, and every neuron's predicted response."""
+
+    title = "Stimulus card"
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
+    about = "Any stimulus, and what the whole population would answer to it."
+
+    def lay_out(self) -> pn.viewable.Viewable:
+        """Build the card."""
+        return card(
+            "Stimulus bench",
+            "Predicted response of every neuron to the stimulus above, at its place in cortex.",
+            *self._controls(WIDTH),
+            self._picture(WIDTH - 60),
+            self._words(self._say_familiarity, WIDTH),
+            self._rates((WIDTH - 110, 170), 7),
+            self._words(self._say_rate, WIDTH),
+            width=WIDTH,
+        )
+
+    # Controls
+
+    def _controls(self, width: int) -> list[pn.viewable.Viewable]:
+        half, kind = (width - 20) // 2, self.lab.param.kind
+        chosen = pn.widgets.Select.from_param(kind, label="kind", width=half - 10)
+        match = pn.widgets.Button(label="Match to neuron", width=half, margin=(18, 0, 0, 8))
+        match.on_click(lambda _: self.lab.match_stimulus())
+        places: dict[str, Any] = {"width": half, "margin": (2, 8, 2, 2)}
+        sliders: dict[str, Any] = {
+            name: pn.widgets.FloatSlider.from_param(self.lab.param[name], label=title, **places)
+            for name, title in TITLES.items()
+        }
+        sliders["seed"] = pn.widgets.IntInput.from_param(
+            self.lab.param.seed, label="seed", width=half - 10
+        )
+        sliders["ink"] = pn.widgets.Select.from_param(
+            self.lab.param.ink, label="white or black", width=half - 10
+        )
+        for name, slider in sliders.items():
+            if name in RARE:
+                slider.visible = pn.bind(partial(_uses, name=name), kind)
+            else:
+                slider.disabled = pn.bind(partial(_is_idle, name=name), kind)
+        return [
+            pn.Row(chosen, match, margin=0),
+            pn.GridBox(*sliders.values(), ncols=2, margin=0),
+            self._drawing_row(),
+            self._upload_row(width),
+        ]
+
+    def _drawing_row(self) -> pn.Row:
+        undo = pn.widgets.Button(label="Undo stroke", width=100, margin=(2, 8, 2, 2))
+        undo.on_click(lambda _: self.undo())
+        clear = pn.widgets.Button(label="Clear", width=80, margin=2)
+        clear.on_click(lambda _: self.clear())
+        row = pn.Row(undo, clear, margin=0)
+        row.visible = pn.bind(partial(_uses, name="strokes"), self.lab.param.kind)
+        return row
+
+    def _upload_row(self, width: int) -> pn.Column:
+        file = pn.widgets.FileInput(accept=KINDS, width=width - 20, margin=(2, 2))
+        file.param.watch(lambda event: self.upload(file.filename or "", event.new), "value")
+        said = words(pn.bind(escape, self.lab.param.image_title), width)
+        row = pn.Column(file, said, margin=0)
+        row.visible = pn.bind(partial(_uses, name="image"), self.lab.param.kind)
+        return row
+
+    def undo(self) -> None:
+        """Take the last stroke away."""
+        self.lab.strokes = self.lab.strokes[:-1]
+
+    def clear(self) -> None:
+        """Take all strokes away."""
+        self.lab.strokes = []
+
+    def upload(self, name: str, content: bytes | None) -> None:
+        """Show a picture that was uploaded, or say why it cannot be."""
+        if content is None:
+            return
+        with self.lab.warned("The picture cannot be shown"):
+            image, said = read_upload(name, content, self.lab.canvas)
+            self.lab.show_image(image, said)
+
+    # The stimulus, and the pointer on it
+
+    def _picture(self, width: int) -> pn.pane.HoloViews:
+        self._path: list[tuple[float, float]] = []
+        return self._patched(
+            lambda: self._draw_stimulus(width),
+            lambda: [{"image": [beside(self.lab.stimulus().values)]}],
+            STIMULUS,
+            {"panstart": self._press, "pan": self._point, "panend": self._lift, "tap": self._tap},
+        )
+
+    def _draw_stimulus(self, width: int) -> hv.Image:
+        return bare(plots.plot_image(self.lab.stimulus(), limits=self.lab.limits, width=width))
+
+    def _press(self, event: Any) -> None:
+        self._path = []
+        if self.lab.kind == "drawing":
+            self.lab.strokes = [*self.lab.strokes, self._stroke([(event.x, event.y)])]
+        self._point(event)
+
+    def _point(self, event: Any) -> None:
+        if event.x is None or event.y is None:
+            return
+        self._path.append((event.x, event.y))
+        self.lab.soon(self._follow, GATHER_MS)
+
+    def _lift(self, event: Any) -> None:
+        self._point(event)
+        self._follow()
+        self._path = []  # it is drawn; what is still waiting has nothing left to do
+
+    def _tap(self, event: Any) -> None:
+        self._press(event)
+        self._lift(event)
+
+    def _follow(self) -> None:
+        """Go on with the stroke, or move the stimulus, to where the pointer is."""
+        if not self._path:
+            return
+        if self.lab.kind == "drawing" and self.lab.strokes:
+            self.lab.strokes = [*self.lab.strokes[:-1], self._stroke(self._path)]
+        elif _uses(self.lab.kind, "x"):
+            x, y = self._place(*self._path[-1])
+            self.lab.param.update(x=x, y=y)
+
+    def _stroke(self, path: list[tuple[float, float]]) -> Any:
+        contrast = 1.0 if self.lab.ink == "white" else -1.0
+        return [self._place(*point) for point in path], self.lab.breadth, contrast
+
+    def _place(self, x: float, y: float) -> tuple[float, float]:
+        """Place on the canvas of a point of the figure, where channels are side by side."""
+        width, height = self.lab.canvas.width, self.lab.canvas.height
+        x = (x + 0.5) % (width + GAP) - 0.5 if self.lab.canvas.channel > 1 else x
+        return round(float(np.clip(x, 0, width - 1)), 1), round(
+            float(np.clip(y, 0, height - 1)), 1
+        )
+
+    # What the neurons answer
+
+    def _rates(self, size: tuple[int, int], marker_size: float) -> pn.pane.HoloViews:
+        return self._patched(
+            lambda: self._draw_rates(size, marker_size), self._columns, ["neuron", *STIMULUS]
+        )
+
+    def _draw_rates(self, size: tuple[int, int], marker_size: float) -> hv.Overlay:
+        usual = self.lab.findings.usual_range[1]
+        figure = plots.plot_map(
+            self.lab.places.assign(rate=self.lab.rate()),
+            "rate",
+            selected=self.lab.neuron,
+            limits=(0.0, float(np.percentile(usual, 90)) or 1.0),
+            size=size,
+            marker_size=marker_size,
+        )
+        points = bare(figure.get(0))
+        if len(self.lab.findings) > MANY:
+            points.opts(line_color=None, backend="bokeh")
+        return points * bare(figure.get(1))
+
+    def _columns(self) -> list[dict[str, Any]]:
+        ringed = self.lab.places.isel(neuron=[self.lab.neuron])
+        ring = {name: ringed[name].values for name in ("x_um", "y_um")}
+        rate = self.lab.rate().values.astype(np.float32)
+        return [{"rate": rate, "color": rate}, ring]  # what is read, and what is drawn
+
+    def _say_familiarity(self) -> str:
+        cut = float(self.lab.stimulus().coords.get("clipped_fraction", 0.0))
+        beyond = f" {100 * cut:.1f} % of pixels are cut at black or white." if cut else ""
+        if self.lab.canvas.is_video:
+            seen = badge("held still for a second", "none")
+            return seen + " A twin of videos sees it so." + beyond
+        if self.lab.findings.training is None:
+            return (
+                badge("no recording given", "none")
+                + " What it was trained on is unknown."
+                + beyond
+            )
+        faults, distance = self.lab.unfamiliar(), self.lab.distance()
+        far = ""
+        if np.isfinite(distance) and self.lab.findings.familiarity is not None:
+            far = (
+                f"<br>{distance:.1f} standard deviations from the training images (held-out "
+                f"images: up to {self.lab.findings.familiarity.threshold:.1f})."
+            )
+        if not faults:
+            return badge("within what the twin was trained on", "good") + far + beyond
+        outside = badge("outside what the twin was trained on", "weak")
+        return f"{outside}<br>{'; '.join(faults)}.{far}{beyond}"
+
+    def _say_rate(self) -> str:
+        neuron = self.lab.neuron
+        rates, usual = self.lab.rate().values, self.lab.findings.usual_rate
+        mine = float(rates[neuron])
+        above_others = 100 * float(np.mean(rates < mine))
+        above_own = 100 * float(np.mean(usual[:, neuron] < mine))
+        shown = "recorded images" if self.lab.findings.recording is not None else "gratings"
+        shown = "frames of videos" if self.lab.canvas.is_video else shown
+        return (
+            f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"
+            f"above {above_own:.0f} % of its responses to {len(usual)} {shown}, "
+            f"and above {above_others:.0f} % of the neurons"
+        )
+
+    def _words(self, say: Callable[[], str], width: int) -> pn.widgets.StaticText:
+        """Words on the stimulus, said once it has been painted."""
+        text = words(say(), width)
+        self._later.texts.append((text, say))
+        self.lab.views[self._later] = {"neuron", "selection", *STIMULUS}
+        return text
+
+    # What can be taken away
+
+    def figures(self) -> Mapping[str, Callable[[], hv.Dimensioned]]:
+        """Stimulus, and the population's response to it."""
+        return {
+            "stimulus": lambda: self._draw_stimulus(400),
+            "population response": lambda: self._draw_rates((400, 300), 7),
+        }
+
+    def tables(self) -> Mapping[str, Callable[[], xr.Dataset]]:
+        """Stimulus and predicted responses."""
+        return {
+            "stimulus": lambda: self.lab.stimulus().to_dataset(name="stimulus"),
+            "responses": lambda: self.lab.places.assign(rate=self.lab.rate()),
+        }
+
+    def calls(self) -> list[str]:
+        """How the stimulus is made and what it evokes."""
+        name, settings = self.lab.recipe()
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        made = f"stimuli.clip_stimulus(stimuli.{name}({given}), *lab.limits)[0]"
+        if not name:
+            made = "lab.stimulus()  # an image that was sent here is not part of code"
+        return [
+            "from twinlab import stimuli",
+            f"stimulus = {made}",
+            "rate = lab.findings.respond(stimulus.values)",
+        ]
+
+
+def _is_idle(kind: str, name: str) -> bool:
+    return not _uses(kind, name)
+
+
+def _uses(kind: str, name: str) -> bool:
+    return name in USED[kind] or (kind == "drawing" and name in ("breadth", "ink"))
