@@ -7,7 +7,7 @@ from typing import Any
 
 import panel as pn
 
-__all__ = ["badge", "caption", "card", "colors", "page", "words"]
+__all__ = ["Slider", "badge", "caption", "card", "colors", "page", "words"]
 
 FONT = "system-ui,'Segoe UI',Helvetica,Arial,sans-serif"
 # Of a page by day and by night: what is written on, and with what.
@@ -38,6 +38,12 @@ DARK = {
 def colors() -> dict[str, Any]:
     """Colours of the page that is being built: by day, or by night where it is asked for."""
     return DARK if pn.config.theme == "dark" else LIGHT
+
+
+class Slider(pn.widgets.FloatSlider):
+    """Slider that is heard at once: Panel waits 50 ms for more to come, of which 10 will do."""
+
+    _debounce = 10
 
 
 def words(html: Callable[..., str] | str, width: int) -> pn.widgets.StaticText:

@@ -13,7 +13,7 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.looks import Slider, badge, card, words
 from twinlab.explorers.shown import STIMULUS, USED
 from twinlab.explorers.uploads import KINDS, read_upload
 from twinlab.explorers.views import Explorer, bare
@@ -37,7 +37,6 @@ TITLES = {
 # These are on the page for the kinds of stimulus that use them, the others always.
 RARE = ["mask_orientation", "exponent", "breadth", "seed", "ink"]
 GATHER_MS = 40  # moves of the pointer are answered together after this time
-MANY = 2000  # neurons from which on outlines only cost time
 GAP = 2  # pixels between channels drawn side by side
 
 
@@ -70,7 +69,7 @@ class StimulusCard(Explorer):
         match.on_click(lambda _: self.lab.match_stimulus())
         places: dict[str, Any] = {"width": half, "margin": (2, 8, 2, 2)}
         sliders: dict[str, Any] = {
-            name: pn.widgets.FloatSlider.from_param(self.lab.param[name], label=title, **places)
+            name: Slider.from_param(self.lab.param[name], label=title, **places)
             for name, title in TITLES.items()
         }
         sliders["seed"] = pn.widgets.IntInput.from_param(
@@ -185,29 +184,44 @@ class StimulusCard(Explorer):
 
     def _rates(self, size: tuple[int, int], marker_size: float) -> pn.pane.HoloViews:
         return self._patched(
-            lambda: self._draw_rates(size, marker_size), self._columns, ["neuron", *STIMULUS]
+            lambda: self._draw_rates(size, marker_size),
+            lambda: self._columns(size, marker_size),
+            ["neuron", *STIMULUS],
         )
 
     def _draw_rates(self, size: tuple[int, int], marker_size: float) -> hv.Overlay:
-        usual = self.lab.findings.usual_range[1]
-        figure = plots.plot_map(
+        crowded = len(self.lab.findings) > plots.MOST_POINTS
+        figure = (partial(plots.plot_crowd, margin=0.0) if crowded else plots.plot_map)(
             self.lab.places.assign(rate=self.lab.rate()),
             "rate",
             selected=self.lab.neuron,
-            limits=(0.0, float(np.percentile(usual, 90)) or 1.0),
+            limits=self._limits(),
             size=size,
             marker_size=marker_size,
         )
-        points = bare(figure.get(0))
-        if len(self.lab.findings) > MANY:
-            points.opts(line_color=None, backend="bokeh")
-        return points * bare(figure.get(1))
+        return hv.Overlay([bare(layer) for layer in figure])
 
-    def _columns(self) -> list[dict[str, Any]]:
+    def _limits(self) -> tuple[float, float]:
+        usual = self.lab.findings.usual_range[1]
+        return 0.0, float(np.percentile(usual, 90)) or 1.0
+
+    def _columns(self, size: tuple[int, int], marker_size: float) -> list[dict[str, Any]]:
+        """What changes of the layers: the painted neurons, or the points; and the ring."""
         ringed = self.lab.places.isel(neuron=[self.lab.neuron])
         ring = {name: ringed[name].values for name in ("x_um", "y_um")}
-        rate = self.lab.rate().values.astype(np.float32)
-        return [{"rate": rate, "color": rate}, ring]  # what is read, and what is drawn
+        rate = self.lab.rate()
+        if len(rate) <= plots.MOST_POINTS:
+            values = rate.values.astype(np.float32)
+            return [{"rate": values, "color": values}, ring]  # what is read, what is drawn
+        picture = plots.paint_neurons(
+            self.lab.places.assign(rate=rate),
+            "rate",
+            limits=self._limits(),
+            size=size,
+            marker_size=marker_size,
+        )
+        # As Bokeh has it: a number for each pixel, the lowest row first.
+        return [{"image": [np.ascontiguousarray(picture[::-1]).view(np.uint32)[..., 0]]}, {}, ring]
 
     def _say_familiarity(self) -> str:
         cut = float(self.lab.stimulus().coords.get("clipped_fraction", 0.0))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import holoviews as hv
+import numpy as np
 import panel as pn
 import xarray as xr
 
@@ -249,6 +250,7 @@ class Patch:
         self.columns, self.heard = columns, heard
         layers = list(figure) if isinstance(figure, hv.Overlay) else [figure]
         self.sources: list[weakref.WeakSet[Any]] = [weakref.WeakSet() for _ in layers]
+        self.shown: list[dict[str, Any]] = [{} for _ in layers]  # what was sent last
         for number, layer in enumerate(layers):
             known = hv.Store.lookup_options("bokeh", layer, "plot").kwargs.get("hooks", [])
             # HoloViews keeps options for as long as what they are of: they must not keep us.
@@ -263,14 +265,21 @@ class Patch:
             return
         self.sources[number].add(source)
         source.data.update(self.columns()[number])  # since `draw`, things may have changed
+        self.shown[number] = {}
         if number == 0:
             for name, act in self.heard.items():
                 plot.state.on_event(name, act)
 
     def event(self) -> None:
-        """Replace the columns, wherever the figure is shown."""
-        for sources, columns in zip(self.sources, self.columns(), strict=True):
-            for source in sources:
+        """Replace the columns that have changed, wherever the figure is shown."""
+        for number, columns in enumerate(self.columns()):
+            old = self.shown[number]
+            if columns.keys() == old.keys() and all(
+                np.array_equal(columns[name], old[name]) for name in columns
+            ):
+                continue  # a figure that is sent the same is painted all the same
+            self.shown[number] = dict(columns)
+            for source in self.sources[number]:
                 source.data.update(columns)
         pn.io.push_notebook(self.pane)
 

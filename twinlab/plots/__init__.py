@@ -14,7 +14,7 @@ from twinlab.plots.comparisons import (
     plot_iso_response,
     plot_metamer,
 )
-from twinlab.plots.crowds import MOST_POINTS, plot_crowd, plot_shares
+from twinlab.plots.crowds import MOST_POINTS, paint_neurons, plot_crowd, plot_shares
 from twinlab.plots.curves import plot_history, plot_tuning, plot_tuning_grid
 from twinlab.plots.driven import driven_columns, plot_driven
 from twinlab.plots.fields import (
@@ -120,6 +120,7 @@ __all__ = [
     # neurons
     "plot_circles",
     "MOST_POINTS",
+    "paint_neurons",
     "plot_crowd",
     "plot_diagonal",
     "driven_columns",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import holoviews as hv
 import numpy as np
 import xarray as xr
@@ -11,7 +13,7 @@ from twinlab.plots.neurons import SIZE, SMALL, is_orientation, plot_map
 from twinlab.plots.recording import plot_histogram
 from twinlab.plots.style import COLORS, axis_of, bounds_of, styled
 
-__all__ = ["MOST_POINTS", "plot_crowd", "plot_shares"]
+__all__ = ["MOST_POINTS", "paint_neurons", "plot_crowd", "plot_shares"]
 
 MOST_POINTS = 2000  # beyond, a browser drawing in software takes longer than a frame
 SPECK = 3.0  # least diameter of a painted neuron, in pixels
@@ -32,6 +34,7 @@ def plot_crowd(
     title: str = "",
     size: tuple[int, int] = SIZE,
     marker_size: float = 7,
+    margin: float = MARGIN,
 ) -> hv.Overlay:
     """Draw any number of neurons at their places, as `plot_map` does.
 
@@ -58,6 +61,8 @@ def plot_crowd(
         Width and height of the frame in pixels.
     marker_size : float
         Diameter of a neuron in pixels; where they are painted, less the more there are.
+    margin : float
+        Share of the view that is painted beyond each edge, to be there when it is moved.
 
     Returns
     -------
@@ -65,28 +70,17 @@ def plot_crowd(
         Of three layers, always: the picture, the points, the ring.
 
     """
-    value = neurons[color]
-    if limits is None:
-        limits = (0.0, 180.0) if is_orientation(value) else bounds_of(value.values, margin=0.0)
-    across, down = neurons[x].values, neurons[y].values
-    (left, right), (low, high) = view or (bounds_of(across), bounds_of(down))
-    wide, tall = MARGIN * (right - left), MARGIN * (high - low)
-    left, right, low, high = left - wide, right + wide, low - tall, high + tall
-    inside = (across >= left) & (across <= right) & (down >= low) & (down <= high)
-    order = np.flatnonzero(inside)
-    if shown is not None:
-        order = order[np.argsort(shown[order], kind="stable")]  # those looked at, last
-    crowded = len(order) > MOST_POINTS
-    shape = tuple(round(side * (1 + 2 * MARGIN)) if crowded else 2 for side in size)
-    picture = np.zeros((shape[1], shape[0], 4), np.uint8)
+    (left, right), (low, high) = _widened(neurons[x], neurons[y], view, margin)
+    order, crowded = _in_view(neurons[x], neurons[y], view, margin, shown)
+    picture = np.zeros((2, 2, 4), np.uint8)
     if crowded:
-        rows = (high - down[order]) / (high - low) * shape[1]
-        columns = (across[order] - left) / (right - left) * shape[0]
-        ink = _inks(value, limits)[order]
-        diameter = max(SPECK, marker_size * (MOST_POINTS / len(order)) ** 0.5)
-        large = np.ones(len(order), bool) if shown is None else shown[order]
-        for which, share in ((~large, SMALL), (large, 1.0)):
-            _dab(picture, rows[which], columns[which], ink[which], share * diameter)
+        picture = paint_neurons(
+            neurons, color, x=x, y=y, view=view, shown=shown, limits=limits, size=size,
+            marker_size=marker_size, margin=margin,
+        )  # fmt: skip
+    shape = picture.shape[1::-1]
+    if limits is None:
+        limits = _limits_of(neurons[color])
     painted = styled(
         hv.RGB(
             (
@@ -113,6 +107,47 @@ def plot_crowd(
         size=size,
         marker_size=marker_size,
     )
+
+
+def paint_neurons(
+    neurons: xr.Dataset,
+    color: str,
+    *,
+    x: str = "x_um",
+    y: str = "y_um",
+    view: tuple[Range, Range] | None = None,
+    shown: np.ndarray | None = None,
+    limits: Range | None = None,
+    size: tuple[int, int] = SIZE,
+    marker_size: float = 7,
+    margin: float = 0.0,
+) -> np.ndarray:
+    """Paint neurons at their places, as `plot_crowd` does where there are many.
+
+    Parameters
+    ----------
+    neurons, color, x, y, view, shown, limits, size, marker_size, margin
+        As in `plot_crowd`.
+
+    Returns
+    -------
+    ndarray of shape (row, column, 4)
+        Red, green, blue and opacity, 0 to 255; the first row is the uppermost.
+
+    """
+    value = neurons[color]
+    (left, right), (low, high) = _widened(neurons[x], neurons[y], view, margin)
+    order, _ = _in_view(neurons[x], neurons[y], view, margin, shown)
+    width, height = (round(side * (1 + 2 * margin)) for side in size)
+    picture = np.zeros((height, width, 4), np.uint8)
+    rows = (high - neurons[y].values[order]) / (high - low) * height
+    columns = (neurons[x].values[order] - left) / (right - left) * width
+    ink = _inks(value, limits or _limits_of(value))[order]
+    diameter = max(SPECK, marker_size * min(1.0, (MOST_POINTS / max(1, len(order))) ** 0.5))
+    large = np.ones(len(order), bool) if shown is None else shown[order]
+    for which, share in ((~large, SMALL), (large, 1.0)):
+        _dab(picture, rows[which], columns[which], ink[which], share * diameter)
+    return picture
 
 
 def plot_shares(
@@ -165,6 +200,36 @@ def plot_shares(
     return every * bars
 
 
+def _widened(
+    x: xr.DataArray, y: xr.DataArray, view: tuple[Range, Range] | None, margin: float
+) -> tuple[Range, Range]:
+    """Ranges of what is drawn: those in view, and a margin beyond each edge."""
+    (left, right), (low, high) = view or (bounds_of(x.values), bounds_of(y.values))
+    wide, tall = margin * (right - left), margin * (high - low)
+    return (left - wide, right + wide), (low - tall, high + tall)
+
+
+def _in_view(
+    x: xr.DataArray,
+    y: xr.DataArray,
+    view: tuple[Range, Range] | None,
+    margin: float,
+    shown: np.ndarray | None,
+) -> tuple[np.ndarray, bool]:
+    """Neurons to be drawn, those looked at last; and whether they are too many for points."""
+    (left, right), (low, high) = _widened(x, y, view, margin)
+    across, down = x.values, y.values
+    inside = (across >= left) & (across <= right) & (down >= low) & (down <= high)
+    order = np.flatnonzero(inside)
+    if shown is not None:
+        order = order[np.argsort(shown[order], kind="stable")]
+    return order, len(order) > MOST_POINTS
+
+
+def _limits_of(value: xr.DataArray) -> Range:
+    return (0.0, 180.0) if is_orientation(value) else bounds_of(value.values, margin=0.0)
+
+
 def _middles(first: float, last: float, n: int) -> np.ndarray:
     """Middles of n pixels from one edge to the other."""
     return first + (np.arange(n) + 0.5) / n * (last - first)
@@ -172,12 +237,18 @@ def _middles(first: float, last: float, n: int) -> np.ndarray:
 
 def _inks(value: xr.DataArray, limits: Range) -> np.ndarray:
     """Colour of each neuron as `plot_map` draws it: red, green, blue, opacity (neuron, 4)."""
-    names = process_cmap("colorwheel" if is_orientation(value) else "viridis", 256)
-    palette = np.array([_red_green_blue(name) for name in [*names, COLORS["weak"]]], np.uint8)
+    palette = _palette("colorwheel" if is_orientation(value) else "viridis")
     values = value.values.astype(float)
     share = (values - limits[0]) / ((limits[1] - limits[0]) or 1.0)
     place = np.where(np.isfinite(share), np.clip(share, 0, 1) * 255, 256)
     return palette[np.round(place).astype(int)]
+
+
+@cache
+def _palette(name: str) -> np.ndarray:
+    """Colours of a map, and last that of what is undefined, (257, 4)."""
+    names = [*process_cmap(name, 256), COLORS["weak"]]
+    return np.array([_red_green_blue(name) for name in names], np.uint8)
 
 
 def _red_green_blue(name: str) -> tuple[int, int, int, int]:
