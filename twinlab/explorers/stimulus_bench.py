@@ -19,7 +19,7 @@ __all__ = ["StimulusBench"]
 
 LEFT, RIGHT = 430, 720  # of the cards' contents, in pixels
 MOST_BARS = 20
-N_DRIVEN = 12  # neurons with bars where none are selected
+N_DRIVEN = 8  # neurons with bars where none are selected
 
 
 class StimulusBench(StimulusCard):
@@ -40,7 +40,7 @@ class StimulusBench(StimulusCard):
         population = card(
             "What every neuron would answer",
             "Predicted response at each neuron's place in cortex; the chosen one is ringed.",
-            self._rates((RIGHT - 110, 270), 7),
+            self._rates((460, 240), 7),
             self._words(self._say_rate, RIGHT),
             width=RIGHT,
         )

@@ -14,6 +14,7 @@ from twinlab.explorers.looks import badge, card, words
 from twinlab.explorers.standins import no_averages, no_tuning
 from twinlab.explorers.trust import say_scores
 from twinlab.explorers.views import Explorer, bare
+from twinlab.plots.images import beside
 
 __all__ = ["NARROW", "UnitCards"]
 
@@ -84,10 +85,10 @@ class UnitCards(Explorer):
         return card(
             "Most exciting input",
             "Image of fixed norm that drives the neuron most.",
-            self._view(
+            self._patched(
                 lambda: self._draw_made("mei", self.lab.neuron, width),
-                ["neuron", "preview"],
-                ["mei"],
+                lambda: [{"image": [beside(self._made("mei", self.lab.neuron).values)]}],
+                ["neuron", "preview", "mei"],
             ),
             self._says(self._say_mei, width, self.lab.param.neuron, self.lab.arrivals.param.mei),
             pn.Row(self._maker("mei"), stop, margin=0),
@@ -159,14 +160,18 @@ class UnitCards(Explorer):
         return bare(plots.plot_receptive_field(field, title="", width=width - 48))
 
     def _draw_made(self, name: str, neuron: int, width: int) -> hv.Image:
-        """Draw an optimal stimulus, or how far it is, or grey."""
+        image = self._made(name, neuron)
+        return bare(plots.plot_image(image, limits=self.lab.limits, width=width - 48))
+
+    def _made(self, name: str, neuron: int) -> xr.DataArray:
+        """Give an optimal stimulus, or how far it is, or grey."""
         made, spec = self.lab.findings.known(name, neuron), self.lab.findings.twin.spec
         image = xr.DataArray(np.full(spec.shape, spec.mean), dims=("channel", "y", "x"))
         if made is not None:
             image = made[name]
         elif self.lab.preview is not None and self._making == (name, neuron):
             image = image.copy(data=np.reshape(self.lab.preview, spec.shape))
-        return bare(plots.plot_image(image, limits=self.lab.limits, width=width - 48))
+        return image
 
     def _compared(self) -> xr.Dataset | None:
         """Tuning that is drawn beside the chosen neuron's; None where it never is."""
