@@ -201,3 +201,18 @@ def test_what_work_finds_is_handed_over(lab):
     lab.start(lambda job: 42, finished=found.append)
     lab.wait(10)
     assert found == [42]
+
+
+def test_the_example_opens_with_what_was_measured_beforehand():
+    """Its tuning is known before that of its members is: no figure may wait for both."""
+    from twinlab import simulation
+    from twinlab.cli.serving import make_bench
+
+    recording = simulation.record_example()
+    frame = make_bench("example", simulation.load_example(), recording, "example")()
+    lab = frame.lab
+    lab.close()  # what is still unknown stays so
+    assert lab.known("tuning") is not None
+    for name in ("bench", "unit", "tuning", "population"):
+        lab.page = name
+        frame._open[name].__panel__().get_root()

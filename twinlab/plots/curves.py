@@ -104,8 +104,10 @@ def plot_tuning(
             )
         )
     if members is not None:
-        ends = [_whole_circle(end)[1] for end in (members.min("member"), members.max("member"))]
-        band = hv.Area((orientation, *ends), axes[0], [axes[1], "highest of the members"])
+        # At their own orientations: they may have been measured with other settings.
+        at, lowest = _whole_circle(members.min("member"))
+        _, highest = _whole_circle(members.max("member"))
+        band = hv.Area((at, lowest, highest), axes[0], [axes[1], "highest of the members"])
         layers.insert(0, _banded(band, size))
     return hv.Overlay(layers)
 
