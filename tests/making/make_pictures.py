@@ -22,10 +22,8 @@ SIZE = {"width": 1280, "height": 800}
 # What each picture shows: the page's address, and what is pressed and waited for on it.
 SHOTS = {
     "bench": ("page=bench&neuron=31", "Synthesise", "On the other twin"),
-    "gallery": ("", "", "Open"),
     "stimulus": ("page=stimulus&neuron=31&kind=plaid&orientation=30", "", "predicted"),
     "mei": ("page=mei&neuron=31", "Run", "done"),
-    "population": ("page=population&color_by=preferred+orientation", "", "OSI"),
 }
 
 
