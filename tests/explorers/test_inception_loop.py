@@ -159,7 +159,7 @@ def test_what_is_shown_is_what_the_folder_holds(view, folder):
     assert view.groups["confusion-mei"].identical(
         open_result(folder / "done" / "confusion-mei.nc")
     )
-    assert (view.objective, len(view._matrix.object.get(()) or [])) == ("mei", 4)
+    assert (view.objective, len(view.matrix._matrix.object.get(()) or [])) == ("mei", 4)
     controls = view.groups["controls-mei"].sel(control="natural")
     low, _ = controls.median_ratio_interval.values
     said = view.results._words["controls"].value
@@ -202,12 +202,12 @@ def test_the_matrix_is_of_the_neurons_asked_for_and_the_tests_of_all(view, lab):
     assert NAMES[1] not in kept
     assert view.result.neuron.values.tolist() == [name for name in whole if name in kept]
     assert view.result.made_for.values.tolist() == view.result.neuron.values.tolist()
-    assert f"{len(kept)} of 6 neurons; tests and intervals are of all" in view._matrix_words.value
+    assert f"{len(kept)} of 6 neurons; tests and intervals are of all" in view.matrix._said.value
     lab.selection = [0, 3]
     view.units = "selection"
     assert set(view.result.neuron.values) == {NAMES[0], NAMES[3]}
     lab.selection = []
-    assert "No neuron is left" in view._matrix_words.value
+    assert "No neuron is left" in view.matrix._said.value
 
 
 def test_a_stimulus_goes_to_the_bench_and_a_neuron_to_the_lab(view, lab):
@@ -263,7 +263,7 @@ def test_every_figure_and_table_can_be_taken_away(view, form, tmp_path):
 
 def test_a_loop_that_was_begun_says_what_is_next(lab):
     view = InceptionLoop(lab, loop="begun")
-    assert "No comparison yet" in view._matrix_words.value
+    assert "No comparison yet" in view.matrix._said.value
     assert view.steps.state.values.tolist() == ["next", *["later"] * 7]
     assert "next" in view.progress.say()
     assert view.progress._run.visible

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import holoviews as hv
 import numpy as np
 import panel as pn
 import param
@@ -15,12 +14,13 @@ import xarray as xr
 
 from twinlab import plots
 from twinlab.explorers.following import follow, lead
-from twinlab.explorers.looks import card, page, words
+from twinlab.explorers.looks import page
+from twinlab.explorers.loop_matrix import LoopMatrix
 from twinlab.explorers.loop_progress import LoopProgress
 from twinlab.explorers.loop_results import LoopResults
 from twinlab.explorers.loop_stimulus import LoopStimulus
 from twinlab.explorers.state import LabState
-from twinlab.explorers.views import Explorer, bare
+from twinlab.explorers.views import Explorer
 from twinlab.loop import (
     STEPS,
     Plan,
@@ -83,18 +83,17 @@ class InceptionLoop(Explorer):
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
-        self._plan: Plan | None = None
+        self.plan: Plan | None = None
         self.steps = xr.Dataset()
         self.groups: dict[str, xr.Dataset] = {}
         self._by_verifier: dict[str, xr.Dataset] = {}
         self.manifest: dict[str, Any] = {}
         self.gone = ""
         self._busy = False
-        self.progress, self.stimulus = LoopProgress(self), LoopStimulus(self)
-        self.results = LoopResults(self)
-        self._matrix = pn.pane.HoloViews(None, linked_axes=False, margin=0)
+        self.progress, self.matrix = LoopProgress(self), LoopMatrix(self)
+        self.stimulus, self.results = LoopStimulus(self), LoopResults(self)
         self._objectives = pn.widgets.RadioButtonGroup(options=[], margin=(18, 0, 0, 0))
-        body = page(self.title, "", *self._first_row(), *self.results.cards())
+        body = page(self.title, "", *self._cards())
         body.insert(1, self._controls())
         with contextlib.suppress(InputError):  # said by `_read`
             self.loop = self.loop or self.folder.resolve().name
@@ -102,7 +101,7 @@ class InceptionLoop(Explorer):
         self.param.watch(lambda _: self._show(), ["objective", "units", "round"])
         self.param.watch(lambda _: self._ask_verifier(), "judge")
         self.param.watch(self.stimulus.show, ["made_for", "answers", "kind"])
-        self.lab.param.watch(lambda _: self._show_matrix(), "selection")
+        self.lab.param.watch(lambda _: self.matrix.show(), "selection")
         self.lab.arrivals.param.watch(lambda _: self._read(), "loop")
         self._read()
         follow(self._look, EVERY)
@@ -151,7 +150,7 @@ class InceptionLoop(Explorer):
         return np.array([f"{session}/{neuron}" for session, neuron in pairs], str)
 
     def _turn_to(self) -> None:
-        self.steps, self.groups, self.manifest, self._plan = xr.Dataset(), {}, {}, None
+        self.steps, self.groups, self.manifest, self.plan = xr.Dataset(), {}, {}, None
         with self._unseen():
             self.param.update(made_for="", answers="", kind="", judge="maker", round=0)
         self._read()
@@ -178,7 +177,7 @@ class InceptionLoop(Explorer):
         """Read the folder; what was shown stays where it cannot be read."""
         try:
             folder = self.folder
-            self.steps, self._plan = describe_steps(folder), open_loop(folder)
+            self.steps, self.plan = describe_steps(folder), open_loop(folder)
             self.groups, self.gone = gather_loop(folder), ""
             if "key" in self.groups:
                 self.manifest = read_manifest(folder / STEPS["export"])
@@ -186,7 +185,7 @@ class InceptionLoop(Explorer):
             if str(error) != self.gone:
                 self.lab.warn("The loop cannot be read", str(error))
             self.gone = str(error)
-        objectives = list(self._plan.stimuli.objectives) if self._plan is not None else []
+        objectives = list(self.plan.stimuli.objectives) if self.plan is not None else []
         with self._unseen():
             self._objectives.options = objectives
             if self.objective not in objectives:
@@ -195,7 +194,7 @@ class InceptionLoop(Explorer):
             self.param.round.bounds = (0, max(self.groups["rounds"].sizes["round"] - 1, 0))
         self._show()
 
-    # The first row
+    # Laid out and shown
 
     def _controls(self) -> pn.Row:
         names = pn.widgets.Select(label="loop", width=220, value=self.loop)
@@ -212,17 +211,9 @@ class InceptionLoop(Explorer):
             styles={"gap": "10px"},
         )
 
-    def _first_row(self) -> list[pn.Column]:
-        self._matrix_words = words("", MIDDLE)
-        matrix = card(
-            "Who answers to whose stimulus",
-            "Framed: a neuron's own. Dot: the stimulus it answers most to (least, of least "
-            "exciting ones). Tap a cell to see its stimulus.",
-            self._matrix,
-            self._matrix_words,
-            width=MIDDLE,
-        )
-        return [self.progress.card(LEFT), matrix, self.stimulus.card(RIGHT)]
+    def _cards(self) -> list[pn.Column]:
+        first = self.progress.card(LEFT), self.matrix.card(MIDDLE), self.stimulus.card(RIGHT)
+        return [*first, *self.results.cards()]
 
     def _show(self) -> None:
         """Show anew all that was read."""
@@ -234,37 +225,8 @@ class InceptionLoop(Explorer):
             if self.objective in self._objectives.options:
                 self._objectives.value = self.objective
             self.progress.show()
-            self._show_matrix()
+            self.matrix.show()
             self.results.show()
-
-    def _show_matrix(self) -> None:
-        result = self.result
-        if result is not None and not result.sizes["neuron"]:
-            self._matrix.object = None
-            self._matrix_words.value = (
-                "No neuron is left: select some on a map, or look at all of them."
-            )
-            return
-        if result is None:
-            self._matrix.object = None
-            self._matrix_words.value = self._say_no_matrix()
-            return
-        size = (MIDDLE - 150, MIDDLE - 150)
-        image, *marks = map(bare, plots.plot_confusion(result, size=size))
-        ring = self._figure(self._draw_ring, ["stimulus"], [])
-        hv.streams.Tap(source=image).add_subscriber(self.choose_cell)
-        self._matrix.object = image * marks[0] * marks[1] * ring
-        whole = self.groups[f"confusion-{self.objective}"].sizes["neuron"]
-        n = result.sizes["neuron"]
-        self._matrix_words.value = (
-            f"{n} of {whole} neurons; tests and intervals are of all, as planned."
-            if n < whole
-            else f"{n} neurons."
-        )
-        if self.made_for not in result.neuron or self.answers not in result.neuron:
-            first = str(result.neuron.values[0])
-            self.param.update(made_for=first, answers=first)
-        self.stimulus.show()
 
     def choose_cell(self, x: float | None, y: float | None) -> None:
         """Choose the cell of the matrix at a place; nothing beside it."""
@@ -289,46 +251,15 @@ class InceptionLoop(Explorer):
         self._by_verifier[name] = judge_prediction(folder, "verifier", job=job)
         self.lab.call(self.results.show_prediction)
 
-    # Drawn and said
-
-    def _draw_ring(self) -> hv.Points:
-        result = self.result
-        at: list[tuple[int, int]] = []
-        if result is not None:
-            rows = np.flatnonzero(result.made_for.values.astype(str) == self.made_for)
-            columns = np.flatnonzero(result.neuron.values.astype(str) == self.answers)
-            at = [(int(c), int(r)) for c in columns for r in rows]
-        ring = hv.Points(at, ["neuron that answers", "neuron it was made for"])
-        return ring.opts(
-            size=14, fill_alpha=0, line_color="#d00000", line_width=2.5, backend="bokeh",
-            toolbar=None, default_tools=[],
-        )  # fmt: skip
-
-    def _say_no_matrix(self) -> str:
-        if (
-            self._plan is not None
-            and self.objective == "suppressor"
-            and "responses" in self.groups
-        ):
-            return "Suppressors are compared with their base alone: see the controls."
-        return "No comparison yet: the steps at the left come first."
-
     # To take away
 
     def figures(self) -> dict[str, Any]:
         """Figures of the matrix, the stimulus and the comparisons."""
         return {
-            "confusion matrix": self._draw_matrix,
+            "confusion matrix": self.matrix.draw,
             "stimulus": self.stimulus.draw,
             **self.results.figures(),
         }
-
-    def _draw_matrix(self) -> hv.Overlay:
-        result = self.result
-        if result is None:
-            msg = "This loop has no confusion matrix yet; take it away once it has one."
-            raise InputError(msg)
-        return plots.plot_confusion(result)
 
     def tables(self) -> dict[str, Any]:
         """Tables of the steps, the matrix, the stimulus and the comparisons."""
