@@ -90,8 +90,8 @@ def test_settings_that_differ_are_listed(view):
 
 def test_readouts_are_those_of_the_twin(view, made):
     twin = twins.load_twin(made / "quick")
-    np.testing.assert_allclose(view.readouts.x, twin.position[:, 0])
-    points = view._draw_readouts().get(0)
+    np.testing.assert_allclose(view.readouts.places.x, twin.position[:, 0])
+    points = view.readouts.draw().get(0)
     np.testing.assert_allclose(points.dimension_values("y"), twin.position[:, 1])
 
 
@@ -206,7 +206,7 @@ def test_the_code_reads_what_is_shown(view, cortex, recording):
     names = {"twin": cortex.as_twin(), "recording": recording}
     exec(view.as_code(), names)
     assert all(names["fits"][name].equals(fit) for name, fit in view.shown.items())
-    assert names["places"].equals(view.readouts)
+    assert names["places"].equals(view.readouts.places)
     assert names["view"].own() == view.own()
     names["lab"].wait(60)
     names["lab"].close()

@@ -14,12 +14,14 @@ import param
 import xarray as xr
 
 from twinlab import plots, twins
+from twinlab.explorers.fit_readouts import FitReadouts
+from twinlab.explorers.fit_said import say_fits
 from twinlab.explorers.fit_starting import PRESETS, RANDOM, FitStarting
 from twinlab.explorers.following import follow, lead
 from twinlab.explorers.looks import badge, card, page, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.views import Explorer, bare
-from twinlab.fitting import FitSettings, find_fits, read_fit, read_readouts, stamp_fit
+from twinlab.fitting import FitSettings, find_fits, read_fit, stamp_fit
 from twinlab.jobs import Job
 from twinlab.plots.fits import SHADES
 from twinlab.schema import InputError
@@ -30,13 +32,6 @@ LEFT, MIDDLE, RIGHT = 330, 400, 400  # widths of cards' contents, in pixels
 EVERY = 2.0  # seconds between two looks at the folder
 MOST = len(SHADES)  # fits side by side that can be told apart
 QUANTITIES = ["validation_loss", "train_loss", "learning_rate", "seconds"]
-LOOKS = {
-    "running": "weak",
-    "done": "good",
-    "stopped": "none",
-    "failed": "weak",
-    "diverged": "weak",
-}
 DEFAULT = FitSettings()
 
 
@@ -73,14 +68,11 @@ class FitMonitor(Explorer):
     def lay_out(self) -> pn.Column:
         """Build the page."""
         self.found: dict[str, xr.Dataset] = {}
-        self.readouts: xr.Dataset | None = None
         self._stamps: dict[str, Any] = {}
         self._gone = ""
-        self.starting = FitStarting(self)
+        self.starting, self.readouts = FitStarting(self), FitReadouts(self)
         self._names = pn.widgets.CheckBoxGroup(options=[], margin=0)
         self._said = words("", LEFT)
-        self._which = pn.widgets.Select(options=[], label="fit", width=130, margin=(0, 0, 0, 0))
-        self._which_said = words("", LEFT)
         self._table = pn.widgets.DataFrame(
             pd.DataFrame(),
             disabled=True,
@@ -91,14 +83,13 @@ class FitMonitor(Explorer):
         )
         self._table_said = words("", MIDDLE)
         lead(self._names, self, "runs")
-        lead(self._which, self, "looked_at")
         body = page(self.title, str(self.lab.fits), *self._cards())
         self._look()
         if not self.runs:
             self.runs = list(self._names.options)[:MOST]
         self.param.watch(lambda _: self._show(), ["runs", "all_settings"])
         self.param.watch(lambda _: self._redraw("quantity"), "quantity")
-        self.param.watch(lambda _: self._read_readouts(), "looked_at")
+        self.param.watch(lambda _: self.readouts.read(), "looked_at")
         self.lab.param.watch(lambda _: self._redraw("readouts"), "neuron")
         self.lab.arrivals.param.watch(lambda _: self._look(), "fits")
         self._show()
@@ -113,10 +104,6 @@ class FitMonitor(Explorer):
             label="quantity",
             width=170,
         )
-        resume = pn.widgets.Button(label="Resume", width=80, margin=(17, 0, 0, 8))
-        resume.on_click(lambda _: self.starting.resume(self.looked_at))
-        score = pn.widgets.Button(label="Scorecard", width=90, margin=(17, 0, 0, 6))
-        score.on_click(lambda _: self.open_scorecard())
         every = pn.widgets.Checkbox.from_param(self.param.all_settings, label="all settings")
         return [
             card(
@@ -139,15 +126,7 @@ class FitMonitor(Explorer):
                 self._view(self._draw_quantity, ["fits", "quantity"]),
                 width=RIGHT,
             ),
-            card(
-                "Where readouts look",
-                "Each neuron's readout on the image, from the last checkpoint or the twin; "
-                "ringed: the chosen neuron.",
-                pn.Row(self._which, resume, score, margin=0),
-                self._view(self._draw_readouts, ["readouts"]),
-                self._which_said,
-                width=LEFT,
-            ),
+            self.readouts.card(LEFT),
             card("Settings", "", every, self._table, self._table_said, width=MIDDLE),
             self.starting.card(RIGHT),
         ]
@@ -169,7 +148,7 @@ class FitMonitor(Explorer):
                 self._stamps[name], changed = stamp, True
                 self.found[name] = self._read(name)
                 if name == self.looked_at:
-                    self._read_readouts()
+                    self.readouts.read()
         lost = set(self.found) - set(names)
         for name in lost:
             del self.found[name], self._stamps[name]
@@ -192,37 +171,6 @@ class FitMonitor(Explorer):
     def courses(self) -> dict[str, xr.Dataset]:
         """Those of `shown` that can be drawn."""
         return {name: fit if "epoch" in fit.dims else _EMPTY for name, fit in self.shown.items()}
-
-    def _read_readouts(self) -> None:
-        """Read where the readouts of one fit look, in the background."""
-        self.readouts = None
-        self._redraw("readouts")
-        if self.looked_at in self.found:
-            self.lab.start_quick(self._find_readouts, self.looked_at, name="readouts")
-
-    def _find_readouts(self, name: str, job: Job) -> None:
-        job.check()
-        found = None
-        if RANDOM.acquire(blocking=False):
-            try:
-                found = read_readouts(self.lab.fits or "", name, self.lab.findings.recording)
-            except InputError:
-                pass  # which the list of fits says
-            finally:
-                RANDOM.release()
-        self.lab.call(lambda: self._take_readouts(name, found))
-
-    def _take_readouts(self, name: str, found: xr.Dataset | None) -> None:
-        if name == self.looked_at:
-            self.readouts = found
-            self._which_said.value = (
-                "Not placed: no epoch is over, its readouts have no place, it is of another "
-                "recording, or a fit runs on this server, which must not be disturbed until it "
-                "is done."
-                if found is None
-                else f"{found.sizes['neuron']} readouts, in pixels of the image."
-            )
-            self._redraw("readouts")
 
     # What can be done
 
@@ -263,10 +211,7 @@ class FitMonitor(Explorer):
             names = sorted(self.found)
             self._names.options = names
             self._names.value = [name for name in self.runs if name in names]
-            self._which.options = list(self.shown)
-            if self.looked_at not in self.shown:
-                self.looked_at = next(iter(self.shown), "")
-            self._which.value = self.looked_at or None
+            self.readouts.show()
             self._said.value = self._say_fits()
             self._show_settings()
             self._redraw("fits")
@@ -277,17 +222,6 @@ class FitMonitor(Explorer):
     def _draw_quantity(self) -> hv.Overlay:
         return bare(plots.plot_fits(self.courses, self.quantity, size=(RIGHT - 80, 180)))
 
-    def _draw_readouts(self) -> hv.Overlay:
-        places = self.readouts
-        spec = self.lab.findings.twin.spec
-        if places is None:
-            none = ("neuron", np.empty(0))
-            places = xr.Dataset(
-                {"x": none, "y": none}, attrs={"height": spec.height, "width": spec.width}
-            )
-        chosen = self.lab.neuron if self.lab.neuron < places.sizes["neuron"] else None
-        return bare(plots.plot_readouts(places, selected=chosen, width=LEFT - 60))
-
     def _say_fits(self) -> str:
         if self._gone:
             return badge("the folder is gone", "weak") + (
@@ -295,15 +229,10 @@ class FitMonitor(Explorer):
             )
         if not self.found:
             return "No fit yet: start one here, or with <code>twinlab fit</code>."
-        lines = []
-        for i, (name, fit) in enumerate(self.shown.items()):
-            state = str(fit.attrs["state"])
-            swatch = f'<span style="color:{SHADES[i]}">&#9632;</span>'
-            lines.append(f"{swatch} <b>{escape(name)}</b> {badge(state, LOOKS[state])}")
-            lines.append(_say_course(fit))
+        said = say_fits(self.shown)
         if len(self.runs) > MOST:
-            lines.append(f"{MOST} of {len(self.runs)} fits are drawn; choose fewer.")
-        return "<br>".join(line for line in lines if line)
+            said += f"<br>{MOST} of {len(self.runs)} fits are drawn; choose fewer."
+        return said
 
     def _show_settings(self) -> None:
         table = self.settings()
@@ -330,12 +259,12 @@ class FitMonitor(Explorer):
         return {
             "validation": lambda: plots.plot_fits(self.courses),
             "quantity": lambda: plots.plot_fits(self.courses, self.quantity),
-            "readouts": self._draw_readouts,
+            "readouts": self.readouts.draw,
         }
 
     def tables(self) -> dict[str, Any]:
         """Courses of all fits side by side, and readouts."""
-        return {"courses": self._gather, "readouts": lambda: self.readouts}
+        return {"courses": self._gather, "readouts": lambda: self.readouts.places}
 
     def _gather(self) -> xr.Dataset | None:
         known = {name: fit for name, fit in self.shown.items() if "epoch" in fit.dims}
@@ -351,7 +280,7 @@ class FitMonitor(Explorer):
         return [
             f"fits = {{name: fitting.read_fit(lab.fits, name) for name in {list(self.shown)!r}}}",
             f"places = fitting.read_readouts(lab.fits, {self.looked_at!r}, recording)"
-            if self.readouts is not None and self.lab.findings.recording is not None
+            if self.readouts.places is not None and self.lab.findings.recording is not None
             else "places = None",
         ]
 
@@ -361,32 +290,3 @@ _NONE = (("member", "epoch"), np.empty((1, 0)))
 _EMPTY = xr.Dataset(
     {name: _NONE for name in ("validation_correlation", *QUANTITIES)}, {"epoch": np.empty(0)}
 )
-
-
-def _say_course(fit: xr.Dataset) -> str:
-    """Say how far a fit is, how good, how fast, how long still; and what to do if it failed."""
-    parts = []
-    if fit.sizes.get("epoch"):
-        settings = json.loads(fit.attrs["settings"])
-        done = fit.seconds.notnull().sum("epoch").values
-        of = f" of {settings['max_epochs']}" if settings.get("schedule") == "cosine" else ""
-        which = f", twin {len(done)} of {fit.attrs['members']}" if fit.attrs["members"] > 1 else ""
-        best = float(fit.validation_correlation.max())
-        parts.append(f"epoch {done[-1]}{of}{which}, best correlation {best:.3f}")
-        pace = float(fit.seconds.median())
-        left = float(fit.seconds_left)
-        if fit.attrs["state"] == "running" and np.isfinite(left):
-            parts.append(f"{pace:.1f} s an epoch, about {left:.0f} s left")
-        else:
-            parts.append(f"{pace:.1f} s an epoch")
-    elif fit.attrs["state"] == "running":
-        parts.append("its first epoch is not over")
-    if fit.attrs["state"] == "stopped":
-        parts.append(
-            "nobody works on it: it was cancelled, or its process was killed. Resume goes on from "
-            "its last checkpoint"
-        )
-    said = "<br>".join(parts)
-    if fit.attrs["state"] in ("failed", "diverged"):
-        said = "<br>".join(filter(None, [said, escape(str(fit.attrs["notices"]))]))
-    return said
