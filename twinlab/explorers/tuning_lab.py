@@ -14,8 +14,8 @@ import xarray as xr
 from twinlab import insilico, plots
 from twinlab.explorers.looks import card, words
 from twinlab.explorers.shown import STIMULUS
-from twinlab.explorers.trust import with_interval
 from twinlab.explorers.tuning_asked import FREE, SETTINGS, TuningAsked
+from twinlab.explorers.tuning_said import say_indices, say_measured
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
 
@@ -260,18 +260,7 @@ class TuningLab(TuningAsked):
         one = self.known()
         if one is None:
             return "measuring …" if self.key else "cannot be measured"
-        if not int(one.valid):
-            return "<b>undefined</b>: nothing is evoked, or what it prefers is not defined"
-        rows = [
-            f"<tr><td>{values.attrs['long_name']}</td><td style='padding-left:10px'>"
-            f"{with_interval(one, str(name))}</td><td>{_units(values)}</td></tr>"
-            for name, values in one.data_vars.items()
-            if values.dtype.kind == "f" and not values.dims
-        ]
-        said = f"<table style='border-spacing:4px 2px'>{''.join(rows)}</table>"
-        if any(str(name).endswith("_interval") for name in one.data_vars):
-            said += "In brackets: 95 % intervals over the ensemble's members."
-        return said
+        return say_indices(one)
 
     def _say_measured(self) -> str:
         one = self.known()
@@ -283,14 +272,7 @@ class TuningLab(TuningAsked):
             measured = self.measured(one)
         except InputError as error:
             return str(error)
-        if measured is None:
-            name = insilico.AXES[str(one.evoked.dims[0])][0]
-            return f"The recording does not say the {name} of its images: nothing to compare with."
-        n_trial = int(measured.n_trial.sum())
-        return (
-            f"Dots with bars: mean recorded response ± standard error over {n_trial} trials, less "
-            "the twin's response to grey."
-        )
+        return say_measured(one, measured)
 
     def _say_spread(self) -> str:
         selection = self.lab.selection
@@ -303,8 +285,3 @@ class TuningLab(TuningAsked):
         rate = float(self.lab.rate()[self.lab.neuron])
         title = self.lab.image_title if self.lab.kind == "image" else self.lab.kind
         return f"{title}: predicted response <b>{rate:.3g}</b> {self.lab.units}"
-
-
-def _units(values: xr.DataArray) -> str:
-    units = str(values.attrs["units"])
-    return "" if units == "1" else units
