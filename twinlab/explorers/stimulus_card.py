@@ -13,8 +13,9 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import Slider, badge, card, words
-from twinlab.explorers.shown import STIMULUS, USED
+from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.shown import STIMULUS
+from twinlab.explorers.stimulus_sliders import is_used, make_sliders
 from twinlab.explorers.uploads import KINDS, read_upload
 from twinlab.explorers.views import Explorer, bare
 from twinlab.plots.images import beside
@@ -22,20 +23,6 @@ from twinlab.plots.images import beside
 __all__ = ["StimulusCard"]
 
 WIDTH = 350  # of the card's contents, in pixels
-TITLES = {
-    "orientation": "orientation (deg)",
-    "spatial_frequency": "frequency (cycles/px)",
-    "phase": "phase (deg)",
-    "contrast": "contrast",
-    "x": "x (px)",
-    "y": "y (px)",
-    "size": "size (px)",
-    "mask_orientation": "second bars (deg)",
-    "exponent": "exponent of 1/f",
-    "breadth": "breadth (px)",
-}
-# These are on the page for the kinds of stimulus that use them, the others always.
-RARE = ["mask_orientation", "exponent", "breadth", "seed", "ink"]
 GATHER_MS = 40  # moves of the pointer are answered together after this time
 GAP = 2  # pixels between channels drawn side by side
 
@@ -63,29 +50,8 @@ class StimulusCard(Explorer):
     # Controls
 
     def _controls(self, width: int) -> list[pn.viewable.Viewable]:
-        half, kind = (width - 20) // 2, self.lab.param.kind
-        chosen = pn.widgets.Select.from_param(kind, label="kind", width=half - 10)
-        match = pn.widgets.Button(label="Match to neuron", width=half, margin=(18, 0, 0, 8))
-        match.on_click(lambda _: self.lab.match_stimulus())
-        places: dict[str, Any] = {"width": half, "margin": (2, 8, 2, 2)}
-        sliders: dict[str, Any] = {
-            name: Slider.from_param(self.lab.param[name], label=title, **places)
-            for name, title in TITLES.items()
-        }
-        sliders["seed"] = pn.widgets.IntInput.from_param(
-            self.lab.param.seed, label="seed", width=half - 10
-        )
-        sliders["ink"] = pn.widgets.Select.from_param(
-            self.lab.param.ink, label="white or black", width=half - 10
-        )
-        for name, slider in sliders.items():
-            if name in RARE:
-                slider.visible = pn.bind(partial(_uses, name=name), kind)
-            else:
-                slider.disabled = pn.bind(partial(_is_idle, name=name), kind)
         return [
-            pn.Row(chosen, match, margin=0),
-            pn.GridBox(*sliders.values(), ncols=2, margin=0),
+            *make_sliders(self.lab, width),
             self._drawing_row(),
             self._upload_row(width),
         ]
@@ -96,7 +62,7 @@ class StimulusCard(Explorer):
         clear = pn.widgets.Button(label="Clear", width=80, margin=2)
         clear.on_click(lambda _: self.clear())
         row = pn.Row(undo, clear, margin=0)
-        row.visible = pn.bind(partial(_uses, name="strokes"), self.lab.param.kind)
+        row.visible = pn.bind(partial(is_used, name="strokes"), self.lab.param.kind)
         return row
 
     def _upload_row(self, width: int) -> pn.Column:
@@ -104,7 +70,7 @@ class StimulusCard(Explorer):
         file.param.watch(lambda event: self.upload(file.filename or "", event.new), "value")
         said = words(pn.bind(escape, self.lab.param.image_title), width)
         row = pn.Column(file, said, margin=0)
-        row.visible = pn.bind(partial(_uses, name="image"), self.lab.param.kind)
+        row.visible = pn.bind(partial(is_used, name="image"), self.lab.param.kind)
         return row
 
     def undo(self) -> None:
@@ -164,7 +130,7 @@ class StimulusCard(Explorer):
             return
         if self.lab.kind == "drawing" and self.lab.strokes:
             self.lab.strokes = [*self.lab.strokes[:-1], self._stroke(self._path)]
-        elif _uses(self.lab.kind, "x"):
+        elif is_used(self.lab.kind, "x"):
             x, y = self._place(*self._path[-1])
             self.lab.param.update(x=x, y=y)
 
@@ -296,11 +262,3 @@ class StimulusCard(Explorer):
             f"stimulus = {made}",
             "rate = lab.findings.respond(stimulus.values)",
         ]
-
-
-def _is_idle(kind: str, name: str) -> bool:
-    return not _uses(kind, name)
-
-
-def _uses(kind: str, name: str) -> bool:
-    return name in USED[kind] or (kind == "drawing" and name in ("breadth", "ink"))
