@@ -14,6 +14,7 @@ from twinlab import evaluation, explorers, insilico, plots, recordings, simulati
 from twinlab.explorers import LabState, UnitPage, looks
 from twinlab.explorers.taking import take_data, take_figure
 from twinlab.explorers.trust import judge_mei, judge_scores
+from twinlab.explorers.unit_said import say_tuning
 from twinlab.schema import InputError
 
 
@@ -248,7 +249,7 @@ def test_a_dead_neuron_has_no_preference_and_the_page_says_so(cortex):
     lab = LabState(twin)
     lab.wait(60)
     page = UnitPage(lab)
-    assert "undefined" in page._say_tuning()
+    assert "undefined" in say_tuning(page.lab.known("tuning"))
     lab.findings.measure("mei", 0)
     assert page.trusted()[0].answer == "no exciting input"
     page.__panel__().get_root()

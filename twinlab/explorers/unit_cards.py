@@ -13,6 +13,7 @@ from twinlab import plots
 from twinlab.explorers.looks import badge, card, words
 from twinlab.explorers.standins import no_averages, no_tuning
 from twinlab.explorers.trust import say_scores
+from twinlab.explorers.unit_said import say_field, say_mei, say_tuning
 from twinlab.explorers.views import Explorer, bare
 from twinlab.plots.images import beside
 
@@ -75,7 +76,9 @@ class UnitCards(Explorer):
             self._view(
                 lambda: self._draw_field(self.lab.neuron, width), ["neuron"], ["receptive_field"]
             ),
-            self._says(self._say_receptive_field, width, chosen, arrived),
+            self._says(
+                lambda: say_field(self.lab.known("receptive_field")), width, chosen, arrived
+            ),
             width=width,
         )
 
@@ -90,7 +93,12 @@ class UnitCards(Explorer):
                 lambda: [{"image": [beside(self._made("mei", self.lab.neuron).values)]}],
                 ["neuron", "preview", "mei"],
             ),
-            self._says(self._say_mei, width, self.lab.param.neuron, self.lab.arrivals.param.mei),
+            self._says(
+                lambda: say_mei(self.lab.known("mei")),
+                width,
+                self.lab.param.neuron,
+                self.lab.arrivals.param.mei,
+            ),
             pn.Row(self._maker("mei"), stop, margin=0),
             words(self._work(), width),
             width=width,
@@ -122,7 +130,7 @@ class UnitCards(Explorer):
             self._view(
                 lambda: self._draw_tuning(width), ["neuron", "pinned"], ["tuning", "member_tuning"]
             ),
-            self._says(self._say_tuning, width, chosen, arrived),
+            self._says(lambda: say_tuning(self.lab.known("tuning")), width, chosen, arrived),
             width=width,
         )
 
@@ -264,37 +272,3 @@ class UnitCards(Explorer):
                 "<br>The recording has no responses to test images to judge by."
             )
         return badge("measuring", "none")
-
-    def _say_receptive_field(self) -> str:
-        field = self.lab.known("receptive_field")
-        if field is None:
-            return "measuring …"
-        if "sensitivity" not in field:
-            return ""
-        return f"centre ({float(field.center_x):.1f}, {float(field.center_y):.1f}) px"
-
-    def _say_tuning(self) -> str:
-        tuning = self.lab.known("tuning")
-        if tuning is None:
-            return "measuring …"
-        if not np.isfinite(float(tuning.preferred_orientation)):
-            return "preference <b>undefined</b>: no grating evokes a response"
-        return (
-            f"prefers <b>{float(tuning.preferred_orientation):.0f}°</b> at "
-            f"{float(tuning.preferred_spatial_frequency):.2g} cycles/px; "
-            f"OSI {float(tuning.osi):.2f}, F1/F0 {float(tuning.f1_f0):.2f}"
-        )
-
-    def _say_mei(self) -> str:
-        mei = self.lab.known("mei")
-        if mei is None:
-            return "not synthesised yet"
-        said = f"response <b>{float(mei.activation):.3g}</b>"
-        if "activation_other" not in mei:
-            return said + ", on the twin that made it; no other twin to judge it"
-        return (
-            f"{said}; best Gabor {float(mei.activation_gabor):.3g}, natural image "
-            f"{float(mei.activation_natural):.3g} of the same norm.<br>On the other twin "
-            f"{float(mei.activation_other):.3g}; {float(mei.activation_gabor_other):.3g}; "
-            f"{float(mei.activation_natural_other):.3g}."
-        )
