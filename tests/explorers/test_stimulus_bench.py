@@ -248,6 +248,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(lab, levels):
         ("c.png", b"x" * 8_000_001, "c.png: has 8 MB, but at most 8 are read; make it smaller"),
         ("d.npy", four.getvalue(), "d.npy: has 4 channels; expected 1"),
         ("e.exe", png, "e.exe: unknown kind of image"),
+        ("e." + 300 * "e", png, "e.eeee.*: unknown kind of image"),
         ("f.png", b"", "f.png: cannot be read as an image"),
     ]:
         with pytest.raises(InputError, match=message) as caught:
