@@ -173,9 +173,7 @@ def test_the_code_rebuilds_what_is_shown(lab, recording, kind):
 def test_the_bars_are_those_of_the_selection_or_of_the_most_driven(lab):
     bench = StimulusBench(lab)
     rate = lab.rate().values
-    assert (
-        bench.driven().position.values.tolist() == np.argsort(-rate, kind="stable")[:12].tolist()
-    )
+    assert bench.driven().position.values.tolist() == np.argsort(-rate, kind="stable")[:8].tolist()
     lab.selection = [4, 2, 9]
     driven = bench.driven()
     assert driven.position.values.tolist() == [4, 2, 9]
