@@ -58,6 +58,17 @@ def test_selection_and_its_words_follow_each_other(lab):
     assert "there are 0 to 23" in lab.message
 
 
+@pytest.mark.parametrize("place", [24, -1])
+def test_a_neuron_that_is_not_there_cannot_be_selected(place, lab, known):
+    lab.selection = [1, 2]
+    with pytest.raises(InputError, match=f"no neuron {place} to select; choose from 0 to 23"):
+        lab.selection = [3, place]
+    assert lab.selection == [1, 2]
+    assert lab.chosen == "1-2"
+    with pytest.raises(InputError, match="choose from 0 to 23"):
+        known.another(selection=[place])
+
+
 def test_pages_share_what_is_known_but_not_what_is_chosen(known, lab):
     lab.neuron = 5
     lab.wait(60)

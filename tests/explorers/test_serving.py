@@ -39,6 +39,18 @@ def test_a_port_in_use_is_refused():
             explorers.serve(pn.Column, port=port)
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_refused(port):
+    with pytest.raises(InputError, match=f"Port {port} does not exist; choose one from 1024"):
+        explorers.serve(pn.Column, port=port)
+
+
+@pytest.mark.parametrize("origin", ["http://lab.example.org:80/", ""])
+def test_an_origin_that_is_no_name_and_port_is_refused(origin):
+    with pytest.raises(InputError, match=f"The origin '{origin}' must be NAME:PORT"):
+        explorers.serve(pn.Column, origins=[origin])
+
+
 def test_only_the_origins_that_are_named_may_open_pages():
     server, url = explorers.serve(pn.Column, origins=["lab.example.org:80"])
     assert url == "http://lab.example.org:80/"
@@ -72,6 +84,8 @@ def test_a_provider_without_its_key_is_refused(monkeypatch):
     monkeypatch.setenv("PANEL_OAUTH_SECRET", "secret")
     with pytest.raises(InputError, match="needs PANEL_OAUTH_KEY in the environment"):
         explorers.serve(pn.Column, oauth="github")
+    with pytest.raises(InputError, match="'hubgit' is no provider .* choose one of .*github"):
+        explorers.serve(pn.Column, oauth="hubgit")
     with pytest.raises(InputError, match="not both"):
         explorers.serve(pn.Column, oauth="github", login="users.json")
 

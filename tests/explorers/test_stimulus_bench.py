@@ -173,9 +173,7 @@ def test_the_code_rebuilds_what_is_shown(lab, recording, kind):
 def test_the_bars_are_those_of_the_selection_or_of_the_most_driven(lab):
     bench = StimulusBench(lab)
     rate = lab.rate().values
-    assert (
-        bench.driven().position.values.tolist() == np.argsort(-rate, kind="stable")[:12].tolist()
-    )
+    assert bench.driven().position.values.tolist() == np.argsort(-rate, kind="stable")[:8].tolist()
     lab.selection = [4, 2, 9]
     driven = bench.driven()
     assert driven.position.values.tolist() == [4, 2, 9]
@@ -248,6 +246,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(lab, levels):
         ("c.png", b"x" * 8_000_001, "c.png: has 8 MB, but at most 8 are read; make it smaller"),
         ("d.npy", four.getvalue(), "d.npy: has 4 channels; expected 1"),
         ("e.exe", png, "e.exe: unknown kind of image"),
+        ("e." + 300 * "e", png, "e.eeee.*: unknown kind of image"),
         ("f.png", b"", "f.png: cannot be read as an image"),
     ]:
         with pytest.raises(InputError, match=message) as caught:

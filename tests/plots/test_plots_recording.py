@@ -62,6 +62,14 @@ def test_a_raster_draws_each_response_in_its_place(summary, tmp_path):
     drawn_everywhere(figure, tmp_path)
 
 
+@pytest.mark.parametrize("part", [{"raster_neuron": [1]}, {"raster_column": [4]}])
+def test_a_raster_of_one_neuron_or_trial_is_drawn(part, summary, tmp_path):
+    summary = summary.isel(part)
+    figure = plots.plot_raster(summary)
+    np.testing.assert_allclose(figure.dimension_values(2, flat=False), summary.raster.values)
+    drawn_everywhere(figure, tmp_path)
+
+
 def test_the_session_is_drawn_with_its_error(summary, tmp_path):
     figure = plots.plot_session(summary)
     np.testing.assert_allclose(figure.get(1).array(), [[10, 2], [30, 1]])

@@ -149,7 +149,7 @@ def head_of_npy(shape):
 def test_a_picture_too_large_is_refused_by_its_head_alone(tmp_path):
     PIL.Image.new("1", (10_000, 5_001)).save(tmp_path / "a.png")
     (tmp_path / "b.npy").write_bytes(head_of_npy((10**6, 10**6)))  # and no pixel after it
-    with pytest.raises(InputError, match=r"a.png: has 10000 x 5001 pixels; make it smaller"):
+    with pytest.raises(InputError, match=r"/a.png: has 10000 x 5001 pixels; make it smaller.$"):
         stimuli.load_images(tmp_path / "a.png", **SIZE)
-    with pytest.raises(InputError, match=r"b.npy: has 1000000 x 1000000 pixels; make it smaller"):
+    with pytest.raises(InputError, match=r"/b.npy: has 1000000 x 1000000 .* smaller.$"):
         stimuli.load_images(tmp_path / "b.npy", **SIZE)

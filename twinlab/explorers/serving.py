@@ -14,7 +14,9 @@ from typing import Any
 import holoviews as hv
 import panel as pn
 from bokeh.server.server import Server
+from bokeh.server.util import create_hosts_allowlist
 from holoviews.core.data import Dataset as Labelled
+from panel.auth import AUTH_PROVIDERS
 
 import twinlab.plots  # noqa: F401 - loads the drawing backends
 from twinlab.schema import InputError
@@ -102,6 +104,12 @@ def serve(
             "such as origins=['lab.example.org:5006']."
         )
         raise InputError(msg)
+    for origin in origins:
+        try:
+            create_hosts_allowlist([origin], port)
+        except ValueError as error:
+            msg = f"The origin {origin!r} must be NAME:PORT, such as lab.example.org:5006."
+            raise InputError(msg) from error
     guard = _guard(login, oauth)
     port = _free_port(host, port)
     # A lost connection is taken up again; what went wrong is said in a corner of the page.
@@ -135,6 +143,10 @@ def _guard(login: str | os.PathLike[str], oauth: str) -> dict[str, Any]:
         msg = "Give either login (names and passwords) or oauth (a provider), not both."
         raise InputError(msg)
     if oauth:
+        if oauth not in AUTH_PROVIDERS:
+            known = ", ".join(sorted(AUTH_PROVIDERS))
+            msg = f"oauth={oauth!r} is no provider that is known; choose one of {known}."
+            raise InputError(msg)
         missing = [name for name in OAUTH if not os.environ.get(name)]
         if missing:
             msg = f"oauth={oauth!r} needs {' and '.join(missing)} in the environment; set them."
@@ -174,6 +186,9 @@ def _is_every_address(host: str) -> bool:
 
 def _free_port(host: str, port: int) -> int:
     """Return the port asked for if it is free, or any free one for 0."""
+    if not 0 <= port < 2**16:
+        msg = f"Port {port} does not exist; choose one from 1024 to {2**16 - 1}, or 0 for any."
+        raise InputError(msg)
     with socket.socket() as probe:
         # As the server does: a port just left may be used again.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -141,6 +141,7 @@ class LabState(Shown, Work):
         self._changed: set[str] = set()
         self.places = self._place_neurons()
         self._set_choices()
+        self.param.watch(self._check_selection, "selection")  # first, before it is drawn
         self.param.watch(self._redraw, ["neuron", "selection", "preview", *STIMULUS])
         self.arrivals.param.watch(
             self._redraw, [name for name in self.arrivals.param if name != "name"]
@@ -389,6 +390,14 @@ class LabState(Shown, Work):
             x_um=("neuron", column, {"long_name": "column (position unknown)", "units": "1"}),
             y_um=("neuron", row, {"long_name": "row (position unknown)", "units": "1"}),
         )
+
+    def _check_selection(self, event: param.parameterized.Event) -> None:
+        missing = [place for place in event.new if not 0 <= place < len(self.findings)]
+        if missing:
+            self.selection = event.old
+            last = len(self.findings) - 1
+            msg = f"There is no neuron {missing[0]} to select; choose from 0 to {last}."
+            raise InputError(msg)
 
     def _write_selection(self, _: param.parameterized.Event) -> None:
         self.chosen = write_positions(self.selection)

@@ -47,6 +47,9 @@ def read_upload(name: str, content: bytes, canvas: StimulusSpec) -> tuple[np.nda
             f"read; make it smaller, {canvas.width} x {canvas.height} pixels are enough."
         )
         raise InputError(msg)
+    if PurePath(name).suffix.lower() not in KINDS.split(","):  # or too long for a file's name
+        msg = f"{name[:60]}: unknown kind of image; expected one of {KINDS.replace(',', ', ')}."
+        raise InputError(msg)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"upload{PurePath(name).suffix}"
         path.write_bytes(content)

@@ -142,6 +142,8 @@ def plot_raster(
         kdims=[hv.Dimension(("column", label)), hv.Dimension(("neuron", "neuron"))],
         # said, for where all is missing there is no range to find
         vdims=[axis_of(raster).clone(range=SPREADS)],
+        xdensity=1,  # which cannot be told from one neuron or trial
+        ydensity=1,
     )
     return styled(
         picture,

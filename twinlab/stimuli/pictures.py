@@ -148,6 +148,8 @@ def _read(path: Path, channel: int, mean: float) -> np.ndarray:
             msg = f"{path}: has {' x '.join(map(str, size))} pixels; make it smaller."
             raise InputError(msg)
         values = np.load(path) if is_array else _decoded(path, mean)
+    except InputError:  # says already what to do
+        raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         msg = f"{path}: cannot be read as an image ({error}); save it again."
         raise InputError(msg) from error
