@@ -170,7 +170,9 @@ def test_what_is_zoomed_into_is_drawn_afresh(lab, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", ["place in cortex", "receptive field", "alike responses"])
-def test_every_view_can_be_drawn_before_anything_is_known(cortex, recording, layout):
+def test_every_view_can_be_drawn_before_anything_is_known(
+    cortex, recording, layout, nothing_measured
+):
     lab = LabState(cortex.as_twin(), recording)
     lab.close()
     page = Population(lab, layout=layout)

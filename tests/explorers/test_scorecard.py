@@ -140,7 +140,9 @@ def test_without_a_recording_it_says_what_it_lacks(cortex):
     lab.close()
 
 
-def test_every_view_can_be_drawn_before_anything_is_known(cortex, recording, half):
+def test_every_view_can_be_drawn_before_anything_is_known(
+    cortex, recording, half, nothing_measured
+):
     lab = LabState(cortex.as_twin(), recording, others={"half gain": half})
     lab.close()
     page = Scorecard(lab, against="half gain")

@@ -265,7 +265,7 @@ def test_without_a_recording_a_twin_of_videos_opens_and_says_what_is_missing(cor
     lab.close()
 
 
-def test_pages_about_images_say_so(known, cortex):
+def test_pages_about_images_say_so(known, cortex, nothing_measured):
     said = {name: kind.lacks(known) for name, kind in EXPLORERS.items()}
     for name in ("bench", "recording", "unit"):
         assert "sees videos, and this page is about images" in said[name]
