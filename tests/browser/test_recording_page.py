@@ -56,7 +56,7 @@ def test_a_lasso_selects_on_all_pages(recording_page, screenshot):
 def test_an_image_is_sent_to_the_bench(recording_page):
     page = recording_page
     page.get_by_role("button", name="Send image to bench").click()
-    page.get_by_text("Stimulus bench").nth(1).wait_for()
+    page.get_by_text("What every neuron would answer").wait_for()
     assert "page=stimulus" in page.url
     assert page.get_by_label("kind").input_value() == "image"
     assert page.errors == []
