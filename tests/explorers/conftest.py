@@ -1,6 +1,26 @@
+"""What the tests of explorers share: a lab of few neurons."""
+
 import pytest
 
 from twinlab.explorers import LabState
+
+
+@pytest.fixture(scope="module")
+def known(cortex, recording):
+    """What all tests of a file know in common."""
+    lab = LabState(cortex.as_twin(), recording)
+    lab.wait(60)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def lab(known):
+    """A state of its own, whose work is stopped afterwards."""
+    lab = known.another()
+    lab.wait(60)
+    yield lab
+    lab.close()
 
 
 @pytest.fixture

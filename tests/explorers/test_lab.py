@@ -1,6 +1,8 @@
 """The lab: one state for all pages, an address for each, code that rebuilds them."""
 
+import asyncio
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -10,23 +12,6 @@ from twinlab import explorers
 from twinlab.explorers.address import read_positions, write_positions
 from twinlab.explorers.taking import provenance, take_data, take_figure
 from twinlab.schema import InputError
-
-
-@pytest.fixture(scope="module")
-def known(cortex, recording):
-    """What has been measured of the first neuron, for all pages."""
-    lab = explorers.LabState(cortex.as_twin(), recording)
-    lab.wait(60)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def lab(known):
-    lab = known.another()
-    lab.wait(60)
-    yield lab
-    lab.close()
 
 
 @pytest.mark.parametrize(
@@ -102,11 +87,19 @@ def test_a_page_that_is_not_there_leads_to_the_gallery_and_is_said(lab):
     assert "'telepathy' cannot be opened. The pages are bench, " in lab.message
 
 
-@pytest.mark.parametrize("name", list(explorers.EXPLORERS))
+# Those that need a video, a loop or fits; their code is run in tests of their own.
+ELSEWHERE = {"videos", "loop", "fits"}
+HERE = [name for name in explorers.EXPLORERS if name not in ELSEWHERE]
+
+
+def test_only_what_needs_something_else_is_tested_elsewhere(known):
+    lacking = {name for name, kind in explorers.EXPLORERS.items() if kind.lacks(known)}
+    assert lacking == ELSEWHERE
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_the_code_of_a_page_rebuilds_it(name, known, cortex, recording):
     """A copied view shows the same: its parameters, and the data behind it."""
-    if explorers.EXPLORERS[name].lacks(known):
-        pytest.skip("shown in its own tests, on what it needs")
     lab = known.another(neuron=3, kind="grating", orientation=35, selection=[1, 2, 5])
     lab.wait(60)
     view = explorers.EXPLORERS[name](lab)
@@ -127,10 +120,8 @@ def test_the_code_of_a_page_rebuilds_it(name, known, cortex, recording):
     rebuilt.lab.close()
 
 
-@pytest.mark.parametrize("name", list(explorers.EXPLORERS))
+@pytest.mark.parametrize("name", HERE)
 def test_figures_and_data_of_a_page_can_be_taken_away(name, known):
-    if explorers.EXPLORERS[name].lacks(known):
-        pytest.skip("shown in its own tests, on what it needs")
     lab = known.another()
     lab.wait(60)
     view = explorers.EXPLORERS[name](lab)
@@ -178,8 +169,6 @@ def test_an_image_is_put_on_the_bench_and_a_wrong_one_refused(lab, recording):
 
 
 def test_work_is_paused_and_resumed(lab):
-    import threading
-
     reached, steps = threading.Event(), []
 
     def work(job):
@@ -227,3 +216,22 @@ def test_the_example_opens_with_what_was_measured_beforehand():
     for name in ("bench", "unit", "tuning", "population"):
         lab.page = name
         frame._open[name].__panel__().get_root()
+
+
+def test_in_a_notebook_what_arrives_is_heard_on_the_notebooks_own_loop(known):
+    async def run_cells():
+        lab, heard = known.another(), []
+
+        def note(*_):
+            heard.append(threading.get_ident())
+
+        lab.param.watch(note, ["message", "running"])
+        lab.start(lambda job: 42, finished=note)
+        while lab.running:  # between two cells
+            await asyncio.sleep(0.01)
+        lab.start(lambda job: 43, finished=note)
+        lab.wait(10)  # within one
+        lab.close()
+        return lab.message, set(heard)
+
+    assert asyncio.run(run_cells()) == ("done", {threading.get_ident()})

@@ -24,14 +24,6 @@ def known(cortex, recording):
     lab.close()
 
 
-@pytest.fixture
-def lab(known):
-    lab = known.another()
-    lab.wait(60)
-    yield lab
-    lab.close()
-
-
 def test_filters_let_through_what_lies_between_and_nothing_undefined(lab):
     page = Population(lab)
     page.filters = {"orientation selectivity": [0.2, 0.6]}

@@ -28,13 +28,6 @@ def known(cortex, recording, half):
     lab.close()
 
 
-@pytest.fixture
-def lab(known):
-    lab = known.another()
-    yield lab
-    lab.close()
-
-
 @pytest.fixture(scope="module")
 def expected(cortex, recording, half):
     """Scores of both twins, from the evaluation room."""

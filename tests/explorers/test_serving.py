@@ -60,7 +60,7 @@ def test_only_the_origins_that_are_named_may_open_pages():
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
 def test_every_address_needs_a_name_to_be_opened_under(host):
-    with pytest.raises(InputError, match="say under which name pages are opened"):
+    with pytest.raises(InputError, match="name the origin under which pages are opened"):
         explorers.serve(pn.Column, host=host)
 
 

@@ -13,23 +13,6 @@ from twinlab.explorers.taking import take_data, take_figure
 from twinlab.schema import InputError
 
 
-@pytest.fixture(scope="module")
-def known(cortex, recording):
-    """What all tests know in common."""
-    lab = LabState(cortex.as_twin(), recording)
-    lab.wait(60)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def lab(known):
-    """A state of its own, whose work is stopped afterwards."""
-    lab = known.another()
-    yield lab
-    lab.close()
-
-
 def drawn(page):
     """Points of the curve as they are on the page."""
     return np.array(page._curve_layers(page._shown(page.blank()))[1].dimension_values(1))

@@ -18,23 +18,6 @@ from twinlab.explorers.unit_said import say_tuning
 from twinlab.schema import InputError
 
 
-@pytest.fixture(scope="module")
-def known(cortex, recording):
-    """What all tests know in common."""
-    lab = LabState(cortex.as_twin(), recording)
-    lab.wait(60)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture
-def lab(known):
-    """A state of its own, whose work is stopped afterwards."""
-    lab = known.another()
-    yield lab
-    lab.close()
-
-
 def scaled(cortex, factor):
     twin = copy.deepcopy(cortex.as_twin())
     twin.scale.mul_(factor)

@@ -14,6 +14,7 @@ import xarray as xr
 from twinlab import explorers, schema, simulation, twins
 from twinlab.cli.progress import watched_job
 from twinlab.cli.sources import open_source, open_twin, write_code
+from twinlab.explorers.serving import judge_address
 
 __all__ = ["make_bench", "serve_twins"]
 
@@ -50,6 +51,7 @@ def serve_twins(
         if folder is not None and not folder.is_dir():
             msg = f"{what} {folder}: no such folder; name one that is there, or make it."
             raise schema.InputError(msg)
+    judge_address(**where)
     with watched_job("serve") as job:
         source = None
         if not recording and all(name.startswith(OWN) for name in names):

@@ -21,7 +21,7 @@ from panel.auth import AUTH_PROVIDERS
 import twinlab.plots  # noqa: F401 - loads the drawing backends
 from twinlab.schema import InputError
 
-__all__ = ["notebook", "serve"]
+__all__ = ["judge_address", "notebook", "serve"]
 
 HOST = "127.0.0.1"
 MOST_BYTES = 12 * 2**20  # of one message from a page: an upload of 8 MB and its wrapping
@@ -98,19 +98,7 @@ def serve(
 
     """
     origins = [*origins]
-    if not origins and _is_every_address(host):
-        msg = (
-            f"{host} is every address of this machine: say under which name pages are opened, "
-            "such as origins=['lab.example.org:5006']."
-        )
-        raise InputError(msg)
-    for origin in origins:
-        try:
-            create_hosts_allowlist([origin], port)
-        except ValueError as error:
-            msg = f"The origin {origin!r} must be NAME:PORT, such as lab.example.org:5006."
-            raise InputError(msg) from error
-    guard = _guard(login, oauth)
+    guard = judge_address(port=port, host=host, origins=origins, login=login, oauth=oauth)
     port = _free_port(host, port)
     # A lost connection is taken up again; what went wrong is said in a corner of the page.
     pn.config.param.update(
@@ -135,6 +123,48 @@ def serve(
     if open_browser:
         server.io_loop.add_callback(server.show, "/")
     return server, url
+
+
+def judge_address(
+    *,
+    port: int = 0,
+    host: str = HOST,
+    origins: Sequence[str] = (),
+    login: str | os.PathLike[str] = "",
+    oauth: str = "",
+) -> dict[str, Any]:
+    """Say whether pages can be served so, before what they show is opened.
+
+    Parameters
+    ----------
+    port, host, origins, login, oauth
+        As in `serve`.
+
+    Returns
+    -------
+    dict
+        Settings of the server by which it asks who comes.
+
+    Raises
+    ------
+    InputError
+        As `serve`.
+
+    """
+    if not origins and _is_every_address(host):
+        msg = (
+            f"{host!r} is every address of this machine: name the origin under which pages are "
+            "opened, such as lab.example.org:5006."
+        )
+        raise InputError(msg)
+    for origin in origins:
+        try:
+            create_hosts_allowlist([origin], port)
+        except ValueError as error:
+            msg = f"The origin {origin!r} must be NAME:PORT, such as lab.example.org:5006."
+            raise InputError(msg) from error
+    _free_port(host, port)
+    return _guard(login, oauth)
 
 
 def _guard(login: str | os.PathLike[str], oauth: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
@@ -62,6 +64,9 @@ class Work(param.Parameterized):
         super().__init__()
         self.arrivals = Arrivals()
         self._document = pn.state.curdoc
+        self._loop = _running_loop()  # of the notebook, where it is one
+        self._thread = threading.get_ident()
+        self._acts: deque[Callable[[], Any]] = deque()
         self._news: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         self._telling = threading.Lock()
@@ -162,6 +167,8 @@ class Work(param.Parameterized):
         for job in list(self._jobs.values()):
             with contextlib.suppress(Cancelled):  # it was asked to stop, which is no fault
                 job.wait(timeout)
+        if threading.get_ident() == self._thread:
+            self._catch_up()  # a notebook's loop stands still while one waits
 
     def close(self) -> None:
         """Stop all work; the page that showed it is gone."""
@@ -184,11 +191,22 @@ class Work(param.Parameterized):
             self.warn(what, str(error))
 
     def call(self, act: Callable[[], Any]) -> None:
-        """Call from any thread: on the page's own loop where it is served."""
+        """Call from any thread: on the loop of the page, or of the notebook, where there is one.
+
+        Two threads must not draw at once. In a script, where none draws, it is called directly.
+        """
         if self._document is not None and self.served:
             self._document.add_next_tick_callback(act)
-        else:
+        elif self._loop is None or threading.get_ident() == self._thread:
             act()
+        else:
+            self._acts.append(act)
+            self._loop.call_soon_threadsafe(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Do what other threads have asked for."""
+        while self._acts:
+            self._acts.popleft()()
 
     def soon(self, act: Callable[[], Any], wait_ms: int = 0) -> None:
         """Call once what is under way has been sent, however often it is asked for until then.
@@ -239,6 +257,13 @@ class Work(param.Parameterized):
         arrived = news.pop("arrived", set())
         self.param.update(**news)
         self.arrivals.param.update(**{name: getattr(self.arrivals, name) + 1 for name in arrived})
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _beside_the_page(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
