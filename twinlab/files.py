@@ -94,8 +94,10 @@ def is_busy(folder: str | PathLike[str]) -> bool:
     try:
         with FileLock(Path(folder) / LOCK, timeout=0):
             return False
-    except (Timeout, OSError) as error:
-        return isinstance(error, Timeout)
+    except Timeout:
+        return True
+    except OSError:  # where nobody may write, nobody works
+        return False
 
 
 def remove_unfinished(folder: str | PathLike[str]) -> None:

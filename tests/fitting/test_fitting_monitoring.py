@@ -97,6 +97,13 @@ def test_readouts_are_read_while_a_fit_is_under_way(recording, asked, whole, tmp
     np.testing.assert_allclose(done.x, whole[0].each[0].position[:, 0])
 
 
+def test_a_twin_that_was_not_fitted_in_epochs_is_done(whole, tmp_path):
+    twins.save_twin(whole[0], tmp_path / "a")  # without a history, as a linear one has none
+    fit = fitting.read_fit(tmp_path, "a")
+    assert (fit.attrs["state"], fit.sizes["epoch"]) == ("done", 0)
+    assert np.isnan(fit.seconds_left)
+
+
 def test_a_fit_that_diverged_says_so_and_what_to_do(recording, asked, tmp_path):
     architecture, settings = asked
     wild = replace(settings, lr=1e30)

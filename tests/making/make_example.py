@@ -12,11 +12,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from twinlab import schema, simulation, twins
+from twinlab import schema, twins
 from twinlab.cli.demo import run_demo
 from twinlab.cli.progress import watched_job
+from twinlab.simulation import EXAMPLE
 
-EXAMPLE = Path(simulation.__file__).parent / "example"
 RESULTS = ("tuning",)
 MOST_BYTES = 2 * 2**20
 

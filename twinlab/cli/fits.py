@@ -85,7 +85,7 @@ def fit_recordings(
             f"{table.sizes['candidate']} settings were tried, the best {chosen}; all are in "
             f"{folder / 'table.csv'}"
         )
-    checkpoints = out.with_name(out.name + ".fitting")
+    checkpoints = out.with_name(out.name + fitting.FITTING)
     recordings: Any = (
         sources[0] if len(sources) == 1 else dict(zip(sessions, sources, strict=True))
     )

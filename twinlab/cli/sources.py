@@ -84,18 +84,17 @@ def write_code(twin: str, recording: str, *, first: bool) -> str:
 
     """
     opened = "members = list({}.members)\ntwin = members[0]" if first else "twin = {}"
-    cortex = simulated_cortex(twin)
     lines = []
     if twin == "example":
         lines += ["from twinlab import simulation", opened.format("simulation.load_example()")]
-    elif cortex is not None:
-        lines += [_write_cortex(twin), "twin = cortex.as_twin()"]
+    elif cortex := _parse_cortex(twin):
+        lines += [_write_cortex(*cortex), "twin = cortex.as_twin()"]
     else:
         lines.append(opened.format(f"twins.load_twin({twin!r})"))
     if recording == "example":
         lines += ["from twinlab import simulation", "recording = simulation.record_example()"]
-    elif recording and simulated_cortex(recording) is not None:
-        lines += [_write_cortex(recording), "recording = cortex.record()"]
+    elif cortex := _parse_cortex(recording):
+        lines += [_write_cortex(*cortex), "recording = cortex.record()"]
     elif recording:
         source, session = parse_source(recording)
         chosen = f", session={session!r}" if session else ""
@@ -103,15 +102,21 @@ def write_code(twin: str, recording: str, *, first: bool) -> str:
     return "\n".join(dict.fromkeys(lines))  # what twin and recording share is written once
 
 
-def _write_cortex(name: str) -> str:
-    cortex = simulated_cortex(name)
-    kind = type(cortex).__name__
-    seed = int(name.partition(":")[2] or 0)
-    return f"from twinlab.simulation import {kind}\ncortex = {kind}({seed})"
+def _write_cortex(kind: type[SimulatedCortex], seed: int) -> str:
+    name = kind.__name__
+    return f"from twinlab.simulation import {name}\ncortex = {name}({seed})"
 
 
 def simulated_cortex(name: str) -> SimulatedCortex | None:
     """The cortex that `simulated` or `simulated-video`, with a seed behind a colon, names."""
+    named = _parse_cortex(name)
+    if named is None:
+        return None
+    kind, seed = named
+    return kind(seed)
+
+
+def _parse_cortex(name: str) -> tuple[type[SimulatedCortex], int] | None:
     from twinlab.schema import InputError
 
     head, _, seed = name.partition(":")
@@ -122,4 +127,4 @@ def simulated_cortex(name: str) -> SimulatedCortex | None:
         raise InputError(msg)
     from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
 
-    return (SimulatedCortex if head == "simulated" else SimulatedVideoCortex)(int(seed or 0))
+    return SimulatedCortex if head == "simulated" else SimulatedVideoCortex, int(seed or 0)

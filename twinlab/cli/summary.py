@@ -40,7 +40,6 @@ def summarise_recording(recording: xr.Dataset, job: Job | None = None) -> xr.Dat
     reliability = score_reliability(recording, job=job.part(0.6, 0.9))
     survey["brightness"].attrs["long_name"] = "mean"
     survey["contrast"].attrs["long_name"] = "standard deviation"
-    survey["neuron_mean"].attrs["long_name"] = "mean response"
     summary = reliability.merge(survey, combine_attrs="drop_conflicts")
     summary = summary.assign(_repeats(recording, survey))
     summary = summary.assign(_raster(recording, summary))

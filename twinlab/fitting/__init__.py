@@ -11,7 +11,7 @@ from twinlab.fitting.classical import (
 )
 from twinlab.fitting.ensembles import fit_ensemble
 from twinlab.fitting.losses import correlation_loss, poisson_loss
-from twinlab.fitting.monitoring import find_fits, read_fit, read_readouts, stamp_fit
+from twinlab.fitting.monitoring import FITTING, find_fits, read_fit, read_readouts, stamp_fit
 from twinlab.fitting.planner import fit_learning_curve, measure_learning_curve
 from twinlab.fitting.search import SPACE, Range, search_settings, search_space
 from twinlab.fitting.settings import (
@@ -39,6 +39,7 @@ __all__ = [
     "read_value",
     "solve_quadratic",
     # fits seen from outside, while they run
+    "FITTING",
     "find_fits",
     "read_fit",
     "read_readouts",

@@ -91,9 +91,15 @@ def read_fit(folder: str | PathLike[str], name: str) -> xr.Dataset:
         raise InputError(msg)
     if not (twin / "history.nc").is_file():  # of a kind that is not fitted in epochs
         described = json.loads((twin / "twin.json").read_text(encoding="utf-8"))
-        empty = _stack([{key: [] for key in HISTORY}])
-        return empty.assign_attrs(
-            state="done", members=1, notices="", settings=json.dumps(described.get("settings", {}))
+        return (
+            _stack([])
+            .assign(_left(np.nan))
+            .assign_attrs(
+                state="done",
+                members=1,
+                notices="",
+                settings=json.dumps(described.get("settings", {})),
+            )
         )
     history = open_result(twin / "history.nc")
     if "member" not in history.dims:
@@ -174,7 +180,7 @@ def _under_way(at_work: Path) -> xr.Dataset:
         note = {}
     every = [read_progress(path) for path in _members(at_work)]
     fit = every[0]["fit"] if every else note
-    history = _stack([progress["history"] for progress in every] or [{k: [] for k in HISTORY}])
+    history = _stack([progress["history"] for progress in every])
     busy, failure = is_busy(at_work), str(note.get("failure", ""))
     members = int(note.get("members", max(len(every), 1)))
     state = "running" if busy else "failed" if failure else "stopped"
@@ -194,7 +200,8 @@ def _members(at_work: Path) -> list[Path]:
 
 
 def _stack(histories: list[dict[str, list[float]]]) -> xr.Dataset:
-    """Put the histories of members side by side, padded with NaN."""
+    """Put the histories of members side by side, padded with NaN; without any, an empty one."""
+    histories = histories or [{name: [] for name in HISTORY}]
     n_epoch = max(len(one["seconds"]) for one in histories)
     variables: dict[str, Any] = {}
     for name, (words, unit) in HISTORY.items():

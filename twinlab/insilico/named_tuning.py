@@ -127,8 +127,21 @@ def axis_values(
         known = sorted({axis for each in PROTOCOLS.values() for axis in each.axes})
         msg = f"No protocol varies {name!r}; they vary {', '.join(known)}."
         raise InputError(msg)
-    span = varied[0].axes[name]
-    begin, end = _limits(spec, varied[0], name, contrast)
+    return _lay_out(spec, varied[0], name, contrast, n_point, low, high)
+
+
+def _lay_out(
+    spec: StimulusSpec,
+    protocol: Protocol,
+    name: str,
+    contrast: float,
+    n_point: int | None,
+    low: float | None,
+    high: float | None,
+) -> np.ndarray:
+    """Values of an axis, by the protocol where nothing else is said."""
+    span = protocol.axes[name]
+    begin, end = _limits(spec, protocol, name, contrast)
     around = end - begin
     begin = begin if low is None else low
     if high is not None:
@@ -136,7 +149,8 @@ def axis_values(
     elif span.spacing == "circle":
         end = begin + around
     n = span.n if n_point is None else n_point
-    if (n_point, low, high) != (None, None, None):
+    # The protocol's own values of a further axis may be as few as two.
+    if name == next(iter(protocol.axes)) or (n_point, low, high) != (None, None, None):
         _check_span(name, span, n, begin, end)
     return span.values(n, begin, end)
 
@@ -163,20 +177,13 @@ def _make(name: str, protocol: Protocol) -> Callable[..., xr.Dataset]:
     ) -> xr.Dataset:
         job = job or Job()
         span = protocol.axes[main]
-        axes = {}
-        for axis, other in protocol.axes.items():
-            begin, end = _limits(twin.spec, protocol, axis, contrast)
-            n = other.n
-            if axis == main:
-                around = end - begin
-                begin = begin if low is None else low
-                if high is not None:
-                    end = high
-                elif span.spacing == "circle":
-                    end = begin + around
-                n = n if n_point is None else n_point
-                _check_span(axis, span, n, begin, end)
-            axes[axis] = other.values(n, begin, end)
+        axes = {
+            axis: _lay_out(
+                twin.spec, protocol, axis, contrast,
+                *((n_point, low, high) if axis == main else (None, None, None)),
+            )
+            for axis in protocol.axes
+        }  # fmt: skip
         if protocol.read_at and span.high is not None:  # a circle, from 0
             _check_angles(main, axes[main], protocol.read_at, span.high)
         fixed = dict(protocol.fixed)

@@ -94,9 +94,8 @@ def plot_traces(
         )
     ]
     names = [str(name) for name in clip.neuron_id.values.tolist()]
-    first = curves[0]
     curves[0] = styled(
-        first,
+        curves[0],
         size=size,
         title=title,
         xlim=bounds_of(time, margin=0.0),

@@ -8,8 +8,9 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 from holoviews.plotting.util import process_cmap
+from matplotlib.colors import to_rgba_array
 
-from twinlab.plots.neurons import SIZE, SMALL, is_orientation, plot_map
+from twinlab.plots.neurons import SIZE, SMALL, colors_of, limits_of, plot_map
 from twinlab.plots.recording import plot_histogram
 from twinlab.plots.style import COLORS, axis_of, bounds_of, styled
 
@@ -70,8 +71,9 @@ def plot_crowd(
         Of three layers, always: the picture, the points, the ring.
 
     """
-    (left, right), (low, high) = _widened(neurons[x], neurons[y], view, margin)
-    order, crowded = _in_view(neurons[x], neurons[y], view, margin, shown)
+    (left, right), (low, high) = area = _widened(neurons[x], neurons[y], view, margin)
+    order = _within(area, neurons[x], neurons[y], shown)
+    crowded = len(order) > MOST_POINTS
     picture = np.zeros((2, 2, 4), np.uint8)
     if crowded:
         picture = paint_neurons(
@@ -79,8 +81,6 @@ def plot_crowd(
             marker_size=marker_size, margin=margin,
         )  # fmt: skip
     shape = picture.shape[1::-1]
-    if limits is None:
-        limits = _limits_of(neurons[color])
     painted = styled(
         hv.RGB(
             (
@@ -136,13 +136,13 @@ def paint_neurons(
 
     """
     value = neurons[color]
-    (left, right), (low, high) = _widened(neurons[x], neurons[y], view, margin)
-    order, _ = _in_view(neurons[x], neurons[y], view, margin, shown)
+    (left, right), (low, high) = area = _widened(neurons[x], neurons[y], view, margin)
+    order = _within(area, neurons[x], neurons[y], shown)
     width, height = (round(side * (1 + 2 * margin)) for side in size)
     picture = np.zeros((height, width, 4), np.uint8)
     rows = (high - neurons[y].values[order]) / (high - low) * height
     columns = (neurons[x].values[order] - left) / (right - left) * width
-    ink = _inks(value, limits or _limits_of(value))[order]
+    ink = _inks(value, limits or limits_of(value))[order]
     diameter = max(SPECK, marker_size * min(1.0, (MOST_POINTS / max(1, len(order))) ** 0.5))
     large = np.ones(len(order), bool) if shown is None else shown[order]
     for which, share in ((~large, SMALL), (large, 1.0)):
@@ -209,25 +209,17 @@ def _widened(
     return (left - wide, right + wide), (low - tall, high + tall)
 
 
-def _in_view(
-    x: xr.DataArray,
-    y: xr.DataArray,
-    view: tuple[Range, Range] | None,
-    margin: float,
-    shown: np.ndarray | None,
-) -> tuple[np.ndarray, bool]:
-    """Neurons to be drawn, those looked at last; and whether they are too many for points."""
-    (left, right), (low, high) = _widened(x, y, view, margin)
+def _within(
+    area: tuple[Range, Range], x: xr.DataArray, y: xr.DataArray, shown: np.ndarray | None
+) -> np.ndarray:
+    """Neurons to be drawn, those looked at last."""
+    (left, right), (low, high) = area
     across, down = x.values, y.values
     inside = (across >= left) & (across <= right) & (down >= low) & (down <= high)
     order = np.flatnonzero(inside)
     if shown is not None:
         order = order[np.argsort(shown[order], kind="stable")]
-    return order, len(order) > MOST_POINTS
-
-
-def _limits_of(value: xr.DataArray) -> Range:
-    return (0.0, 180.0) if is_orientation(value) else bounds_of(value.values, margin=0.0)
+    return order
 
 
 def _middles(first: float, last: float, n: int) -> np.ndarray:
@@ -237,7 +229,7 @@ def _middles(first: float, last: float, n: int) -> np.ndarray:
 
 def _inks(value: xr.DataArray, limits: Range) -> np.ndarray:
     """Colour of each neuron as `plot_map` draws it: red, green, blue, opacity (neuron, 4)."""
-    palette = _palette("colorwheel" if is_orientation(value) else "viridis")
+    palette = _palette(colors_of(value))
     values = value.values.astype(float)
     share = (values - limits[0]) / ((limits[1] - limits[0]) or 1.0)
     place = np.where(np.isfinite(share), np.clip(share, 0, 1) * 255, 256)
@@ -248,12 +240,7 @@ def _inks(value: xr.DataArray, limits: Range) -> np.ndarray:
 def _palette(name: str) -> np.ndarray:
     """Colours of a map, and last that of what is undefined, (257, 4)."""
     names = [*process_cmap(name, 256), COLORS["weak"]]
-    return np.array([_red_green_blue(name) for name in names], np.uint8)
-
-
-def _red_green_blue(name: str) -> tuple[int, int, int, int]:
-    red, green, blue = (int(name[i : i + 2], 16) for i in (1, 3, 5))
-    return red, green, blue, 255
+    return np.round(255 * to_rgba_array(names)).astype(np.uint8)
 
 
 def _dab(

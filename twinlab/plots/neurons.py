@@ -22,6 +22,16 @@ def is_orientation(variable: xr.DataArray) -> bool:
     return "orientation" in str(variable.name) and variable.attrs.get("units") == "deg"
 
 
+def colors_of(variable: xr.DataArray) -> str:
+    """Name of the colour map of a variable."""
+    return "colorwheel" if is_orientation(variable) else "viridis"
+
+
+def limits_of(variable: xr.DataArray) -> tuple[float, float]:
+    """Values at the ends of the colour map of a variable, if nothing else is asked for."""
+    return (0.0, 180.0) if is_orientation(variable) else bounds_of(variable.values, margin=0.0)
+
+
 def plot_map(
     neurons: xr.Dataset,
     color: str,
@@ -68,9 +78,6 @@ def plot_map(
 
     """
     value = neurons[color]
-    cyclic = is_orientation(value)
-    if limits is None:
-        limits = (0.0, 180.0) if cyclic else bounds_of(value.values, margin=0.0)
     places = [axis_of(neurons[x]), axis_of(neurons[y])]
     labelled = axis_of(value)
     number = np.arange(neurons.sizes["neuron"]) if drawn is None else drawn
@@ -90,8 +97,8 @@ def plot_map(
         points,
         size=size,
         color=color,
-        cmap="colorwheel" if cyclic else "viridis",
-        clim=limits,
+        cmap=colors_of(value),
+        clim=limits or limits_of(value),
         colorbar=True,
         clipping_colors={"NaN": COLORS["weak"]},
         xlim=xlim,

@@ -216,7 +216,7 @@ def follow_session(recording: xr.Dataset, trial_response: np.ndarray) -> xr.Data
     """
     if "presentation_order" not in recording.coords:
         return xr.Dataset()
-    order = np.argsort(recording.presentation_order.values, kind="stable")
+    order, _ = trials_in_order(recording)
     response = trial_response[order]
     place = np.flatnonzero(np.isfinite(response))
     if len(place) < 2 * SESSION_BINS:

@@ -11,11 +11,12 @@ from twinlab.schema import InputError
 from twinlab.stimuli.parameters import (
     Values,
     alike,
+    along_across,
     broadcast,
+    centre_of,
     in_pixels,
     label,
     pixels,
-    unit_per_pixel,
 )
 
 __all__ = ["Stroke", "covered", "make_bars", "make_strokes"]
@@ -70,9 +71,7 @@ def make_bars(
 
     """
     x, y = pixels(height, width, channel)
-    unit = unit_per_pixel(degrees_per_pixel)
-    middle = (x.max() / 2 * unit, y.max() / 2 * unit)
-    center_x, center_y = middle if center is None else center
+    center_x, center_y = centre_of(x, y, center, degrees_per_pixel)
     parameters = broadcast(
         orientation=orientation,
         bar_width=bar_width,
@@ -83,10 +82,9 @@ def make_bars(
     )
     drawn = in_pixels(parameters, degrees_per_pixel)
     column = {name: value[:, None, None] for name, value in drawn.items()}
-    turn = np.deg2rad(column["orientation"])
     dx, dy = x - column["center_x"], y - column["center_y"]
-    bar = covered(dx * np.sin(turn) + dy * np.cos(turn), column["bar_width"])
-    bar *= covered(dx * np.cos(turn) - dy * np.sin(turn), column["bar_length"])
+    along, across = along_across(dx, dy, column["orientation"])
+    bar = covered(across, column["bar_width"]) * covered(along, column["bar_length"])
     stimulus = label(
         alike(mean * (1 + column["weber_contrast"] * bar), channel),
         parameters,

@@ -10,6 +10,7 @@ from twinlab.stimuli.parameters import (
     Values,
     aliased_gratings,
     alike,
+    along_across,
     broadcast,
     in_pixels,
     label,
@@ -118,9 +119,8 @@ def gabor_patches(
     column, row = np.arange(width), np.arange(height)[:, None]
     dx = column - np.asarray(x, float)[:, None, None]
     dy = row - np.asarray(y, float)[:, None, None]
-    turn = np.deg2rad(orientation)[:, None, None]
-    across = dx * np.sin(turn) + dy * np.cos(turn)
-    along = (dx * np.cos(turn) - dy * np.sin(turn)) / np.reshape(elongation, (-1, 1, 1))
+    along, across = along_across(dx, dy, np.asarray(orientation, float)[:, None, None])
+    along /= np.reshape(elongation, (-1, 1, 1))
     sigma = np.asarray(size, float)[:, None, None]
     envelope = np.exp(-(across**2 + along**2) / (2 * sigma**2))
     frequency = np.asarray(spatial_frequency, float)[:, None, None]

@@ -12,6 +12,7 @@ from twinlab.stimuli.parameters import (
     aliased_gratings,
     alike,
     broadcast,
+    centre_of,
     in_pixels,
     label,
     mark_aliased,
@@ -267,14 +268,12 @@ def window(
     """Parameters of a round aperture, in the user's units; none without a radius."""
     if radius is None:
         return {}
-    unit = unit_per_pixel(degrees_per_pixel)
-    middle = (x.max() / 2 * unit, y.max() / 2 * unit)
-    center_x, center_y = middle if center is None else center
+    center_x, center_y = centre_of(x, y, center, degrees_per_pixel)
     return {
         "center_x": center_x,
         "center_y": center_y,
         "radius": radius,
-        "edge": unit if edge is None else edge,
+        "edge": unit_per_pixel(degrees_per_pixel) if edge is None else edge,
     }
 
 

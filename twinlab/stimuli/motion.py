@@ -12,11 +12,12 @@ from twinlab.stimuli.bars import covered
 from twinlab.stimuli.parameters import (
     Values,
     alike,
+    along_across,
     broadcast,
+    centre_of,
     in_pixels,
     label,
     pixels,
-    unit_per_pixel,
     video_times,
 )
 
@@ -78,9 +79,7 @@ def make_moving_bars(
     """
     time = video_times(n_frame, frame_rate_hz)
     x, y = pixels(height, width, channel)
-    unit = unit_per_pixel(degrees_per_pixel)
-    middle = (x.max() / 2 * unit, y.max() / 2 * unit)
-    center_x, center_y = middle if center is None else center
+    center_x, center_y = centre_of(x, y, center, degrees_per_pixel)
     parameters = broadcast(
         direction=direction,
         speed=speed,
@@ -92,10 +91,8 @@ def make_moving_bars(
     )
     drawn = in_pixels(parameters, degrees_per_pixel)
     column = {name: value[:, None, None] for name, value in drawn.items()}
-    heading = np.deg2rad(column["direction"])
     dx, dy = x - column["center_x"], y - column["center_y"]
-    ahead = dx * np.cos(heading) - dy * np.sin(heading)
-    beside = dx * np.sin(heading) + dy * np.cos(heading)
+    ahead, beside = along_across(dx, dy, column["direction"])
     travelled = drawn["speed"][:, None] * (time - time.mean())
     offset = ahead[:, None] - travelled[:, :, None, None]
     bar = covered(offset, drawn["bar_width"][:, None, None, None])
@@ -200,7 +197,7 @@ def make_random_dots(
     signal = np.rint(drawn["coherence"] * n_dot).astype(int)
     parameters["coherence"] = signal / n_dot
     n_video = len(signal)
-    covered = np.zeros((n_video, n_frame, height, width))
+    dotted = np.zeros((n_video, n_frame, height, width))
     life = None if np.isinf(lifetime_s) else round(lifetime_s * frame_rate_hz)
     for i in range(n_video):
         radius = drawn["dot_radius"][i]
@@ -212,11 +209,11 @@ def make_random_dots(
             life,
             np.array([width, height]) + 2 * radius,
         )
-        for frame in covered[i]:
+        for frame in dotted[i]:
             _draw_discs(frame, next(paths) - radius - 0.5, radius)
     depth = drawn["weber_contrast"][:, None, None, None]
     stimulus = label(
-        alike(mean * (1 + depth * covered), channel),
+        alike(mean * (1 + depth * dotted), channel),
         parameters,
         degrees_per_pixel=degrees_per_pixel,
         frame_rate_hz=frame_rate_hz,

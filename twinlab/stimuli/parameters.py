@@ -15,7 +15,9 @@ __all__ = [
     "Values",
     "alike",
     "aliased_gratings",
+    "along_across",
     "broadcast",
+    "centre_of",
     "in_pixels",
     "label",
     "mark_aliased",
@@ -154,6 +156,28 @@ def pixels(height: int, width: int, channel: int) -> tuple[np.ndarray, np.ndarra
         )
         raise InputError(msg)
     return np.arange(width, dtype=float)[None], np.arange(height, dtype=float)[:, None]
+
+
+def centre_of(
+    x: np.ndarray,
+    y: np.ndarray,
+    center: tuple[Values, Values] | None,
+    degrees_per_pixel: float | None,
+) -> tuple[Values, Values]:
+    """Centre (x, y) in the user's unit: the middle of the screen where none is given."""
+    if center is not None:
+        return center
+    unit = unit_per_pixel(degrees_per_pixel)
+    return x.max() / 2 * unit, y.max() / 2 * unit
+
+
+def along_across(
+    dx: np.ndarray, dy: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (y runs downwards) along a direction, degrees counter-clockwise, and across it."""
+    turn = np.deg2rad(direction)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    return dx * cosine - dy * sine, dx * sine + dy * cosine
 
 
 def video_times(n_frame: int, frame_rate_hz: float) -> np.ndarray:
