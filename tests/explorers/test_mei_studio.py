@@ -195,6 +195,12 @@ def test_what_is_kept_can_be_shown_again_sent_and_taken_away(studio, lab):
     studio.send()
     np.testing.assert_array_equal(lab.stimulus(), studio.kept[0].picture)
     assert lab.image_title.startswith("MEI studio, neuron 3: MEI ")
+    lab.neuron = 5  # it is still of the neuron it was made for
+    studio.send()
+    assert lab.image_title.startswith("MEI studio, neuron 3: MEI ")
+    studio.image = studio.image + 1
+    studio.send()
+    assert lab.image_title == "MEI studio, an image on its way"
     for draw in studio.figures().values():
         assert len(take_figure(draw(), "png").getvalue()) > 1000
     stored = xr.load_dataset(take_data(studio.tables()["stimulus"](), "nc", {}))

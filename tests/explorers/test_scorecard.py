@@ -100,6 +100,10 @@ def test_without_repeats_all_neurons_count_and_it_says_so(cortex, recording):
     assert "no image is repeated" in page._say_counts()
     assert "undefined" in page._say_scores()
     assert len(page.worst()) == np.isfinite(page.scores().correlation_to_average).sum() > 20
+    made = {"twin": cortex.as_twin(), "recording": lab.findings.recording}
+    exec(page.as_code(), made)  # noqa: S102 - what a person would run
+    xr.testing.assert_allclose(made["medians"], page.summaries()["this twin"])
+    made["lab"].close()
     lab.close()
 
 
@@ -122,6 +126,18 @@ def test_a_split_without_responses_says_why_it_has_no_scores(cortex, recording):
     assert "cannot be scored" in page._say_counts()
     assert "missing from the recording" in page._say_counts()
     assert "cannot be scored" in lab.message
+    lab.close()
+
+
+def test_a_twin_is_scored_once_for_all_pages(cortex, recording, nothing_measured, monkeypatch):
+    scored, score = [], evaluation.score_prediction
+    monkeypatch.setattr(
+        evaluation, "score_prediction", lambda *a, **k: scored.append(1) or score(*a, **k)
+    )
+    lab = LabState(cortex.as_twin(), recording)
+    lab.findings.judge("", "test")
+    assert lab.findings.measure("scores", 0).feve == lab.findings.judged("", "test").feve[0]
+    assert len(scored) == 1
     lab.close()
 
 

@@ -1,8 +1,10 @@
 import copy
 import html
+import re
 
 import holoviews as hv
 import numpy as np
+import panel as pn
 import pytest
 import xarray as xr
 from bokeh.models import Div
@@ -228,6 +230,19 @@ def test_the_code_computes_what_the_page_shows(lab, recording, protocol):
     np.testing.assert_allclose(found["tuning"].evoked[0], page.known().evoked, rtol=1e-5)
     assert found["view"].key == page.key
     found["lab"].close()
+
+
+def test_code_of_what_cannot_be_asked_for_is_a_warning(lab):
+    page = TuningLab(lab, protocol="any parameters", low=5.0, high=5.0)
+    with pytest.raises(InputError, match="5") as found:
+        page.as_code()
+    with pytest.raises(InputError, match=re.escape(str(found.value))):
+        page.figures()["tuning curve"]()
+    (copy_code,) = [one for one in page.__panel__().select(pn.widgets.Button)
+                    if one.label == "Copy as code"]  # fmt: skip
+    lab.message = ""
+    copy_code.clicks += 1
+    assert lab.message == f"There is no code for this. {found.value}"
 
 
 def test_curves_can_be_taken_away_once_they_are_known(lab):

@@ -13,7 +13,7 @@ from bokeh.models import Div
 from twinlab import evaluation, explorers, insilico, plots, recordings, simulation, twins
 from twinlab.explorers import LabState, UnitPage, looks
 from twinlab.explorers.taking import take_data, take_figure
-from twinlab.explorers.trust import judge_mei, judge_scores
+from twinlab.explorers.trust import judge_mei, judge_scores, say_scores
 from twinlab.explorers.unit_said import say_tuning
 from twinlab.schema import InputError
 
@@ -200,13 +200,52 @@ def test_figures_and_data_can_be_taken_away_once_they_are_known(lab):
     page = UnitPage(lab)
     for name in ("receptive field", "orientation tuning", "measured and predicted"):
         assert take_figure(page.figures()[name](), "png").getvalue().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="least exciting input of neuron 11 is not known yet"):
-        page.figures()["least exciting input"]()
+    unmade = "Diverse exciting inputs of neuron 11: not known yet; press Synthesise"
+    with pytest.raises(InputError, match=unmade):
+        page.figures()["diverse exciting inputs"]()
     assert page.tables()["mei"]() is None
     saved = take_data(page.tables()["tuning"](), "nc", {}).getvalue()
     tuning = xr.load_dataset(saved, engine="h5netcdf")
     np.testing.assert_allclose(tuning.evoked_curve, lab.known("tuning").evoked_curve)
     assert json.loads(tuning.attrs["settings"])
+
+
+def test_what_cannot_be_measured_says_what_it_needs(cortex):
+    lab = LabState(cortex.as_twin())
+    lab.wait(60)
+    page = UnitPage(lab)
+    for name in ("measured and predicted", "best and worst images"):
+        with pytest.raises(InputError, match=f"{name.capitalize()} of neuron 0: not known; this "
+                           "needs a recording with test trials"):  # fmt: skip
+            page.figures()[name]()
+    lab.close()
+
+
+def test_a_neuron_that_was_not_recorded_says_so(cortex, recording):
+    lab = LabState(cortex.as_twin(), recording.isel(neuron=slice(0, 5)), neuron=9)
+    lab.wait(60)
+    page = UnitPage(lab)
+    assert "not in this recording" in page._say_trust()
+    with pytest.raises(InputError, match="needs a recording with test trials of the neuron"):
+        page.figures()["measured and predicted"]()
+    lab.close()
+
+
+def test_nothing_is_drawn_beside_a_neuron_while_none_is_pinned(cortex):
+    lab = LabState(cortex.as_twin())
+    lab.wait(60)
+    lab.findings.measure_all("tuning")
+    page = UnitPage(lab)
+    beside = parts(page._draw_tuning(200), hv.Curve)[-1].dimension_values(1)
+    assert np.isnan(beside).all()
+    lab.close()
+
+
+def test_an_unknown_ceiling_is_said_to_be_undefined():
+    names = ("explainable_variance", "oracle_correlation", "feve", "correlation_to_average")
+    scores = xr.Dataset({name: 0.5 for name in names} | {"cc_max": np.nan})
+    assert "</b>, of at most undefined." in say_scores(scores)
+    assert "nan" not in say_scores(scores)
 
 
 def test_an_ask_measures_only_what_is_unknown(lab):
@@ -235,6 +274,9 @@ def test_a_dead_neuron_has_no_preference_and_the_page_says_so(cortex):
     assert "undefined" in say_tuning(page.lab.known("tuning"))
     lab.findings.measure("mei", 0)
     assert page.trusted()[0].answer == "no exciting input"
+    lab.findings.measure("lei", 0)
+    lab.findings.measure("diverse", 0)
+    assert "nan" not in said(page)
     page.__panel__().get_root()
     assert torch.isfinite(twin.scale).all()
     lab.close()

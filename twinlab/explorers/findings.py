@@ -10,7 +10,6 @@ import torch
 import xarray as xr
 
 from twinlab import evaluation, insilico
-from twinlab.explorers.matching import positions_in
 from twinlab.explorers.recorded_findings import RecordedFindings
 from twinlab.explorers.usual import images_of, training_familiarity, usual_rates
 from twinlab.jobs import Job
@@ -132,9 +131,8 @@ class Findings(RecordedFindings):
         with self._busy:
             job.check()
             if name in ("averages", "scores", "member_averages"):
-                if name not in self._of_all and self.testable and self.recording is not None:
-                    result = self._compare(name, self.recording, job)
-                    self._of_all[name] = result, positions_in(result, self.labels)
+                if self.testable and self.recording is not None:
+                    self._compared(name, self.recording, job)
             elif self.known(name, neuron) is None:
                 self._of_one[name, neuron] = self._examine(name, [neuron], job).isel(neuron=0)
         return self.known(name, neuron)

@@ -101,10 +101,9 @@ class Population(NeuronMap):
     def _histogram_card(self) -> pn.Column:
         self._slider = pn.widgets.RangeSlider(label="passes", width=SIDE - 30, margin=(2, 8))
         self._slider.param.watch(self._read_slider, "value")
-        kinds = [name for name in self.lab.arrivals.param if name != "name"]
         self._bars = pn.pane.HoloViews(self._histogram(), linked_axes=False, margin=0)
         self.lab.param.watch(lambda _: self._change_variable(), "color_by")
-        self.lab.arrivals.param.watch(lambda _: self._set_slider(), kinds)
+        self.lab.arrivals.param.watch(lambda _: self._set_slider(), self._listed_kinds())
         self._set_slider()
         return card(
             "How it is distributed",
@@ -166,9 +165,12 @@ class Population(NeuronMap):
         self._table = listing(
             self._frame(), self._choose, width=SIDE, height=240, column=130, undefined="–"
         )
-        changes = [self.param[name] for name in ("filters", "search", "sort_by", "descending")]
-        kinds = [name for name in self.lab.arrivals.param if name != "name"]
-        self.param.watch(lambda _: self._fill(), ["filters", "search", "sort_by", "descending"])
+        own, kinds = ["filters", "search", "sort_by", "descending"], self._listed_kinds()
+        changes = [
+            *(self.param[name] for name in own),
+            *(self.lab.arrivals.param[k] for k in kinds),
+        ]
+        self.param.watch(lambda _: self._fill(), own)
         self.lab.arrivals.param.watch(lambda _: self._fill(), kinds)
         keep = pn.widgets.Button(
             label="Keep what passes", color="primary", width=124, margin=(17, 6, 0, 0)
@@ -190,9 +192,7 @@ class Population(NeuronMap):
                 clear,
                 margin=0,
             ),
-            self._says(
-                self._say_listed, SIDE, *changes, *(self.lab.arrivals.param[k] for k in kinds)
-            ),
+            self._says(self._say_listed, SIDE, *changes),
             self._table,
             width=SIDE,
         )
@@ -218,6 +218,11 @@ class Population(NeuronMap):
             },
             {name: labels[name] for name in ("neuron_id", "session")},
         )
+
+    def _listed_kinds(self) -> list[str]:
+        """Kinds of results that the table and the filters are about."""
+        kinds = {source for source, _ in self.lab.colors.values()}
+        return sorted(kinds & {*self.lab.arrivals.param})
 
     def _frame(self) -> pd.DataFrame:
         """Return the first rows of the table."""

@@ -15,6 +15,7 @@ import xarray as xr
 from twinlab import plots, recordings
 from twinlab.explorers.browsing import Browsed
 from twinlab.explorers.looks import badge, card
+from twinlab.explorers.trust import say_number
 from twinlab.explorers.views import bare
 from twinlab.insilico import RELIABLE
 from twinlab.jobs import Job
@@ -62,7 +63,7 @@ class RecordedCells(Browsed):
 
     def of_neurons(self) -> xr.Dataset | None:
         """All that the recording says of each neuron by itself; None while it is not known."""
-        found = [self.lab.findings.surveyed(name) for name in ("reliability", "activity")]
+        found = [self.lab.findings.gathered(name) for name in ("reliability", "activity")]
         known = [one for one in found if one is not None]
         if len(known) < len(found):
             return None
@@ -74,7 +75,7 @@ class RecordedCells(Browsed):
         repeated = np.bincount(self.recording.stimulus_index.values).max() > 1
         if not repeated and self.color == self.param.color.default:
             self.color = "mean response"  # reliability will be undefined
-        missing = [n for n in ("activity", "reliability") if self.lab.findings.surveyed(n) is None]
+        missing = [n for n in ("activity", "reliability") if self.lab.findings.gathered(n) is None]
         if missing:
             self.lab.start_quick(self._survey, missing, name="survey")
 
@@ -92,7 +93,7 @@ class RecordedCells(Browsed):
         places = self.lab.findings.recorded[self.lab.selection]
         if (places >= 0).any():
             return places[places >= 0]
-        known = self.lab.findings.surveyed("reliability")
+        known = self.lab.findings.gathered("reliability")
         if known is None:
             return np.arange(self.recording.sizes["neuron"])
         return np.asarray((-known.explainable_variance).argsort().values)
@@ -190,7 +191,7 @@ class RecordedCells(Browsed):
             return f"{who}<br>" + badge("not in this recording", "none")
         said = [who]
         for name in ("reliability", "activity"):
-            known = self.lab.findings.surveyed(name)
+            known = self.lab.findings.gathered(name)
             if known is None:
                 said.append(f"{name}: measuring …")
                 continue
@@ -235,7 +236,7 @@ class RecordedCells(Browsed):
         )
 
     def _draw_session(self, size: tuple[int, int]) -> hv.Overlay:
-        activity = self.lab.findings.surveyed("activity")
+        activity = self.lab.findings.gathered("activity")
         summary, title = xr.Dataset(), "measuring …"
         if activity is not None:
             summary = recordings.follow_session(self.recording, activity.trial_response.values)
@@ -259,19 +260,15 @@ def _words_of_reliability(one: xr.Dataset) -> list[str]:
     verdict = ("reliable", "good") if value >= RELIABLE else ("not reliable", "weak")
     return [
         f"{badge(*verdict)} explainable variance <b>{value:.2f}</b> (judged from {RELIABLE})",
-        f"oracle correlation {_number(one.oracle_correlation)}, ceiling of the correlation to "
-        f"average {_number(one.cc_max)}",
+        f"oracle correlation {say_number(one.oracle_correlation)}, ceiling of the correlation to "
+        f"average {say_number(one.cc_max)}",
     ]
 
 
 def _words_of(activity: xr.Dataset) -> list[str]:
     units = escape(str(activity.neuron_mean.attrs.get("units", "")))
     return [
-        f"mean {_number(activity.neuron_mean)} {units}, standard deviation "
-        f"{_number(activity.neuron_std)}; {_number(100 * activity.neuron_zero)} % zeros; "
+        f"mean {say_number(activity.neuron_mean)} {units}, standard deviation "
+        f"{say_number(activity.neuron_std)}; {say_number(100 * activity.neuron_zero)} % zeros; "
         f"{int(activity.neuron_given):,} responses"
     ]
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.2g}" if np.isfinite(float(value)) else "undefined"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -75,7 +76,7 @@ class RecordedFindings(Known):
             twin.spec.check(recording.stimulus[:1].values)
             self.recorded = self._match("The recording", recording)
 
-    @property
+    @cached_property
     def testable(self) -> bool:
         """Whether the recording has responses to test images to hold predictions against."""
         if self.recording is None:
@@ -97,12 +98,8 @@ class RecordedFindings(Known):
             raise InputError(msg)
         return images_of(self.recording, *splits)
 
-    def surveyed(self, name: str) -> xr.Dataset | None:
-        """Return what `survey` has found of all recorded neurons; None while it has not."""
-        return self._of_all[name][0] if name in self._of_all else None
-
     def survey(self, name: str, job: Job | None = None) -> xr.Dataset | None:
-        """Go through the recording once for what it says of every neuron by itself.
+        """Go through the recording once for what it says of every neuron, kept as `gathered`.
 
         Parameters
         ----------
@@ -145,15 +142,14 @@ class RecordedFindings(Known):
         job = job or Job()
         with self._busy:
             if (name, split) not in self._judged:
-                if not name and split == "test" and "scores" in self._of_all:
-                    scores = self._of_all["scores"][0]
+                if not name and split == "test":
+                    scores = self._compared("scores", self.recording, job)
                 else:
                     twin = self.others[name] if name else self._twin
                     predicted = predict_responses(
                         twin, self.recording, split=split, job=job.part(0.0, 0.5, "predicting")
                     )
-                    part = job.part(0.5, 1.0, "scoring")
-                    scores = evaluation.score_prediction(self.recording, predicted, job=part)
+                    scores = _score(self.recording, predicted, job.part(0.5, 1.0, "scoring"))
                 self._judged[name, split] = self._in_order(scores)
         return self._judged[name, split]
 
@@ -204,6 +200,13 @@ class RecordedFindings(Known):
         """Return what `follow` has found of a video; None while it has not."""
         return self._clips.get(video)
 
+    def _compared(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
+        """Return what `_compare` finds of all neurons, once and for all."""
+        if name not in self._of_all:
+            result = self._compare(name, recording, job)
+            self._of_all[name] = result, positions_in(result, self.labels)
+        return self._of_all[name][0]
+
     def _compare(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
         """Hold what was measured on the test images against what the twin predicts."""
         if self._prediction is None:
@@ -211,10 +214,7 @@ class RecordedFindings(Known):
                 self._twin, recording, split="test", job=job.part(0.0, 0.5, "predicting")
             )
         if name == "scores":
-            part = job.part(0.5, 1.0, "scoring")
-            frames = recording.sizes.get("frame", 0)
-            skip = min(SKIP, frames // 2)
-            return evaluation.score_prediction(recording, self._prediction, skip=skip, job=part)
+            return _score(recording, self._prediction, job.part(0.5, 1.0, "scoring"))
         test = recording.response.isel(trial=recording.split.values == "test")
         if name == "member_averages":
             return self._average_members(recording, test, job)
@@ -228,3 +228,8 @@ class RecordedFindings(Known):
             predicted = predict_responses(member, recording, split="test", job=part)
             each.append(average_repeats(test, predicted)[["prediction"]])
         return xr.concat(each, "member")
+
+
+def _score(recording: xr.Dataset, prediction: xr.DataArray, job: Job) -> xr.Dataset:
+    skip = min(SKIP, recording.sizes.get("frame", 0) // 2)
+    return evaluation.score_prediction(recording, prediction, skip=skip, job=job)

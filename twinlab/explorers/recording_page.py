@@ -90,7 +90,7 @@ class RecordingPage(RecordedCells):
 
     def raster(self) -> xr.Dataset:
         """Responses in the raster, from `recordings.sample_raster`."""
-        known = self.lab.findings.surveyed("reliability") is not None
+        known = self.lab.findings.gathered("reliability") is not None
         state = self.split, self.order, tuple(self.lab.selection), known
         if state not in self._read:  # a lazy recording is not read again to mark another image
             split = None if self.split == "all" else self.split

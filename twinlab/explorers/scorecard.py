@@ -78,6 +78,8 @@ class Scorecard(Standing):
                     partial(self.lab.warn, f"The {split} images cannot be scored", str(error))
                 )
             self.lab.tell("judged")
+            if not name and split == "test":
+                self.lab.tell("scores")  # which these are, on all other pages
 
     def _meet(self) -> None:
         """Score a twin that has come in beside this one."""

@@ -117,13 +117,14 @@ class Standing(Explorer):
 
     def calls(self) -> list[str]:
         """Scores, and their medians over the reliable neurons."""
+        counted = ["counted = view.counted()"]
+        if self.split == "test" and self.counted() is not None:
+            counted = [f"counted = scores.explainable_variance.values >= {self.reliability!r}"]
+        elif self.lab.findings.testable:
+            counted.insert(0, "lab.findings.judge('', 'test')")
         return [
             f"prediction = twins.predict_responses(twin, recording, split={self.split!r})",
             "scores = evaluation.score_prediction(recording, prediction)",
-            *(
-                [f"counted = scores.explainable_variance.values >= {self.reliability!r}"]
-                if self.split == "test"
-                else ["lab.findings.judge('', 'test')", "counted = view.counted()"]
-            ),
+            *counted,
             "medians = evaluation.summarize_scores(scores, counted)",
         ]

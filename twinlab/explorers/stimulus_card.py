@@ -219,7 +219,9 @@ class StimulusCard(Explorer):
         mine = float(rates[neuron])
         above_others = 100 * float(np.mean(rates < mine))
         above_own = 100 * float(np.mean(usual[:, neuron] < mine))
-        shown = "recorded images" if self.lab.findings.recording is not None else "gratings"
+        recording = self.lab.findings.recording
+        tested = recording is not None and "test" in recording.split.values
+        shown = "recorded images" if tested else "gratings"
         shown = "frames of videos" if self.lab.canvas.is_video else shown
         return (
             f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"

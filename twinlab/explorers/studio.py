@@ -73,8 +73,7 @@ class Studio(Explorer):
 
     def branch(self) -> None:
         """Start again from the image that is shown, with the settings as they are now."""
-        finished = self.shown is not None and np.array_equal(self.image, self.shown.picture)
-        self._start(self.image.copy(), self.shown if finished else None)
+        self._start(self.image.copy(), self._seen)
 
     def verify(self) -> None:
         """Ask the other twin about what is shown."""
@@ -99,8 +98,11 @@ class Studio(Explorer):
 
     def send(self) -> None:
         """Put the image that is seen on the stimulus bench."""
-        what = "on its way" if self.shown is None else self.shown.caption
-        self.lab.show_image(self.image, f"MEI studio, neuron {self.lab.neuron}: {what}")
+        made = self._seen
+        what = "an image on its way"
+        if made is not None:
+            what = f"neuron {made.neuron}: {made.caption}"
+        self.lab.show_image(self.image, f"MEI studio, {what}")
 
     def look_at(self, made: Made) -> None:
         """Show again something that was made."""
@@ -111,6 +113,12 @@ class Studio(Explorer):
     def settings(self) -> dict[str, Any]:
         """Settings that count for the objective, as they are now."""
         return {name: getattr(self, name) for name in SETTINGS[OBJECTIVES[self.objective]]}
+
+    @property
+    def _seen(self) -> Made | None:
+        """What the image that is seen came of; None while it is on its way."""
+        finished = self.shown is not None and np.array_equal(self.image, self.shown.picture)
+        return self.shown if finished else None
 
     def _start(self, start: np.ndarray | None, origin: Made | None) -> None:
         experiment, settings = OBJECTIVES[self.objective], self.settings()

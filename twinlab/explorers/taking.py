@@ -38,7 +38,7 @@ def rebuild(explorer: Explorer) -> str:
     if lab.findings.together is not lab.findings.twin:
         given.append("members=members")
     folders = {"loops": lab.loops, "fits": lab.fits}
-    given += _arguments({name: str(path) for name, path in folders.items() if path is not None})
+    given += _arguments({key: str(path) for key, path in folders.items() if path is not None})
     lines = [
         "from twinlab import evaluation, explorers, fitting, insilico, loop, recordings, twins",
         "",
@@ -133,7 +133,10 @@ def tools(explorer: Explorer) -> pn.Column:
                 return take_figure(figures[name](), form)
             data = tables[name]()
             if data is None:
-                msg = f"{name} is not known yet; wait until it has been measured."
+                msg = (
+                    f"There is no {name} to save: it is not measured or made yet, or cannot be "
+                    "of what is chosen; see its card."
+                )
                 raise InputError(msg)
             return take_data(data, form, provenance(explorer.lab))
 
@@ -158,7 +161,10 @@ def tools(explorer: Explorer) -> pn.Column:
     shown.jscallback(value="if (source.value) navigator.clipboard?.writeText(source.value)")
 
     def show_code(_: Any) -> None:
-        code = "" if shown.visible else explorer.as_code()
+        code = ""
+        if not shown.visible:
+            with explorer.lab.warned("There is no code for this"):
+                code = explorer.as_code()
         shown.param.update(value=code, visible=bool(code))
 
     code.on_click(show_code)

@@ -11,7 +11,16 @@ import xarray as xr
 from twinlab.explorers.looks import badge
 from twinlab.insilico import RELIABLE
 
-__all__ = ["Verdict", "judge_mei", "judge_scores", "say_scores", "tabulate", "with_interval"]
+__all__ = [
+    "ROWS",
+    "Verdict",
+    "judge_mei",
+    "judge_scores",
+    "say_number",
+    "say_scores",
+    "tabulate",
+    "with_interval",
+]
 
 SAME = 0.9  # mean correlation of the ends of different starts from which they count as one image
 
@@ -25,6 +34,11 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         return f"{badge(self.answer, self.kind)} {self.why}"
+
+
+def say_number(value: float | xr.DataArray, form: str = ".2g") -> str:
+    """Write one number in a format, or that it is undefined."""
+    return format(float(value), form) if np.isfinite(float(value)) else "undefined"
 
 
 def with_interval(result: xr.Dataset, name: str) -> str:
@@ -123,7 +137,7 @@ def say_scores(scores: xr.Dataset) -> str:
         f"FEVE {with_interval(scores, 'feve')}: the share of explainable variance that the "
         "twin explains.",
         f"Correlation to average {with_interval(scores, 'correlation_to_average')}, of at most "
-        f"{float(scores.cc_max):.2f}.",
+        f"{say_number(scores.cc_max, '.2f')}.",
     ]
     return "<br>".join(lines)
 

@@ -13,7 +13,6 @@ import param
 import xarray as xr
 
 from twinlab import insilico, plots
-from twinlab.explorers.matching import positions_in
 from twinlab.explorers.tapping import load_grating
 from twinlab.explorers.views import Explorer
 from twinlab.jobs import Job
@@ -170,11 +169,10 @@ class TuningAsked(Explorer):
         axis = str(one.evoked.dims[0])
         if recording is None or axis not in recording.coords or "blank_response" not in one:
             return None
-        labels = self.lab.findings.labels.isel(neuron=[self.lab.neuron])
-        position = positions_in(recording, labels)
-        if position[0] < 0:
+        position = self.lab.findings.recorded[self.lab.neuron]
+        if position < 0:
             return None
-        found = insilico.measure_recorded_tuning(recording, axis, position).isel(neuron=0)
+        found = insilico.measure_recorded_tuning(recording, axis, [position]).isel(neuron=0)
         above = found.response - float(one.blank_response)
         return found.assign(response=above.assign_attrs(found.response.attrs))
 
@@ -202,11 +200,8 @@ class TuningAsked(Explorer):
         if not name:
             return None
         values = self.lab.findings.column(self.key, name)
-        known = [
-            neuron
-            for neuron in self.lab.selection or range(len(values))
-            if self.lab.findings.known_of(self.key)[neuron]
-        ]
+        asked = np.array(self.lab.selection or range(len(values)))
+        known = asked[self.lab.findings.known_of(self.key)[asked]]
         return values.isel(neuron=known).to_dataset() if len(known) > 1 else None
 
     def load(self, values: Mapping[str, float]) -> None:
@@ -220,6 +215,7 @@ class TuningAsked(Explorer):
         """Return curve, map and distribution."""
 
         def of_one(draw: Callable[[xr.Dataset], hv.Dimensioned], n_axis: int) -> hv.Dimensioned:
+            self.call()  # of what cannot be asked for, says so: there is nothing to wait for
             one = self.known()
             if one is None:
                 msg = f"The tuning of neuron {self.lab.neuron} is not known yet; wait for it."

@@ -186,15 +186,12 @@ class UnitCards(Explorer):
         return None
 
     def _draw_tuning(self, width: int) -> hv.Overlay:
+        tuning, each = self.lab.known("tuning"), self.lab.known("member_tuning")
+        if tuning is None:
+            tuning, each = no_tuning(), None
         members = None
         if len(self.lab.findings.members) > 1:
-            members = (self.lab.known("member_tuning") or no_tuning()).evoked_curve
-            if "member" not in members.dims:
-                members = members.expand_dims("member")
-        tuning = self.lab.known("tuning")
-        if tuning is None:
-            tuning = no_tuning()
-            members = None if members is None else tuning.evoked_curve.expand_dims("member")
+            members = (each or no_tuning().expand_dims("member")).evoked_curve
         curve = tuning.evoked_curve.assign_attrs(long_name="response above blank")
         return bare(
             plots.plot_tuning(
@@ -212,10 +209,8 @@ class UnitCards(Explorer):
             averages = no_averages(self.lab.units)
         if len(self.lab.findings.members) > 1:
             members = self.lab.known("member_averages")
-            each = averages.prediction.expand_dims("member") if members is None else None
-            averages = averages.assign(
-                prediction_of_member=members.prediction if members is not None else each
-            )
+            each = members or averages.expand_dims("member")
+            averages = averages.assign(prediction_of_member=each.prediction)
         return bare(plots.plot_prediction(averages, title="", size=(width - 58, 150)))
 
     def _draw_gallery(self, width: int) -> hv.Overlay:
@@ -263,12 +258,13 @@ class UnitCards(Explorer):
 
     def _say_unjudged(self) -> str:
         """Why no scores are known."""
+        unknown = "<br>How far this neuron can be predicted is unknown."
         if self.lab.findings.recording is None:
-            return badge("no recording given", "none") + (
-                "<br>How far this neuron can be predicted is unknown."
-            )
-        if "scores" not in self.lab.findings.steps:
+            return badge("no recording given", "none") + unknown
+        if not self.lab.findings.testable:
             return badge("no test responses", "none") + (
                 "<br>The recording has no responses to test images to judge by."
             )
+        if self.lab.findings.recorded[self.lab.neuron] < 0:
+            return badge("not in this recording", "none") + unknown
         return badge("measuring", "none")

@@ -13,7 +13,14 @@ import xarray as xr
 from twinlab import plots
 from twinlab.explorers.looks import card
 from twinlab.explorers.standins import no_tuning
-from twinlab.explorers.trust import Verdict, judge_mei, judge_scores, tabulate
+from twinlab.explorers.trust import (
+    ROWS,
+    Verdict,
+    judge_mei,
+    judge_scores,
+    say_number,
+    tabulate,
+)
 from twinlab.explorers.unit_cards import GAP
 from twinlab.explorers.unit_named import NamedUnit
 from twinlab.explorers.views import bare
@@ -67,8 +74,7 @@ class UnitPage(NamedUnit):
         )
 
     def _known(self, neuron: int) -> dict[str, xr.Dataset | None]:
-        names = ("scores", "receptive_field", "tuning", "mei", "lei")
-        return {name: self.lab.findings.known(name, neuron) for name in names}
+        return {name: self.lab.findings.known(name, neuron) for name in ROWS}
 
     # Cards
 
@@ -90,7 +96,7 @@ class UnitPage(NamedUnit):
                     self._say_numbers,
                     LEFT,
                     *chosen,
-                    *(arrivals[name] for name in self._known(0)),
+                    *(arrivals[name] for name in ROWS),
                 ),
                 width=LEFT,
             ),
@@ -166,8 +172,9 @@ class UnitPage(NamedUnit):
             self._redraw(*changed)
 
     def _compared(self) -> xr.Dataset:
-        neuron = self.position_of(self.pinned) if self.pinned else -1
-        return self.lab.findings.known("tuning", neuron) or no_tuning()
+        if not self.pinned:
+            return no_tuning()
+        return self.lab.findings.known("tuning", self.position_of(self.pinned)) or no_tuning()
 
     def _draw_diverse(self, width: int) -> hv.Overlay:
         diverse, spec = self.lab.known("diverse"), self.lab.findings.twin.spec
@@ -177,7 +184,8 @@ class UnitPage(NamedUnit):
             captions = [""] * N_DIVERSE
         else:
             images = diverse.image
-            captions = [f"{share:.0%}" for share in (diverse.activation / diverse.mei_activation)]
+            shares = diverse.activation / diverse.mei_activation
+            captions = [say_number(share, ".0%") for share in shares]
         return bare(
             plots.plot_gallery(
                 images, captions, columns=2, limits=self.lab.limits, width=width - 10
@@ -190,7 +198,7 @@ class UnitPage(NamedUnit):
             return "not synthesised yet"
         unique = "one image" if int(lei.unique) else "not unique: many images do alike"
         return (
-            f"response <b>{float(lei.activation):.3g}</b>, to grey "
+            f"response <b>{say_number(lei.activation, '.3g')}</b>, to grey "
             f"{float(lei.grey_activation):.3g}; {unique}"
         )
 
@@ -256,11 +264,21 @@ class UnitPage(NamedUnit):
     ) -> Callable[[], hv.Dimensioned]:
         def drawn() -> hv.Dimensioned:
             if self.lab.known(RESULTS[name]) is None:
-                msg = f"The {name} of neuron {self.lab.neuron} is not known yet; make it first."
-                raise InputError(msg)
+                raise InputError(self._say_unknown(name))
             return draw()
 
         return drawn
+
+    def _say_unknown(self, name: str) -> str:
+        """Why a figure cannot be drawn, and what would help."""
+        findings, result = self.lab.findings, RESULTS[name]
+        of = f"{name.capitalize()} of neuron {self.lab.neuron}: not known"
+        tested = findings.testable and findings.recorded[self.lab.neuron] >= 0
+        if result == "averages" and not tested:
+            return f"{of}; this needs a recording with test trials of the neuron."
+        if result in findings.steps:
+            return f"{of} yet; wait until it has been measured."
+        return f"{of} yet; press Synthesise on the card of that name."
 
     def tables(self) -> Mapping[str, Callable[[], xr.Dataset | None]]:
         """Return what is known of the neuron."""

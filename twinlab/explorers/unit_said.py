@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from twinlab.explorers.trust import say_number
+
 __all__ = ["say_field", "say_mei", "say_tuning"]
 
 
@@ -14,6 +16,8 @@ def say_field(field: xr.Dataset | None) -> str:
         return "measuring …"
     if "sensitivity" not in field:
         return ""
+    if not np.isfinite(float(field.center_x)):
+        return "centre <b>undefined</b>: it is sensitive nowhere"
     return f"centre ({float(field.center_x):.1f}, {float(field.center_y):.1f}) px"
 
 
@@ -21,6 +25,8 @@ def say_mei(mei: xr.Dataset | None) -> str:
     """Say what the most exciting input drives, here and on the other twin."""
     if mei is None:
         return "not synthesised yet"
+    if not np.isfinite(float(mei.activation)):
+        return "no image excites this neuron"
     said = f"response <b>{float(mei.activation):.3g}</b>"
     if "activation_other" not in mei:
         return said + ", on the twin that made it; no other twin to judge it"
@@ -41,5 +47,5 @@ def say_tuning(tuning: xr.Dataset | None) -> str:
     return (
         f"prefers <b>{float(tuning.preferred_orientation):.0f}°</b> at "
         f"{float(tuning.preferred_spatial_frequency):.2g} cycles/px; "
-        f"OSI {float(tuning.osi):.2f}, F1/F0 {float(tuning.f1_f0):.2f}"
+        f"OSI {say_number(tuning.osi, '.2f')}, F1/F0 {say_number(tuning.f1_f0, '.2f')}"
     )

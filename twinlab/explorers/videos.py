@@ -16,6 +16,7 @@ from twinlab import plots
 from twinlab.explorers.looks import badge, card, page
 from twinlab.explorers.matching import blank_clip, raster_of_clip
 from twinlab.explorers.recorded import RecordedCells
+from twinlab.explorers.trust import say_number
 from twinlab.explorers.views import bare
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -288,9 +289,8 @@ class Videos(RecordedCells):
         scores = self.lab.known("scores")
         if scores is None:
             return said
-        value, best = float(scores.correlation_to_average), float(scores.cc_max)
-        words = [f"{one:.2f}" if np.isfinite(one) else "undefined" for one in (value, best)]
+        reached = say_number(scores.correlation_to_average, ".2f")
         return (
-            f"{said}; over all test videos the prediction correlates by <b>{words[0]}</b> with "
-            f"the mean of each frame (ceiling {words[1]})"
+            f"{said}; over all test videos the prediction correlates by <b>{reached}</b> with "
+            f"the mean of each frame (ceiling {say_number(scores.cc_max, '.2f')})"
         )
