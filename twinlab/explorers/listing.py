@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import panel as pn
+import param
 from bokeh.models.widgets.tables import NumberFormatter
 
 from twinlab.explorers.looks import colors
@@ -70,10 +71,9 @@ def listing(
         ],
     )
 
-    def tell(event: object) -> None:
-        rows = getattr(event, "new", [])
-        if rows and rows[0] < len(table.value):
-            choose(int(table.value["neuron"].iloc[rows[0]]))
+    def tell(event: param.parameterized.Event) -> None:
+        if event.new and event.new[0] < len(table.value):
+            choose(int(table.value["neuron"].iloc[event.new[0]]))
 
     table.param.watch(tell, "selection")
     # Columns are named with units, which are known only once there are values.
