@@ -19,7 +19,7 @@ from twinlab.explorers.fit_readouts import FitReadouts
 from twinlab.explorers.fit_said import say_fits
 from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting, alone
 from twinlab.explorers.following import follow, lead
-from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.looks import badge, card, page, table_style, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.views import Explorer, bare
 from twinlab.fitting import FitSettings, find_fits, read_fit, stamp_fit
@@ -81,6 +81,8 @@ class FitMonitor(Explorer):
             height=230,
             margin=0,
             autosize_mode="force_fit",
+            row_height=26,
+            stylesheets=[table_style()],
         )
         self._table_said = words("", MIDDLE)
         lead(self._names, self, "runs")

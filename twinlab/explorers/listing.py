@@ -10,7 +10,7 @@ import panel as pn
 import param
 from bokeh.models.widgets.tables import NumberFormatter
 
-from twinlab.explorers.looks import colors
+from twinlab.explorers.looks import table_style
 
 __all__ = ["listing"]
 
@@ -46,7 +46,6 @@ def listing(
     panel.widgets.DataFrame
 
     """
-    look = colors()
     table = pn.widgets.DataFrame(
         frame,
         **_columns(frame, column, undefined),
@@ -57,18 +56,7 @@ def listing(
         width=width,
         height=height,
         margin=(4, 0),
-        stylesheets=[
-            f"""
-            .slick-viewport, .slick-row .slick-cell, .slick-header-column.bk-header-column,
-            .slick-row .slick-cell.bk-cell-index {{
-                background: {look["card"]}; color: {look["body"]}; border-color: {look["edge"]};
-            }}
-            .slick-row.odd .slick-cell, .slick-row .slick-cell.selected {{
-                background: {look["page"]};
-            }}
-            .slick-row .slick-cell.selected {{ font-weight: 700; }}
-            """
-        ],
+        stylesheets=[table_style()],
     )
 
     def tell(event: param.parameterized.Event) -> None:
