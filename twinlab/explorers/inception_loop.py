@@ -196,9 +196,7 @@ class InceptionLoop(Explorer):
                 self.objective = next(iter(objectives), "")
             if "rounds" in self.groups:
                 last = max(self.groups["rounds"].sizes["round"] - 1, 0)
-                if self.round > last:  # a link to a loop that had more
-                    self.lab.warn(f"There is no round {self.round}", f"{last} is shown instead.")
-                    self.round = last
+                self.round = min(self.round, last)  # of a link to more, the address says so
                 self.param.round.bounds = (0, last)
         self._show()
 
