@@ -10,6 +10,7 @@ import pytest
 
 from twinlab import fitting, plots, twins
 from twinlab.explorers import FitMonitor, LabState
+from twinlab.explorers.fit_starting import RANDOM
 from twinlab.explorers.taking import take_data
 from twinlab.files import keep_alone
 from twinlab.schema import save_result
@@ -93,6 +94,18 @@ def test_readouts_are_those_of_the_twin(view, made):
     np.testing.assert_allclose(view.readouts.places.x, twin.position[:, 0])
     points = view.readouts.draw().get(0)
     np.testing.assert_allclose(points.dimension_values("y"), twin.position[:, 1])
+
+
+def test_readouts_wait_for_a_fit_that_runs(view, lab):
+    with RANDOM:
+        view.looked_at = "slow"
+        assert "placed once it is done" in view.readouts._said.value
+        assert view.readouts.places is None
+    lab.wait(60)
+    np.testing.assert_allclose(
+        view.readouts.places.x, twins.load_twin(lab.fits / "slow").position[:, 0]
+    )
+    assert "6 readouts" in view.readouts._said.value
 
 
 def test_a_fit_is_started_and_joins_the_others(view, lab):

@@ -147,7 +147,9 @@ def test_without_a_second_twin_or_a_result_there_is_a_word(cortex, lab):
     alone.close()
 
 
-def test_the_image_and_its_response_are_seen_on_the_way_and_cancelled_soon(studio, monkeypatch):
+def test_the_image_and_its_response_are_seen_on_the_way_and_cancelled_soon(
+    studio, monkeypatch, tmp_path
+):
     step, lab = threading.Event(), studio.lab
     report = explorers.state.Job.report
 
@@ -182,7 +184,11 @@ def test_the_image_and_its_response_are_seen_on_the_way_and_cancelled_soon(studi
     np.testing.assert_array_equal(made.start, reached)
     assert made.origin is None
     assert float(made.result.activation[0]) >= rate
-    assert "start_image" in studio.as_code()
+    # and made again from the data that were taken away
+    stored = take_data(studio.tables()["stimulus"](), "nc", {})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{type(studio).__name__.lower()}-stimulus.nc").write_bytes(stored.getvalue())
+    np.testing.assert_array_equal(run_code(studio)["made"].mei, made.result.mei)
 
 
 def test_what_is_kept_can_be_shown_again_sent_and_taken_away(studio, lab):

@@ -40,7 +40,7 @@ class Browsed(Explorer):
     def lacks(cls, lab: LabState) -> str:
         """Say how to give a recording, where there is none."""
         missing = "No recording was given: twinlab serve TWIN --recording RECORDING shows one."
-        return super().lacks(lab) or missing * (lab.findings.recording is None)
+        return super().lacks(lab) or (missing if lab.findings.recording is None else "")
 
     @property
     def recording(self) -> xr.Dataset:

@@ -100,7 +100,7 @@ class Cloud:
         points = figure(
             lambda: self._drawn.get(1).opts(tools=TOOLS, backend="bokeh"), names, arriving
         )
-        ring = figure(lambda: self._ring(), ["neuron"], arriving)
+        ring = figure(self._ring, ["neuron"], arriving)
         self._streams = [layer.streams[0] for layer in (painted, points, ring)]
         hv.streams.Tap(source=points).add_subscriber(self._choose)
         hv.streams.Lasso(source=points).add_subscriber(self._enclose)
@@ -138,16 +138,9 @@ class Cloud:
 
     def _choose(self, x: float | None, y: float | None) -> None:
         """Choose the neuron nearest to a place."""
-        if x is None or y is None:
-            return
         placed = self._place()
-        across, down = placed.neurons[placed.x].values, placed.neurons[placed.y].values
-        there = np.isfinite(across) & np.isfinite(down)
-        if there.any():
-            # In units of the frame, which need not have the same scale both ways.
-            wide, tall = (np.ptp(values[there]) or 1 for values in (across, down))
-            distance = np.hypot((across - x) / wide, (down - y) / tall)
-            self.lab.neuron = int(np.nanargmin(distance))
+        across, down = (placed.neurons[name].values for name in (placed.x, placed.y))
+        self.lab.choose_near(x, y, (across, down))
 
     def _enclose(self, geometry: np.ndarray | None) -> None:
         """Select the neurons inside an outline (corner, xy)."""

@@ -11,10 +11,10 @@ import xarray as xr
 
 from twinlab import evaluation, insilico
 from twinlab.explorers.recorded_findings import RecordedFindings
-from twinlab.explorers.usual import images_of, training_familiarity, usual_rates
+from twinlab.explorers.usual import training_familiarity, usual_rates
 from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import Twin
+from twinlab.twins import ConditionedTwin, Twin
 from twinlab.twins.familiarity import training_range
 
 __all__ = ["RESULTS", "Findings"]
@@ -73,19 +73,12 @@ class Findings(RecordedFindings):
         if session is None and recording is not None:
             session = str(recording.session.values[0])
         super().__init__(twin, recording, members, session, others)
-        self.other = other.condition(session=session) if other is not None else None
+        self.other = None if other is None else self._beside("The other twin", other, session)
         self.members = [member.condition(session=session) for member in self._members]
         self.learning_curve = learning_curve
         for name, beside in self.others.items():
-            ids = beside.condition(session=session).labels.neuron_id
-            if not np.array_equal(ids, self.labels.neuron_id):
-                msg = f"The twin {name!r} has other neurons; give one of the same recording."
-                raise InputError(msg)
+            self._beside(f"The twin {name!r}", beside, session)
         if other is not None:
-            judged = other.condition(session=session).labels.neuron_id
-            if not np.array_equal(judged, self.labels.neuron_id):
-                msg = "The other twin has other neurons; give one fitted to the same recording."
-                raise InputError(msg)
             channel, *size = twin.spec.shape
             frame = [1] * twin.spec.is_video
             other.spec.check(np.empty((1, channel, *frame, *size)))
@@ -164,6 +157,26 @@ class Findings(RecordedFindings):
             rate = rate[:, rate.shape[1] // 2 :].mean(1)
         return rate.float().cpu().numpy()
 
+    def add_twin(self, name: str, twin: Twin) -> None:
+        """Put another twin of the same neurons among `others`.
+
+        Raises
+        ------
+        InputError
+            If it is of other neurons.
+
+        """
+        self._beside(f"The twin {name!r}", twin, str(self.labels.session.values[0]))
+        self.others = {**self.others, name: twin}
+
+    def _beside(self, what: str, twin: Twin, session: str | None) -> ConditionedTwin:
+        """Take a session of another twin, which must have the same neurons."""
+        beside = twin.condition(session=session)
+        if not np.array_equal(beside.labels.neuron_id, self.labels.neuron_id):
+            msg = f"{what} has other neurons; give one fitted to the same recording."
+            raise InputError(msg)
+        return beside
+
     def _examine(self, name: str, neurons: list[int] | None, job: Job) -> xr.Dataset:
         if name == "receptive_field":
             return insilico.measure_receptive_field(self.twin, neurons, job=job)
@@ -181,7 +194,7 @@ class Findings(RecordedFindings):
         if self.recording is None or self.other is None:  # a twin is no judge of its own images
             return synthesize(self.twin, neurons, job=job)
         made = synthesize(self.twin, neurons, job=job.part(0.0, 0.7, "optimising"))
-        natural = images_of(self.recording, "validation", "test")
+        natural = self.natural_images("validation", "test")
         if "frame" in made.sizes:
             natural = insilico.cut_clips(natural, made.sizes["frame"])
         return insilico.cross_examine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import holoviews as hv
@@ -16,9 +17,9 @@ import xarray as xr
 from twinlab import plots, twins
 from twinlab.explorers.fit_readouts import FitReadouts
 from twinlab.explorers.fit_said import say_fits
-from twinlab.explorers.fit_starting import PRESETS, RANDOM, FitStarting
+from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting, alone
 from twinlab.explorers.following import follow, lead
-from twinlab.explorers.looks import badge, card, page, words
+from twinlab.explorers.looks import badge, card, page, table_style, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.views import Explorer, bare
 from twinlab.fitting import FitSettings, find_fits, read_fit, stamp_fit
@@ -80,6 +81,8 @@ class FitMonitor(Explorer):
             height=230,
             margin=0,
             autosize_mode="force_fit",
+            row_height=26,
+            stylesheets=[table_style()],
         )
         self._table_said = words("", MIDDLE)
         lead(self._names, self, "runs")
@@ -133,17 +136,23 @@ class FitMonitor(Explorer):
 
     # What there is
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the fits."""
+        assert self.lab.fits is not None  # noqa: S101 - `lacks` says so before
+        return self.lab.fits
+
     def _look(self) -> None:
         """Read what has changed in the folder; what was read stays where it is gone."""
         try:
-            names, gone = find_fits(self.lab.fits or ""), ""
+            names, gone = find_fits(self.folder), ""
         except InputError as error:
             names, gone = list(self.found), str(error)
         if gone and gone != self._gone:
             self.lab.warn("The folder of fits is gone", gone)
         changed, self._gone = gone != self._gone, gone
         for name in () if gone else names:
-            stamp = stamp_fit(self.lab.fits or "", name)
+            stamp = stamp_fit(self.folder, name)
             if self._stamps.get(name) != stamp:
                 self._stamps[name], changed = stamp, True
                 self.found[name] = self._read(name)
@@ -157,19 +166,19 @@ class FitMonitor(Explorer):
 
     def _read(self, name: str) -> xr.Dataset:
         try:
-            return read_fit(self.lab.fits or "", name)
+            return read_fit(self.folder, name)
         except InputError as error:
             return xr.Dataset(attrs={"state": "failed", "notices": str(error), "settings": "{}"})
 
     @property
     def shown(self) -> dict[str, xr.Dataset]:
-        """Fits side by side, by name, those that have been through an epoch."""
+        """Fits side by side, by name; no more than can be told apart."""
         chosen = [name for name in self.runs if name in self.found][:MOST]
         return {name: self.found[name] for name in chosen}
 
     @property
     def courses(self) -> dict[str, xr.Dataset]:
-        """Those of `shown` that can be drawn."""
+        """As `shown`, without epochs where none is over: so it can be drawn."""
         return {name: fit if "epoch" in fit.dims else _EMPTY for name, fit in self.shown.items()}
 
     # What can be done
@@ -185,16 +194,13 @@ class FitMonitor(Explorer):
             self.lab.start_quick(self._load, name, name="load")
 
     def _load(self, name: str, job: Job) -> None:
-        while not RANDOM.acquire(timeout=0.1):
-            job.report(0.0, "waiting for the fit that runs")
         try:
-            twin = twins.load_twin(f"{self.lab.fits}/{name}")
+            with alone(job):
+                twin = twins.load_twin(self.folder / name)
         except InputError as error:
             said = str(error)  # the error is gone when it is told
             self.lab.call(lambda: self.lab.warn(f"{name} cannot be opened", said))
             return
-        finally:
-            RANDOM.release()
         self.lab.call(lambda: self._take_twin(name, twin))
 
     def _take_twin(self, name: str, twin: twins.Twin) -> None:
@@ -242,7 +248,7 @@ class FitMonitor(Explorer):
             same = int((~differs).sum())
             table = table[differs]
         elif not self.all_settings:
-            table = table[table.index.isin(["core", "layers", "hidden", *_ASKED])]
+            table = table[table.index.isin(["core", "layers", "hidden", *ASKED])]
         self._table.value = table
         self._table_said.value = f"{same} settings are alike." if same else ""
 
@@ -285,7 +291,6 @@ class FitMonitor(Explorer):
         ]
 
 
-_ASKED = ("max_epochs", "batch_size", "lr", "seed")
 _NONE = (("member", "epoch"), np.empty((1, 0)))
 _EMPTY = xr.Dataset(
     {name: _NONE for name in ("validation_correlation", *QUANTITIES)}, {"epoch": np.empty(0)}

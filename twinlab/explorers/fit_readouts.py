@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import holoviews as hv
@@ -10,7 +11,7 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.fit_starting import RANDOM
+from twinlab.explorers.fit_starting import RANDOM, alone
 from twinlab.explorers.following import lead
 from twinlab.explorers.looks import card, words
 from twinlab.explorers.views import bare
@@ -69,28 +70,27 @@ class FitReadouts:
         """Read where the readouts of the fit look, in the background."""
         view, self.places = self.view, None
         view._redraw("readouts")
+        self._said.value = (
+            "A fit runs on this server, which must not be disturbed: placed once it is done."
+            if RANDOM.locked()
+            else ""
+        )
         if view.looked_at in view.found:
             view.lab.start_quick(self._find, view.looked_at, name="readouts")
 
     def _find(self, name: str, job: Job) -> None:
-        job.check()
         lab, found = self.view.lab, None
-        if RANDOM.acquire(blocking=False):
-            try:
-                found = read_readouts(lab.fits or "", name, lab.findings.recording)
-            except InputError:
-                pass  # which the list of fits says
-            finally:
-                RANDOM.release()
+        with contextlib.suppress(InputError), alone(job):  # damage is said in the list of fits
+            job.check()
+            found = read_readouts(self.view.folder, name, lab.findings.recording)
         lab.call(lambda: self._take(name, found))
 
     def _take(self, name: str, found: xr.Dataset | None) -> None:
         if name == self.view.looked_at:
             self.places = found
             self._said.value = (
-                "Not placed: no epoch is over, its readouts have no place, it is of another "
-                "recording, or a fit runs on this server, which must not be disturbed until it "
-                "is done."
+                "Not placed: no epoch is over, its readouts have no place, or it is of another "
+                "recording."
                 if found is None
                 else f"{found.sizes['neuron']} readouts, in pixels of the image."
             )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
+import xarray as xr
 
 from twinlab.cli.fits import fit_recordings
 from twinlab.explorers.looks import card, words
@@ -20,7 +23,7 @@ from twinlab.twins import Architecture
 if TYPE_CHECKING:
     from twinlab.explorers.fit_monitor import FitMonitor
 
-__all__ = ["PRESETS", "RANDOM", "FitStarting"]
+__all__ = ["ASKED", "PRESETS", "RANDOM", "FitStarting", "alone"]
 
 # What is changed of the architecture that suits the recording; of images alone but for the first.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -29,12 +32,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "squeeze and excitation": {"core": "squeeze_excitation"},
     "rotation equivariant": {"core": "rotation_equivariant"},
 }
-ASKED = ("max_epochs", "batch_size", "lr", "seed")
-
+# What is asked of the settings, in words.
+ASKED = {
+    "max_epochs": "epochs",
+    "batch_size": "trials in a batch",
+    "lr": "learning rate",
+    "seed": "seed",
+}
 
 # Held while a fit runs in this process, or a twin is built: both draw from the one stream of
 # random numbers that torch has, and a fit ends with the same numbers only if nobody else does.
 RANDOM = threading.Lock()
+
+
+@contextmanager
+def alone(job: Job) -> Iterator[None]:
+    """Hold `RANDOM`, once nobody else in this process does."""
+    while not RANDOM.acquire(timeout=0.1):
+        job.report(0.0, "waiting for another fit of this server")
+    try:
+        yield
+    finally:
+        RANDOM.release()
 
 
 class FitStarting:
@@ -52,16 +71,12 @@ class FitStarting:
     def card(self, width: int) -> pn.Column:
         """Build the card."""
         view, lab = self.view, self.view.lab
-        titles = {
-            "max_epochs": "epochs", "batch_size": "trials in a batch", "lr": "learning rate",
-            "seed": "seed",
-        }  # fmt: skip
         half = width // 2 - 20
         numbers = [
             (pn.widgets.FloatInput if name == "lr" else pn.widgets.IntInput).from_param(
-                view.param[name], label=titles[name], width=half
+                view.param[name], label=label, width=half
             )
-            for name in ASKED
+            for name, label in ASKED.items()
         ]
         start = pn.widgets.Button(label="Start a fit", color="primary", width=110, margin=0)
         start.on_click(lambda _: self.start())
@@ -95,10 +110,7 @@ class FitStarting:
             If there is no recording to fit, or they do not suit it.
 
         """
-        view, recording = self.view, self.view.lab.findings.recording
-        if recording is None:
-            msg = "There is no recording to fit: serve the twin with `--recording`."
-            raise InputError(msg)
+        view, recording = self.view, self._recording()
         architecture, settings = default_settings(recording)
         changed = PRESETS[view.preset]
         if changed and stimulus_kind(recording) == "video":
@@ -125,26 +137,28 @@ class FitStarting:
             if fit.attrs["core"]:
                 msg = "It has the core of another twin: go on with `twinlab fit --core`."
                 raise InputError(msg)
-            if self.view.lab.findings.recording is None:
-                msg = "There is no recording to fit: serve the twin with `--recording`."
-                raise InputError(msg)
-            self._folder()
             said = json.loads(fit.attrs["settings"])
             architecture, settings = _pick(Architecture, said), _pick(FitSettings, said)
             self._launch(name, architecture, settings, fit.attrs["members"])
 
+    def _recording(self) -> xr.Dataset:
+        recording = self.view.lab.findings.recording
+        if recording is None:
+            msg = "There is no recording to fit: serve the twin with `--recording`."
+            raise InputError(msg)
+        return recording
+
     def _folder(self) -> Path:
-        find_fits(self.view.lab.fits or "")  # or it is said that the folder is gone
-        return Path(self.view.lab.fits or "")
+        find_fits(self.view.folder)  # or it is said that the folder is gone
+        return self.view.folder
 
     def _launch(
         self, name: str, architecture: Architecture, settings: FitSettings, members: int
     ) -> None:
         view = self.view
         started = view.lab.start(
-            _fit_alone, [view.lab.findings.recording], self._folder() / name, "deep",
-            architecture, settings, members=members, core="", device="cpu", search=None,
-            arriving="fits",
+            _fit_alone, [self._recording()], self._folder() / name, "deep", architecture,
+            settings, members=members, core="", device="cpu", search=None, arriving="fits",
         )  # fmt: skip
         if started:
             view.param.update(runs=sorted({*view.runs, name}), looked_at=name)
@@ -161,9 +175,5 @@ def _pick(kind: Any, said: dict[str, Any]) -> Any:
 
 def _fit_alone(*args: Any, job: Job, **kwargs: Any) -> list[str]:
     """Fit as `twinlab fit` does, while no other fit runs in this process."""
-    while not RANDOM.acquire(timeout=0.1):
-        job.report(0.0, "waiting for another fit of this server")
-    try:
+    with alone(job):
         return fit_recordings(*args, job=job, **kwargs)
-    finally:
-        RANDOM.release()

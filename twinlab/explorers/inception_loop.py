@@ -21,6 +21,7 @@ from twinlab.explorers.loop_results import LoopResults
 from twinlab.explorers.loop_stimulus import LoopStimulus
 from twinlab.explorers.state import LabState
 from twinlab.explorers.views import Explorer
+from twinlab.jobs import Job
 from twinlab.loop import (
     STEPS,
     Plan,
@@ -31,6 +32,7 @@ from twinlab.loop import (
     open_loop,
     read_manifest,
 )
+from twinlab.loop.gathering import neuron_names
 from twinlab.schema import InputError
 
 __all__ = ["InceptionLoop"]
@@ -110,9 +112,14 @@ class InceptionLoop(Explorer):
     # What there is
 
     @property
+    def found(self) -> dict[str, Path]:
+        """Folders of the loops that can be shown, by name."""
+        return find_loops(self.lab.loops) if self.lab.loops is not None else {}
+
+    @property
     def folder(self) -> Path:
         """Folder of the loop that is shown; of no other than those found."""
-        found = find_loops(self.lab.loops) if self.lab.loops is not None else {}
+        found = self.found
         name = self.loop or next(iter(found), "")
         if name not in found:
             msg = f"There is no loop {name!r}; there are {', '.join(found) or 'none'}."
@@ -144,10 +151,7 @@ class InceptionLoop(Explorer):
     def names_in_lab(self) -> np.ndarray:
         """Names of the lab's neurons, as loops write them."""
         labels = self.lab.findings.labels
-        pairs = zip(
-            labels.session.values.astype(str), labels.neuron_id.values.astype(str), strict=True
-        )
-        return np.array([f"{session}/{neuron}" for session, neuron in pairs], str)
+        return np.array(neuron_names(labels.session.values, labels.neuron_id.values), str)
 
     def _turn_to(self) -> None:
         self.steps, self.groups, self.manifest, self.plan = xr.Dataset(), {}, {}, None
@@ -190,15 +194,17 @@ class InceptionLoop(Explorer):
             self._objectives.options = objectives
             if self.objective not in objectives:
                 self.objective = next(iter(objectives), "")
-        if "rounds" in self.groups:
-            self.param.round.bounds = (0, max(self.groups["rounds"].sizes["round"] - 1, 0))
+            if "rounds" in self.groups:
+                last = max(self.groups["rounds"].sizes["round"] - 1, 0)
+                self.round = min(self.round, last)  # of a link to more, the address says so
+                self.param.round.bounds = (0, last)
         self._show()
 
     # Laid out and shown
 
     def _controls(self) -> pn.Row:
         names = pn.widgets.Select(label="loop", width=220, value=self.loop)
-        names.options = list(find_loops(self.lab.loops)) if self.lab.loops is not None else []
+        names.options = list(self.found)
         lead(names, self, "loop")
         lead(self._objectives, self, "objective")
         self._names = names
@@ -247,7 +253,7 @@ class InceptionLoop(Explorer):
         if self.judge == "verifier" and self.prediction is None and "responses" in self.groups:
             self.lab.start_quick(self._judge, self.loop, self.folder, name="judge")
 
-    def _judge(self, name: str, folder: Path, job: Any) -> None:
+    def _judge(self, name: str, folder: Path, job: Job) -> None:
         self._by_verifier[name] = judge_prediction(folder, "verifier", job=job)
         self.lab.call(self.results.show_prediction)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -104,7 +103,6 @@ class Known:
             unknown = [neuron for neuron in asked if self.known(name, neuron) is None]
             if not unknown:
                 return
-            every: dict[str, Any] = {"data_vars": "minimal", "coords": "minimal"}
             found = experiment(self.together, unknown, job=job)
             positions = np.full(len(self), -1)
             n_known = 0
@@ -112,9 +110,14 @@ class Known:
                 result, positions = self._of_all[name]
                 n_known = result.sizes["neuron"]
                 found = xr.concat(
-                    [result, found], "neuron", compat="override", combine_attrs="override", **every
+                    [result, found],
+                    "neuron",
+                    data_vars="minimal",
+                    coords="minimal",
+                    compat="override",
+                    combine_attrs="override",
                 )
-            positions = positions.copy()
+            positions = positions.copy()  # others may be reading the old ones
             positions[unknown] = n_known + np.arange(len(unknown))
             self._of_all[name] = found, positions
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 import panel as pn
+import param
 from bokeh.models.widgets.tables import NumberFormatter
 
-from twinlab.explorers.looks import colors
+from twinlab.explorers.looks import table_style
 
 __all__ = ["listing"]
 
@@ -45,7 +46,6 @@ def listing(
     panel.widgets.DataFrame
 
     """
-    look = colors()
     table = pn.widgets.DataFrame(
         frame,
         **_columns(frame, column, undefined),
@@ -56,24 +56,12 @@ def listing(
         width=width,
         height=height,
         margin=(4, 0),
-        stylesheets=[
-            f"""
-            .slick-viewport, .slick-row .slick-cell, .slick-header-column.bk-header-column,
-            .slick-row .slick-cell.bk-cell-index {{
-                background: {look["card"]}; color: {look["body"]}; border-color: {look["edge"]};
-            }}
-            .slick-row.odd .slick-cell, .slick-row .slick-cell.selected {{
-                background: {look["page"]};
-            }}
-            .slick-row .slick-cell.selected {{ font-weight: 700; }}
-            """
-        ],
+        stylesheets=[table_style()],
     )
 
-    def tell(event: object) -> None:
-        rows = getattr(event, "new", [])
-        if rows and rows[0] < len(table.value):
-            choose(int(table.value["neuron"].iloc[rows[0]]))
+    def tell(event: param.parameterized.Event) -> None:
+        if event.new and event.new[0] < len(table.value):
+            choose(int(table.value["neuron"].iloc[event.new[0]]))
 
     table.param.watch(tell, "selection")
     # Columns are named with units, which are known only once there are values.

@@ -7,7 +7,7 @@ from typing import Any
 
 import panel as pn
 
-__all__ = ["Slider", "badge", "caption", "card", "colors", "page", "words"]
+__all__ = ["Slider", "badge", "caption", "card", "colors", "page", "table_style", "words"]
 
 FONT = "system-ui,'Segoe UI',Helvetica,Arial,sans-serif"
 # Of a page by day and by night: what is written on, and with what.
@@ -94,6 +94,21 @@ def page(title: str, note: str, *columns: Any) -> pn.Column:
     )
     body = pn.Row(*columns, margin=(10, 0, 0, 0), styles={"gap": "12px", "flex-wrap": "wrap"})
     return pn.Column(head, body, sizing_mode="stretch_width", margin=0)
+
+
+def table_style() -> str:
+    """Style sheet of a table, which else is white by night too."""
+    look = colors()
+    return f"""
+        .slick-viewport, .slick-row .slick-cell, .slick-header-column.bk-header-column,
+        .slick-row .slick-cell.bk-cell-index {{
+            background: {look["card"]}; color: {look["body"]}; border-color: {look["edge"]};
+        }}
+        .slick-row.odd .slick-cell, .slick-row .slick-cell.selected {{
+            background: {look["page"]};
+        }}
+        .slick-row .slick-cell.selected {{ font-weight: 700; }}
+        """
 
 
 def _style(size: float, color: str, weight: int = 400) -> dict[str, str]:

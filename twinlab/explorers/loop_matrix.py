@@ -69,8 +69,9 @@ class LoopMatrix:
         )
         if view.made_for not in result.neuron or view.answers not in result.neuron:
             first = str(result.neuron.values[0])
-            view.param.update(made_for=first, answers=first)
-        view.stimulus.show()
+            view.param.update(made_for=first, answers=first)  # which shows its stimulus
+        else:
+            view.stimulus.show()
 
     def draw(self) -> hv.Overlay:
         """Draw the matrix, to be taken away.
@@ -102,6 +103,6 @@ class LoopMatrix:
 
     def _say_none(self) -> str:
         view = self.view
-        if view.plan is not None and view.objective == "suppressor" and "responses" in view.groups:
+        if view.objective == "suppressor" and "responses" in view.groups:
             return "Suppressors are compared with their base alone: see the controls."
         return "No comparison yet: the steps at the left come first."

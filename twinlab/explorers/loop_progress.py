@@ -88,7 +88,7 @@ class LoopProgress:
         if "waiting" in view.steps.state.values.tolist():
             lines.append(
                 "Show the exported stimuli at the rig, then "
-                f"<code>twinlab loop import {escape(view.folder.name)} RESPONSES</code>."
+                f"<code>twinlab loop import {escape(str(view.folder))} RESPONSES</code>."
             )
         return "<br>".join(lines)
 

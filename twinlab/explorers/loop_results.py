@@ -116,20 +116,18 @@ class LoopResults:
 
     def show(self) -> None:
         """Show anew all that the view has read."""
-        view = self.view
-        controls, confusion = (
-            view.groups.get(f"{kind}-{view.objective}") for kind in ("controls", "confusion")
-        )
+        known = self.known()
+        controls, confusion, power = (known[name] for name in ("controls", "preference", "power"))
         self._draw("controls", controls, plots.plot_controls)
         self._draw("preference", confusion, plots.plot_specificity)
-        power = view.groups.get(f"power-{view.objective}", view.groups.get("power"))
         self._draw("power", power, plots.plot_power)
-        self._words["shown"].value = _listed(self._say_shown()) or "Nothing was compared yet."
+        shown = self._say_shown(confusion, controls)
+        self._words["shown"].value = _listed(shown) or "Nothing was compared yet."
         self._words["controls"].value = "" if controls is None else _table_of(controls)
         self._words["preference"].value = "" if confusion is None else _say_preference(confusion)
         self._words["power"].value = _listed(self._say_power(power))
         self.show_prediction()
-        self._show_rounds()
+        self._show_rounds(known["rounds"], known["chosen images"])
 
     def show_prediction(self) -> None:
         """Show how well the chosen twin predicted."""
@@ -157,14 +155,12 @@ class LoopResults:
             pn.pane.HoloViews(bare(panel), linked_axes=False, margin=0) for panel in panels
         ]
 
-    def _say_shown(self) -> list[str]:
-        groups, kind = self.view.groups, self.view.objective
+    def _say_shown(self, confusion: xr.Dataset | None, controls: xr.Dataset | None) -> list[str]:
+        groups, lines = self.view.groups, list[str]()
         tests = groups.get("tests")
-        confusion, controls = (groups.get(f"{name}-{kind}") for name in ("confusion", "controls"))
-        lines = [] if confusion is controls is None else say_what_is_shown(
-            confusion, controls, tests
-        )  # fmt: skip
-        if "specificity" in groups and kind == "discriminating":
+        if confusion is not None or controls is not None:
+            lines += say_what_is_shown(confusion, controls, tests)
+        if "specificity" in groups and self.view.objective == "discriminating":
             lines += say_specificity(groups["specificity"], tests)
         lines = sorted(dict.fromkeys(lines), key=lambda line: line == NOT_NOTHING)
         if "responses" in groups and "key" in groups:
@@ -178,23 +174,21 @@ class LoopResults:
             lines += say_next_session(power)
         return lines
 
-    def _show_rounds(self) -> None:
-        view = self.view
-        rounds = view.groups.get("rounds")
+    def _show_rounds(self, rounds: xr.Dataset | None, chosen: xr.Dataset | None) -> None:
         self._rounds.visible = rounds is not None
         if rounds is None or not rounds.sizes["round"]:
             return
         top = rounds.sizes["round"] - 1
         self._round.param.update(start=0, end=max(top, 1), disabled=top == 0)
         self._draw("rounds", rounds, plots.plot_rounds)
-        at = min(view.round, top)
+        at = self.view.round
         one = rounds.sel(round=at)
         self._words["chosen"].value = (
             f"{'After round ' + str(at) if at else 'Before the first round'}: "
             f"{int(one.n_trial)} training trials, validation correlation "
             f"<b>{float(one.validation_correlation):.3f}</b>"
         )
-        self._draw("chosen", self.chosen(), _draw_gallery)
+        self._draw("chosen", chosen, _draw_gallery)
 
     def chosen(self) -> xr.Dataset | None:
         """Images that the twin chose in the round that is shown; None of the first fit."""

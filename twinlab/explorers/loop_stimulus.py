@@ -120,7 +120,7 @@ class LoopStimulus:
         shown = self.shown
         if shown is None:
             spec = self.view.lab.findings.twin.spec
-            blank = np.full((spec.channel, spec.height, spec.width), np.mean(SCREEN))
+            blank = np.full(spec.shape, np.mean(SCREEN))
             image = xr.DataArray(blank, dims=("channel", "y", "x"))
         else:
             image = shown.stimulus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ SETTINGS = {
     "diverse": COMMON,
 }
 BRANCHES = ("mei", "lei")  # that can start from an image
+TAKEN = "meistudio-stimulus.nc"  # file that the page saves what is shown as
 
 
 @dataclass(frozen=True, eq=False)  # each is itself, not its numbers
@@ -115,12 +116,7 @@ def make(
         If it cannot be made so.
 
     """
-    asked: dict[str, Any] = {
-        name: settings[name]
-        for name in SETTINGS[experiment]
-        if name not in ("constraint", "contrast", "n_start")
-    }
-    asked["n_image" if experiment == "diverse" else "n_start"] = settings["n_start"]
+    asked = _as_they_are(experiment, settings)
     twin, spec = findings.twin, findings.twin.spec
     if "constraint" in SETTINGS[experiment] and settings["constraint"] != "norm":
         if settings["constraint"] == "RMS contrast":
@@ -166,7 +162,7 @@ def judge(findings: Findings, made: Made, job: Job | None = None) -> Made:
         findings.natural_images("validation", "test"),
         job=job,
     )
-    return Made(made.experiment, made.neuron, made.settings, judged, made.start, made.origin)
+    return replace(made, result=judged)
 
 
 def write(made: Made, name: str = "made") -> list[str]:
@@ -175,12 +171,8 @@ def write(made: Made, name: str = "made") -> list[str]:
     The image that a branch started from is made first, where it was finished; one on the way is
     not in the code.
     """
-    settings, asked = made.settings, dict[str, str]()
-    for key in SETTINGS[made.experiment]:
-        if key not in ("constraint", "contrast", "n_start"):
-            asked[key] = repr(settings[key])
-    count = "n_image" if made.experiment == "diverse" else "n_start"
-    asked[count] = repr(settings["n_start"])
+    settings = made.settings
+    asked = {key: repr(value) for key, value in _as_they_are(made.experiment, settings).items()}
     lines = ["spec = lab.findings.twin.spec"]
     if "constraint" in SETTINGS[made.experiment] and settings["constraint"] != "norm":
         shape = f"insilico.fix_contrast({settings['contrast']!r}, spec)"
@@ -193,7 +185,8 @@ def write(made: Made, name: str = "made") -> list[str]:
         if made.origin is None:
             lines += [
                 "# It began with an image on the way: `start_image` of the data taken away.",
-                'start_image = xr.open_dataset("mei.nc").start_image.values',
+                "import xarray as xr",
+                f'start_image = xr.load_dataset("{TAKEN}").start_image.values',
                 "start = (start_image[None] - spec.mean) / spec.std",
             ]
         else:
@@ -206,3 +199,11 @@ def write(made: Made, name: str = "made") -> list[str]:
     given = ", ".join(f"{key}={value}" for key, value in asked.items())
     call = f"insilico.synthesize_{made.experiment}(lab.findings.twin, [{made.neuron}], {given})"
     return [*lines, f"{name} = {call}"]
+
+
+def _as_they_are(experiment: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that an experiment is given as they are, by its own names for them."""
+    names = {name: name for name in SETTINGS[experiment] if name not in ("constraint", "contrast")}
+    if experiment == "diverse":
+        names["n_start"] = "n_image"
+    return {own: settings[name] for name, own in names.items()}

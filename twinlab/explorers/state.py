@@ -178,11 +178,7 @@ class LabState(Shown, Work):
             If it is of other neurons.
 
         """
-        labels = twin.condition(session=str(self.findings.labels.session.values[0])).labels
-        if not np.array_equal(labels.neuron_id, self.findings.labels.neuron_id):
-            msg = f"The twin {name!r} has other neurons; open one fitted to the same recording."
-            raise InputError(msg)
-        self.others = {**self.others, name: twin}
+        self.findings.add_twin(name, twin)
         self.arrivals.twins += 1
 
     @property
@@ -282,14 +278,25 @@ class LabState(Shown, Work):
 
     # What can be done
 
-    def choose_near(self, x: float | None, y: float | None) -> None:
-        """Choose the neuron nearest to a place on the map."""
+    def choose_near(
+        self,
+        x: float | None,
+        y: float | None,
+        places: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        """Choose the neuron nearest to a place on the map, or among other places of neurons.
+
+        Those without a place (NaN) are never the nearest.
+        """
         if x is None or y is None:
             return
-        across, down = self.places.x_um.values, self.places.y_um.values
-        # In units of the map's frame, which need not have the same scale both ways.
-        distance = np.hypot((across - x) / (np.ptp(across) or 1), (down - y) / (np.ptp(down) or 1))
-        self.neuron = int(distance.argmin())
+        across, down = places or (self.places.x_um.values, self.places.y_um.values)
+        there = np.isfinite(across) & np.isfinite(down)
+        if there.any():
+            # In units of the map's frame, which need not have the same scale both ways.
+            wide, tall = (np.ptp(values[there]) or 1 for values in (across, down))
+            distance = np.hypot((across - x) / wide, (down - y) / tall)
+            self.neuron = int(np.nanargmin(distance))
 
     def match_stimulus(self) -> None:
         """Move the stimulus to the chosen neuron's receptive field and preferred bars."""
