@@ -119,12 +119,14 @@ def test_the_page_stays_alive_during_long_work_which_is_cancelled_soon(bench, sc
     assert time.monotonic() - start < 2
 
 
-def test_the_map_is_coloured_by_what_is_asked(bench, sources, screenshot):
+def test_the_map_is_coloured_by_what_is_asked(bench, screenshot):
     page = bench()
     page.get_by_label("coloured by").select_option("true orientation")
-    page.wait_for_timeout(1500)
-    names = {name for source in sources() for name, _, _ in source}
-    assert "true_orientation" in names
+    page.wait_for_function(
+        """() => Bokeh.documents.some(doc => [...doc._all_models.values()].some(
+            model => model.type === 'ColumnDataSource'
+                && model.columns().includes('true_orientation')))"""
+    )
     screenshot("bench_coloured")
 
 

@@ -1,8 +1,12 @@
 """What the tests of explorers share: a lab of few neurons."""
 
+import html
+
+import panel as pn
 import pytest
 
 from twinlab.explorers import LabState
+from twinlab.explorers.looks import Words
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +31,17 @@ def lab(known):
 def nothing_measured(monkeypatch):
     """Nothing is measured in the background: what is drawn is what is there before."""
     monkeypatch.setattr(LabState, "start_quick", lambda *_, **__: None)
+
+
+@pytest.fixture
+def said():
+    """Read all the words on a page, once it has been drawn."""
+
+    def read(page):
+        shown = page.__panel__()
+        shown.get_root()
+        words = [part.value for part in shown.select(Words)]
+        captions = [part.object for part in shown.select(pn.pane.HTML)]
+        return html.unescape(" ".join([*words, *captions]))
+
+    return read

@@ -1,12 +1,10 @@
 import copy
-import html
 import time
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from bokeh.models import Div
 
 from twinlab import insilico
 from twinlab.explorers import LabState, TwinBench, UnitPage
@@ -28,11 +26,6 @@ def other(cortex):
     twin = copy.deepcopy(cortex.as_twin())
     twin.scale.mul_(1.1)
     return twin
-
-
-def bokeh_texts(lab):
-    root = TwinBench(lab).__panel__().get_root()
-    return " ".join(html.unescape(model.text) for model in root.select({"type": Div}))
 
 
 def test_what_is_asked_of_a_neuron_is_what_the_experiment_finds(lab):
@@ -97,32 +90,32 @@ def test_a_tap_beside_the_frame_changes_nothing(lab):
     assert lab.neuron == 0
 
 
-def test_a_neuron_without_a_reliable_signal_is_marked(cortex, recording):
+def test_a_neuron_without_a_reliable_signal_is_marked(cortex, recording, said):
     noise = recording.copy()
     noise["response"] = recording.response.copy(
         data=np.random.default_rng(0).gamma(1, 1, recording.response.shape).astype(np.float32)
     )
     lab = LabState(cortex.as_twin(), noise)
     lab.wait(60)
-    assert "not reliable enough to judge" in bokeh_texts(lab)
+    assert "not reliable enough to judge" in said(TwinBench(lab))
     lab.close()
 
 
-def test_a_reliable_neuron_is_shown_with_its_ceiling_and_interval(lab):
+def test_a_reliable_neuron_is_shown_with_its_ceiling_and_interval(lab, said):
     scores = lab.findings.column("scores", "explainable_variance")
     lab.neuron = int(scores.values.argmax())
     lab.wait(60)
-    said = bokeh_texts(lab)
-    assert "reliable enough to judge" in said
-    assert "not reliable" not in said
+    shown = said(TwinBench(lab))
+    assert "reliable enough to judge" in shown
+    assert "not reliable" not in shown
     feve, (low, high) = (float(lab.known("scores").feve), lab.known("scores").feve_interval)
-    assert f"FEVE <b>{feve:.2f}</b> [{float(low):.2f}, {float(high):.2f}]" in said
+    assert f"FEVE <b>{feve:.2f}</b> [{float(low):.2f}, {float(high):.2f}]" in shown
 
 
-def test_without_a_recording_the_bench_admits_it_knows_no_ceiling(cortex):
+def test_without_a_recording_the_bench_admits_it_knows_no_ceiling(cortex, said):
     lab = LabState(cortex.as_twin())
     lab.wait(60)
-    assert "no recording given" in bokeh_texts(lab)
+    assert "no recording given" in said(TwinBench(lab))
     assert lab.unfamiliar() == []
     assert lab.known("tuning") is not None
     lab.close()
@@ -161,7 +154,7 @@ def test_tuning_of_all_colours_the_whole_map(lab):
 
 
 def test_an_mei_is_made_for_the_chosen_neuron_and_judged_by_the_other_twin(
-    cortex, recording, other
+    cortex, recording, other, said
 ):
     lab = LabState(cortex.as_twin(), recording, other=other)
     lab.wait(60)
@@ -171,15 +164,15 @@ def test_an_mei_is_made_for_the_chosen_neuron_and_judged_by_the_other_twin(
     assert lab.message == "done"
     assert float(mei.activation) > np.percentile(lab.findings.usual_rate[:, 0], 95)
     assert float(mei.activation_other) == pytest.approx(1.1 * float(mei.activation), rel=1e-3)
-    assert "On the other twin" in bokeh_texts(lab)
+    assert "On the other twin" in said(TwinBench(lab))
     lab.close()
 
 
-def test_without_another_twin_an_mei_is_said_to_be_unjudged(lab):
+def test_without_another_twin_an_mei_is_said_to_be_unjudged(lab, said):
     lab.synthesize_mei()
     lab.wait(120)
     assert "activation_other" not in lab.known("mei")
-    assert "no other twin to judge it" in bokeh_texts(lab)
+    assert "no other twin to judge it" in said(TwinBench(lab))
 
 
 def test_cancelled_work_stops_soon_and_leaves_nothing(lab):

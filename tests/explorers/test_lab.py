@@ -1,12 +1,15 @@
 """The lab: one state for all pages, an address for each, code that rebuilds them."""
 
 import asyncio
+import html
 import io
 import threading
 
+import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from panel.models.markup import HTML
 
 from twinlab import explorers
 from twinlab.explorers.address import read_positions, write_positions
@@ -118,6 +121,16 @@ def test_the_code_of_a_page_rebuilds_it(name, known, cortex, recording):
             xr.testing.assert_allclose(shown, again)
     lab.close()
     rebuilt.lab.close()
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_pages_are_drawn_by_bokeh_in_a_notebook_that_draws_by_matplotlib(name, known, monkeypatch):
+    monkeypatch.setattr(hv.Store, "current_backend", "matplotlib")
+    lab = known.another()
+    root = explorers.EXPLORERS[name](lab).__panel__().get_root()
+    lab.close()
+    # by matplotlib a figure is a picture in a pane of HTML
+    assert not any("<img" in html.unescape(model.text) for model in root.select({"type": HTML}))
 
 
 @pytest.mark.parametrize("name", HERE)

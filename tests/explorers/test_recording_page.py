@@ -1,14 +1,10 @@
 """The page of a recording: what it shows is what was recorded, whatever is missing."""
 
-import html
-
 import dask.array as da
 import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
-from bokeh.models import Div
-from panel.models.markup import HTML
 
 from twinlab import evaluation, recordings
 from twinlab.explorers import Lab, LabState, RecordingPage
@@ -38,12 +34,6 @@ def page(known):
     page = RecordingPage(known.another())
     yield page
     page.lab.close()
-
-
-def texts(page):
-    root = page.__panel__().get_root()
-    said = [*root.select({"type": Div}), *root.select({"type": HTML})]
-    return " ".join(html.unescape(model.text) for model in said)
 
 
 def title_of(figure):
@@ -173,21 +163,21 @@ def test_every_figure_and_table_can_be_taken_away(page):
         assert take_data(gather(), "nc", {"twin": "t"}).getvalue()[:4] == b"\x89HDF"
 
 
-def test_while_nothing_is_known_it_says_so_and_draws(cortex, recording):
+def test_while_nothing_is_known_it_says_so_and_draws(cortex, recording, said):
     lab = LabState(cortex.as_twin(), recording)
     lab.findings.survey = lambda *_: None
     page = RecordingPage(lab)
     lab._jobs["survey"].wait(10)
-    assert "measuring …" in texts(page)
+    assert "measuring …" in said(page)
     assert page.of_neurons() is None
     lab.close()
 
 
-def test_without_repeats_reliability_is_undefined_and_said_to_be(cortex, recording):
+def test_without_repeats_reliability_is_undefined_and_said_to_be(cortex, recording, said):
     once = recording.isel(trial=recording.split.values == "train")
     page = open_page(cortex.as_twin(), once, color="oracle correlation")
     assert page.split == "all"
-    assert "reliability undefined" in texts(page)
+    assert "reliability undefined" in said(page)
     assert title_of(page._draw_distribution()) == "none defined"
     assert RecordingPage(page.lab).color == "mean response"  # of what is defined
     assert "1 of 1 presentation with a response" in page._say_repeats()
@@ -195,17 +185,17 @@ def test_without_repeats_reliability_is_undefined_and_said_to_be(cortex, recordi
     page.lab.close()
 
 
-def test_missing_behaviour_and_missing_responses_are_said(cortex, recording):
+def test_missing_behaviour_and_missing_responses_are_said(cortex, recording, said):
     poor = recording.drop_vars(["behavior", "behavior_channel"]).copy(deep=True)
     poor["pupil_center"] = poor.pupil_center * np.nan
     poor.response[:, 2] = np.nan
     poor.response[poor.split.values == "test"] = np.nan
     page = open_page(cortex.as_twin(), poor, split="test")
     page.lab.neuron = 2
-    said = texts(page)
-    assert "Behaviour was not recorded, or is withheld." in said
-    assert "The position of the pupil was not recorded, or is withheld." in said
-    assert "0 of 6 presentations with a response: the mean is undefined" in said
+    shown = said(page)
+    assert "Behaviour was not recorded, or is withheld." in shown
+    assert "The position of the pupil was not recorded, or is withheld." in shown
+    assert "0 of 6 presentations with a response: the mean is undefined" in shown
     assert "mean undefined" in page._say_neuron()
     assert np.isnan(page.raster().raster).all()
     page.lab.close()
@@ -238,10 +228,10 @@ def test_a_recording_whose_files_are_gone_is_said_to_be_broken(cortex, recording
     lab.close()
 
 
-def test_a_neuron_that_was_not_recorded_is_said_to_be_missing(cortex, recording):
+def test_a_neuron_that_was_not_recorded_is_said_to_be_missing(cortex, recording, said):
     page = open_page(cortex.as_twin(), recording.isel(neuron=[3, 5]))
     assert page.place == -1
-    assert "not in this recording" in texts(page)
+    assert "not in this recording" in said(page)
     assert page.repeats() is None
     assert page.raster().attrs["n_neuron"] == 2
     assert "repeats =" not in page.as_code()

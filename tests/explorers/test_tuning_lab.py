@@ -1,5 +1,4 @@
 import copy
-import html
 import re
 
 import holoviews as hv
@@ -7,7 +6,6 @@ import numpy as np
 import panel as pn
 import pytest
 import xarray as xr
-from bokeh.models import Div
 
 from twinlab import evaluation, explorers, insilico, plots, recordings, twins
 from twinlab.explorers import LabState, TuningLab
@@ -20,12 +18,7 @@ def drawn(page):
     return np.array(page._curve_layers(page._shown(page.blank()))[1].dimension_values(1))
 
 
-def said(page):
-    root = page.__panel__().get_root()
-    return " ".join(html.unescape(model.text) for model in root.select({"type": Div}))
-
-
-def test_the_curve_of_the_page_is_that_of_the_experiment(lab):
+def test_the_curve_of_the_page_is_that_of_the_experiment(lab, said):
     page = TuningLab(lab, protocol="size", n_point=6)
     assert np.isnan(drawn(page)).all()  # until it is measured
     lab.wait(60)

@@ -1,5 +1,4 @@
 import copy
-import html
 import json
 
 import holoviews as hv
@@ -8,7 +7,6 @@ import panel as pn
 import pytest
 import torch
 import xarray as xr
-from bokeh.models import Div
 
 from twinlab import evaluation, explorers, insilico, plots, recordings, simulation, twins
 from twinlab.explorers import LabState, UnitPage, looks
@@ -35,11 +33,6 @@ def ensemble_lab(cortex, recording):
 
 def parts(element, kind):
     return element.traverse(lambda part: part, [kind])
-
-
-def said(view):
-    root = view.__panel__().get_root()
-    return " ".join(html.unescape(model.text) for model in root.select({"type": Div}))
 
 
 def scores_of(explainable, correlation, low):
@@ -103,7 +96,7 @@ def test_a_link_to_a_neuron_that_is_gone_says_so(lab):
     assert "elsewhere/3, is not among this twin's" in lab.message
 
 
-def test_a_pinned_neuron_is_measured_and_drawn_beside_the_chosen(lab):
+def test_a_pinned_neuron_is_measured_and_drawn_beside_the_chosen(lab, said):
     page = UnitPage(lab)
     page.pinned = "simulated-0/7"
     lab.wait(60)
@@ -265,7 +258,7 @@ def test_an_ask_measures_only_what_is_unknown(lab):
     assert np.flatnonzero(known).tolist() == [1, 3, 5]
 
 
-def test_a_dead_neuron_has_no_preference_and_the_page_says_so(cortex):
+def test_a_dead_neuron_has_no_preference_and_the_page_says_so(cortex, said):
     twin = copy.deepcopy(cortex.as_twin())
     twin.scale[0] = 0.0
     lab = LabState(twin)

@@ -74,7 +74,6 @@ def titles(figure):
 @pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
 @pytest.mark.parametrize("name", ["lei", "suppressor", "diverse", "ring", "clusters"])
 def test_every_figure_is_drawn_by_both_backends(results, name, backend):
-    hv.extension(backend)
     hv.renderer(backend).get_plot(plots.plot_result(results[name]))
 
 
@@ -89,7 +88,6 @@ def test_what_is_not_there_is_said(results):
 @pytest.mark.parametrize("backend", ["bokeh", "matplotlib"])
 @pytest.mark.parametrize("name", ["mei", "lei", "diverse", "ring", "clusters"])
 def test_videos_are_drawn_by_both_backends_in_their_own_grey_levels(moving, name, backend):
-    hv.extension(backend)
     figure = plots.plot_result(moving[name])
     hv.renderer(backend).get_plot(figure)
     pictures = figure.traverse(lambda part: part, [hv.Image])

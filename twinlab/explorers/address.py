@@ -2,54 +2,127 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
+from urllib.parse import parse_qsl
 
-import panel as pn
 import param
+from panel.io.location import Location
 
 from twinlab.schema import InputError
 
-__all__ = ["join_address", "read_positions", "write_positions"]
+__all__ = ["Address", "read_positions", "write_positions"]
 
+WRITE_MS = 250
 MOST_LETTERS = 1500  # of an address that every browser and chat program carries
 
 
-def join_address(
-    owner: param.Parameterized, names: Mapping[str, str], warn: Callable[[str, str], Any]
-) -> None:
-    """Tie parameters to the address of the page that is being served, if one is.
+class Address:
+    """The address of the page that is being served, and the parameters that are tied to it.
+
+    It is written at most four times a second: each writing costs the browser as much as a figure.
 
     Parameters
     ----------
-    owner : param.Parameterized
-    names : mapping of str to str
-        What each of its parameters is called in the address.
+    location : panel.io.location.Location
+    soon : callable
+        Called with what is to be called once, after how many milliseconds.
     warn : callable
         Told what of an old link there is no more, and what is shown instead.
 
     """
-    location = pn.state.location
-    if location is None:
-        return
 
-    def take_one_by_one(refused: dict[str, Any]) -> None:
-        """Take what can be taken of a link where something cannot."""
-        for name, value in refused.items():
-            try:
-                setattr(owner, name, value)
-            except ValueError:
-                bounds = getattr(owner.param[name], "bounds", None)
-                known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
-                warn(
-                    f"The link asks for {name.replace('_', ' ')} {value}, which is not "
-                    f"here{known}",
+    def __init__(
+        self,
+        location: Location,
+        soon: Callable[[Callable[[], Any], int], Any],
+        warn: Callable[[str, str], Any],
+    ) -> None:
+        self._location, self._soon, self._warn = location, soon, warn
+        self._joined: list[tuple[param.Parameterized, dict[str, str]]] = []
+        self._new: dict[str, str] = {}  # what is to be written, by its name in the address
+        self._refused: set[tuple[str, str]] = set()
+        self._location.param.watch(self._read, "search")
+
+    def join(self, owner: param.Parameterized, names: Mapping[str, str]) -> None:
+        """Set parameters to what the address says of them, and have it follow them from now on.
+
+        Parameters
+        ----------
+        owner : param.Parameterized
+        names : mapping of str to str
+            What each of its parameters is called in the address.
+
+        """
+        self._joined.append((owner, dict(names)))
+        self._take(owner, names)
+        owner.param.watch(partial(self._follow, names), list(names))
+
+    def _read(self, _: param.parameterized.Event) -> None:
+        if not self._new:  # else what is in the address is older than what is shown
+            for owner, names in self._joined:
+                self._take(owner, names)
+
+    def _take(self, owner: param.Parameterized, names: Mapping[str, str]) -> None:
+        """Set what the address says otherwise: all at once, or what can be of it."""
+        written, read = dict(parse_qsl(self._location.search[1:])), self._location.query_params
+        values = {
+            name: _meant(owner.param[name], written[key], read[key])
+            for name, key in names.items()
+            if key in read
+        }
+        values = {name: value for name, value in values.items() if value != getattr(owner, name)}
+        try:
+            owner.param.update(**values)
+        except ValueError:
+            for name, value in values.items():
+                self._take_one(owner, name, value, names[name])
+
+    def _take_one(self, owner: param.Parameterized, name: str, value: Any, key: str) -> None:
+        try:
+            setattr(owner, name, value)
+        except ValueError:
+            bounds = getattr(owner.param[name], "bounds", None)
+            known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
+            # Once: a browser repeats its address, with what is wrong there, when it is connected.
+            if (key, str(value)) not in self._refused:
+                asked = f"{name.replace('_', ' ')} {value}"
+                self._warn(
+                    f"The link asks for {asked}, which is not here{known}",
                     f"{getattr(owner, name)} is shown instead.",
                 )
-        location.update_query(**{names[name]: getattr(owner, name) for name in refused})
+            self._refused.add((key, str(value)))
+            self._write_soon({key: _written(owner, name)})
 
-    location.sync(owner, dict(names), on_error=take_one_by_one)
+    def _follow(self, names: Mapping[str, str], *events: param.parameterized.Event) -> None:
+        self._write_soon({names[event.name]: _written(event.obj, event.name) for event in events})
+
+    def _write_soon(self, new: dict[str, str]) -> None:
+        self._new |= new
+        self._soon(self._write, WRITE_MS)
+
+    def _write(self) -> None:
+        # Counted as new until it is written, so that writing is no reason to read.
+        self._location.update_query(**self._new)  # type: ignore[arg-type]
+        self._new = {}
+
+
+def _meant(parameter: param.Parameter, written: str, read: Any) -> Any:
+    """Value of a parameter, from what an address says and what Panel reads in it."""
+    if isinstance(parameter, param.String) or written in getattr(parameter, "objects", ()):
+        return written  # a word, though it may be written as a number is
+    try:
+        return parameter.deserialize(read)
+    except (TypeError, ValueError):
+        return read
+
+
+def _written(owner: param.Parameterized, name: str) -> str:
+    value = owner.param[name].serialize(getattr(owner, name))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def write_positions(positions: Sequence[int]) -> str:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
-import panel as pn
 import xarray as xr
 from matplotlib.path import Path as Outline
 
 from twinlab import plots
+from twinlab.explorers.looks import drawn
 from twinlab.explorers.views import Explorer
 
 __all__ = ["Cloud", "Placed"]
@@ -61,7 +61,7 @@ class Cloud:
         self._size, self._behind = size, behind
         self._moved = f"view of {id(self)}"
         self._streams: list[Any] = []
-        self.pane = pn.pane.HoloViews(self._layers(), linked_axes=False, margin=0)
+        self.pane = drawn(self._layers())
 
     def renew(self) -> None:
         """Draw anew on other axes or in other colours, with a colour bar of their own."""

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import holoviews as hv
 import panel as pn
+import param
 
-__all__ = ["Slider", "badge", "caption", "card", "colors", "page", "table_style", "words"]
+__all__ = [
+    "Slider",
+    "Words",
+    "badge",
+    "caption",
+    "card",
+    "colors",
+    "drawn",
+    "page",
+    "table_style",
+    "words",
+]
 
 FONT = "system-ui,'Segoe UI',Helvetica,Arial,sans-serif"
 # Of a page by day and by night: what is written on, and with what.
@@ -46,20 +59,36 @@ class Slider(pn.widgets.FloatSlider):
     _debounce = 10
 
 
-def words(html: Callable[..., str] | str, width: int) -> pn.widgets.StaticText:
+class Words(pn.custom.JSComponent):
+    """Text that changes; see `words`."""
+
+    value = param.String("", allow_refs=True, doc="HTML.")
+    _esm = """
+        export function render({model, el}) {
+            const show = () => { el.innerHTML = model.value }
+            model.on("value", show)
+            show()
+        }"""
+
+
+def words(html: Callable[..., str] | str, width: int) -> Words:
     """Body text that changes: the HTML a bound function returns.
 
-    (A changing `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even
-    where everything else is inline.)
+    (Panel's own texts have the browser lay out the whole page anew at each change, and
+    `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even where
+    everything else is inline.)
     """
-    return pn.widgets.StaticText(
-        value=html, width=width, margin=(4, 0), styles=_style(12.5, "body")
-    )
+    return Words(value=html, width=width, margin=(4, 0), styles=_style(12.5, "body"))
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:
     """One line below a panel that says what it shows."""
     return pn.pane.HTML(text, width=width, margin=(2, 0, 0, 0), styles=_style(11, "quiet"))
+
+
+def drawn(figure: hv.Dimensioned | None = None) -> pn.pane.HoloViews:
+    """Put a figure on the page, or make room for one; by Bokeh, whatever else a notebook uses."""
+    return pn.pane.HoloViews(figure, backend="bokeh", linked_axes=False, margin=0)
 
 
 def badge(text: str, kind: str) -> str:

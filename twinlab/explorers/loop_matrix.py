@@ -9,7 +9,7 @@ import numpy as np
 import panel as pn
 
 from twinlab import plots
-from twinlab.explorers.looks import card, words
+from twinlab.explorers.looks import card, drawn, words
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
 
@@ -34,7 +34,7 @@ class LoopMatrix:
     def card(self, width: int) -> pn.Column:
         """Build the card."""
         self._size = width - 150, width - 150
-        self._matrix = pn.pane.HoloViews(None, linked_axes=False, margin=0)
+        self._matrix = drawn()
         self._said = words("", width)
         return card(
             "Who answers to whose stimulus",

@@ -23,7 +23,7 @@ from twinlab.cli.loop_words import (
     say_verification,
     say_what_is_shown,
 )
-from twinlab.explorers.looks import card, words
+from twinlab.explorers.looks import card, drawn, words
 from twinlab.explorers.views import bare
 from twinlab.loop import round_folder
 from twinlab.schema import InputError, open_result
@@ -151,9 +151,7 @@ class LoopResults:
         # One pane a panel: in one figure for all, panels lose their size.
         figure = [] if result is None else draw(result, size=FRAMES.get(name, FRAME))
         panels = list(figure) if isinstance(figure, hv.Layout | list) else [figure]
-        self._panes[name][:] = [
-            pn.pane.HoloViews(bare(panel), linked_axes=False, margin=0) for panel in panels
-        ]
+        self._panes[name][:] = [drawn(bare(panel)) for panel in panels]
 
     def _say_shown(self, confusion: xr.Dataset | None, controls: xr.Dataset | None) -> list[str]:
         groups, lines = self.view.groups, list[str]()

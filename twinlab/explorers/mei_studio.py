@@ -13,7 +13,7 @@ import param
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.looks import badge, card, drawn, words
 from twinlab.explorers.making import BRANCHES, OBJECTIVES, SETTINGS, Made, write
 from twinlab.explorers.studio import Studio
 from twinlab.explorers.views import bare
@@ -139,7 +139,7 @@ class MEIStudio(Studio):
         )
 
     def _kept_card(self) -> pn.Column:
-        kept, parts = (pn.pane.HoloViews(None, linked_axes=False, margin=0) for _ in range(2))
+        kept, parts = (drawn() for _ in range(2))
         again = pn.widgets.Select(label="show again", options={}, width=420, margin=(4, 0))
 
         def follow(_: Any) -> None:

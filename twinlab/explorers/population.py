@@ -13,7 +13,7 @@ import xarray as xr
 
 from twinlab import plots
 from twinlab.explorers.listing import listing
-from twinlab.explorers.looks import card, page
+from twinlab.explorers.looks import card, drawn, page
 from twinlab.explorers.neuron_map import LAYOUTS, NeuronMap
 from twinlab.explorers.views import bare
 
@@ -101,7 +101,7 @@ class Population(NeuronMap):
     def _histogram_card(self) -> pn.Column:
         self._slider = pn.widgets.RangeSlider(label="passes", width=SIDE - 30, margin=(2, 8))
         self._slider.param.watch(self._read_slider, "value")
-        self._bars = pn.pane.HoloViews(self._histogram(), linked_axes=False, margin=0)
+        self._bars = drawn(self._histogram())
         self.lab.param.watch(lambda _: self._change_variable(), "color_by")
         self.lab.arrivals.param.watch(lambda _: self._set_slider(), self._listed_kinds())
         self._set_slider()

@@ -14,7 +14,7 @@ import xarray as xr
 
 from twinlab import plots, recordings
 from twinlab.explorers.browsing import Browsed
-from twinlab.explorers.looks import badge, card
+from twinlab.explorers.looks import badge, card, drawn
 from twinlab.explorers.trust import say_number
 from twinlab.explorers.views import bare
 from twinlab.insilico import RELIABLE
@@ -111,7 +111,7 @@ class RecordedCells(Browsed):
     # Cells
 
     def _cells_card(self, width: int) -> pn.Column:
-        figure = pn.pane.HoloViews(self._cells(width), linked_axes=False, margin=0)
+        figure = drawn(self._cells(width))
         self.param.watch(lambda _: self._draw_cells_afresh(figure, width), "color")
         number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=90)
         color = pn.widgets.Select.from_param(self.param.color, label="coloured by", width=200)

@@ -12,7 +12,7 @@ import param
 import xarray as xr
 
 from twinlab import plots, recordings
-from twinlab.explorers.looks import badge, caption, card, page
+from twinlab.explorers.looks import badge, caption, card, drawn, page
 from twinlab.explorers.recorded import RecordedCells
 from twinlab.explorers.views import bare
 
@@ -158,7 +158,7 @@ class RecordingPage(RecordedCells):
             "A line a neuron, the selected or the most reliable first, in units of its standard "
             "deviation; diamonds: chosen neuron and image; tan: no response. Tap to choose both.",
             order,
-            pn.pane.HoloViews(cells * marks, linked_axes=False, margin=0),
+            drawn(cells * marks),
             width=MIDDLE,
         )
 
@@ -226,14 +226,11 @@ def _animal_card(recording: xr.Dataset, width: int) -> pn.Column:
     else:
         missing.append("The position of the pupil was not recorded, or is withheld.")
     small = {"title": "", "fontsize": {"labels": "9px", "ticks": "9px"}, "xticks": 4}
-    drawn = [
-        pn.pane.HoloViews(bare(one).opts(**small, backend="bokeh"), linked_axes=False, margin=0)
-        for one in panels
-    ]
+    figures = [drawn(bare(one).opts(**small, backend="bokeh")) for one in panels]
     return card(
         "What the animal did",
-        "One value a trial, in the units of the source." if drawn else "",
-        *([pn.GridBox(*drawn, ncols=2, margin=0)] if drawn else []),
+        "One value a trial, in the units of the source." if figures else "",
+        *([pn.GridBox(*figures, ncols=2, margin=0)] if figures else []),
         *(caption(line, width) for line in missing),
         width=width,
     )

@@ -16,7 +16,7 @@ import xarray as xr
 from twinlab import evaluation, plots
 from twinlab.explorers.cloud import Cloud
 from twinlab.explorers.listing import listing
-from twinlab.explorers.looks import badge, card, page
+from twinlab.explorers.looks import badge, card, drawn, page
 from twinlab.explorers.standing import CEILING, N_WORST, REFERENCES, SCORES, THIS, Standing
 from twinlab.explorers.standins import no_averages
 from twinlab.explorers.views import bare
@@ -162,7 +162,7 @@ class Scorecard(Standing):
         return card(
             "Learning curve",
             "Score of twins fitted to parts of the recording.",
-            pn.pane.HoloViews(bare(plots.plot_learning_curve(curve)), margin=0),
+            drawn(bare(plots.plot_learning_curve(curve))),
             width=LEFT,
         )
 

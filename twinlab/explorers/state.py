@@ -8,13 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import panel as pn
 import param
 import torch
 import xarray as xr
+from panel.io.location import Location
 
-from twinlab.explorers.address import join_address, read_positions, write_positions
+from twinlab.explorers.address import Address, read_positions, write_positions
 from twinlab.explorers.findings import Findings
 from twinlab.explorers.shown import STIMULUS, USED, Shown
 from twinlab.explorers.work import Work
@@ -355,10 +357,12 @@ class LabState(Shown, Work):
 
     def _draw_changed(self) -> None:
         changed, self._changed = self._changed, set()
-        with pn.io.hold(freeze=True):
-            for stream, names in tuple(self.views.items()):
-                if names & changed:
-                    stream.event()
+        views = [view for view, names in tuple(self.views.items()) if names & changed]
+        # A figure that HoloViews draws again brings new models: they are counted once, at the
+        # end. Where none does, that count would take longer than all the rest.
+        with pn.io.hold(freeze=any(isinstance(view, hv.streams.Stream) for view in views)):
+            for view in views:
+                view.event()
 
     # Setting up
 
@@ -418,7 +422,8 @@ class LabState(Shown, Work):
         """Tie the page's address to what is shown, and its end to ours, where it is served."""
         if not self.served:
             return
-        join_address(self, {name: name for name in ADDRESS}, self.warn)
+        self.address = Address(pn.state.location or Location(), self.soon, self.warn)
+        self.address.join(self, {name: name for name in ADDRESS})
         if self.kind == "image" and self.image is None:
             self.kind = "Gabor"
             self.warn(

@@ -13,7 +13,7 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, words
+from twinlab.explorers.looks import Words, badge, card, words
 from twinlab.explorers.shown import STIMULUS
 from twinlab.explorers.stimulus_sliders import is_used, make_sliders
 from twinlab.explorers.uploads import KINDS, read_upload
@@ -229,7 +229,7 @@ class StimulusCard(Explorer):
             f"and above {above_others:.0f} % of the neurons"
         )
 
-    def _words(self, say: Callable[[], str], width: int) -> pn.widgets.StaticText:
+    def _words(self, say: Callable[[], str], width: int) -> Words:
         """Words on the stimulus, said once it has been painted."""
         text = words(say(), width)
         self._later.texts.append((text, say))

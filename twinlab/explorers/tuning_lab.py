@@ -12,7 +12,7 @@ import param
 import xarray as xr
 
 from twinlab import insilico, plots
-from twinlab.explorers.looks import card, words
+from twinlab.explorers.looks import card, drawn, words
 from twinlab.explorers.shown import STIMULUS
 from twinlab.explorers.tuning_asked import FREE, SETTINGS, TuningAsked
 from twinlab.explorers.tuning_said import say_indices, say_measured
@@ -34,7 +34,7 @@ class TuningLab(TuningAsked):
     def lay_out(self) -> pn.Row:
         """Build the page."""
         self.limit_choice()
-        panes = [pn.pane.HoloViews(linked_axes=False, margin=0) for _ in range(3)]
+        panes = [drawn() for _ in range(3)]
         self._curve, self._map, self._spread = panes
         self._streams: list[hv.streams.Stream] = []
         self._index = pn.widgets.Select(label="distribution of", options={}, width=LEFT - 20)

@@ -13,7 +13,7 @@ import param
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.looks import badge, card, page
+from twinlab.explorers.looks import badge, card, drawn, page
 from twinlab.explorers.matching import blank_clip, raster_of_clip
 from twinlab.explorers.recorded import RecordedCells
 from twinlab.explorers.trust import say_number
@@ -244,7 +244,7 @@ class Videos(RecordedCells):
 
         hv.streams.Tap(source=figure).add_subscriber(tap)
         both = bare(figure * cursor).opts(show_legend=False, backend="bokeh")
-        return pn.pane.HoloViews(both, linked_axes=False, margin=0)
+        return drawn(both)
 
     # Figures and words
 

@@ -13,12 +13,14 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.address import join_address
-from twinlab.explorers.looks import colors, words
+from twinlab.explorers.looks import Words, colors, drawn, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.taking import rebuild, tools
 
 __all__ = ["Explorer", "bare"]
+
+REST_MS = 100  # words follow once what moves has rested so long: they are read, not watched
+INLINE = 64  # values of a column up to which they travel with the message, not beside it
 
 
 class Explorer(pn.viewable.Viewer):
@@ -138,7 +140,7 @@ class Explorer(pn.viewable.Viewer):
         names = [name for name in self.own() if name not in self.fleeting]
         if self.lab.served and names:
             prefix = type(self).__name__.lower()
-            join_address(self, {name: f"{prefix}.{name}" for name in names}, self.lab.warn)
+            self.lab.address.join(self, {name: f"{prefix}.{name}" for name in names})
 
     def _figure(
         self, draw: Callable[[], hv.Dimensioned], names: list[str], arriving: list[str]
@@ -155,7 +157,7 @@ class Explorer(pn.viewable.Viewer):
         arriving: list[str] | None = None,
     ) -> pn.pane.HoloViews:
         figure = self._figure(draw, names, arriving or [])
-        return pn.pane.HoloViews(figure, linked_axes=False, margin=0)
+        return drawn(figure)
 
     def _patched(
         self,
@@ -205,7 +207,7 @@ class Explorer(pn.viewable.Viewer):
         estimate = f", about {left:.0f} s left" if left == left else ""  # NaN while unknown
         return f"{100 * progress:.0f} %{estimate}: {message}"
 
-    def _says(self, text: Callable[..., str], width: int, *names: Any) -> pn.widgets.StaticText:
+    def _says(self, text: Callable[..., str], width: int, *names: Any) -> Words:
         """Body text that follows parameters."""
         return words(pn.bind(lambda *_: text(), *names), width)
 
@@ -225,15 +227,15 @@ class Later:
 
     def __init__(self, lab: LabState) -> None:
         self.lab = lab
-        self.texts: list[tuple[pn.widgets.StaticText, Callable[[], str]]] = []
+        self.texts: list[tuple[Words, Callable[[], str]]] = []
 
     def event(self) -> None:
         """Have them said soon, once however often things change until then."""
-        self.lab.soon(self.say)
+        self.lab.soon(self.say, REST_MS)
 
     def say(self) -> None:
         """Say all of them, in one message."""
-        with pn.io.hold(freeze=True):
+        with pn.io.hold():
             for text, say in self.texts:
                 text.value = say()
 
@@ -256,7 +258,7 @@ class Patch:
             # HoloViews keeps options for as long as what they are of: they must not keep us.
             join = partial(_join, weakref.ref(self), number)
             layer.opts(hooks=[*known, join], backend="bokeh")
-        self.pane = pn.pane.HoloViews(figure, linked_axes=False, margin=0)
+        self.pane = drawn(figure)
 
     def join(self, number: int, plot: Any) -> None:
         """Take over a layer that HoloViews has drawn, which it does once for each page."""
@@ -274,14 +276,23 @@ class Patch:
         """Replace the columns that have changed, wherever the figure is shown."""
         for number, columns in enumerate(self.columns()):
             old = self.shown[number]
-            if columns.keys() == old.keys() and all(
-                np.array_equal(columns[name], old[name]) for name in columns
-            ):
+            new = {
+                name: _packed(values)
+                for name, values in columns.items()
+                if name not in old or not np.array_equal(values, old[name])
+            }
+            if not new:
                 continue  # a figure that is sent the same is painted all the same
             self.shown[number] = dict(columns)
             for source in self.sources[number]:
-                source.data.update(columns)
+                source.data.update(new)
         pn.io.push_notebook(self.pane)
+
+
+def _packed(values: Any) -> Any:
+    """Write few values as a list: each array is three messages of its own to the browser."""
+    few = isinstance(values, np.ndarray) and values.size <= INLINE
+    return values.tolist() if few else values
 
 
 def _join(patch: weakref.ref[Patch], number: int, plot: Any, _: hv.Dimensioned) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ from twinlab.schema import InputError
 
 __all__ = ["Arrivals", "Work"]
 
-REPEATED = 10.0  # seconds in which the same warning is shown once
 INTERVAL = 0.1  # seconds between two pictures of work that is under way
 
 
@@ -68,7 +66,6 @@ class Work(param.Parameterized):
         self._thread = threading.get_ident()
         self._acts: deque[Callable[[], Any]] = deque()
         self._news: dict[str, Any] = {}
-        self._warned: dict[str, float] = {}
         self._telling = threading.Lock()
         self._awaited: set[Callable[[], Any]] = set()
         self._jobs: dict[str, Job] = {}
@@ -177,10 +174,7 @@ class Work(param.Parameterized):
     def warn(self, what: str, remedy: str) -> None:
         """Tell the person at the page what is wrong and what to do about it."""
         self.message = f"{what}. {remedy}"
-        # A browser repeats its address once it is connected, and with it what is wrong there.
-        if time.monotonic() - self._warned.get(self.message, -np.inf) > REPEATED:
-            _notify(what, remedy)
-        self._warned[self.message] = time.monotonic()
+        _notify(what, remedy)
 
     @contextlib.contextmanager
     def warned(self, what: str) -> Iterator[None]:

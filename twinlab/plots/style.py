@@ -24,6 +24,9 @@ __all__ = ["COLORS", "axis_of", "bounds_of", "name_of", "save_figure", "styled"]
 
 # `hv.extension` would do this too, and fetch scripts from the internet in a notebook.
 hv.Store.set_current_backend("bokeh")
+# Where points are too many they are painted (`plot_crowd`); of fewer, WebGL would only make every
+# repaint of every figure copy its canvas: 30 of 100 ms where a browser draws in software.
+hv.renderer("bokeh").webgl = False
 # Bokeh logs it for every figure whose frame, not outside, has a fixed size.
 silence(FIXED_SIZING_MODE, True)
 
