@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from twinlab import insilico
-from twinlab.explorers import LabState, TwinBench, UnitPage
+from twinlab.explorers import LabState, NeuronMap, TwinBench, UnitPage
 from twinlab.schema import InputError
 
 
@@ -145,7 +145,7 @@ def test_results_made_beforehand_are_shown_as_they_are(cortex):
 
 
 def test_tuning_of_all_colours_the_whole_map(lab):
-    lab.measure_all_tuning()
+    NeuronMap(lab).measure_all("tuning")
     lab.wait(120)
     assert not lab.running
     assert lab.message == "done"

@@ -57,6 +57,12 @@ def test_a_neuron_that_is_not_there_cannot_be_selected(place, lab, known):
         known.another(selection=[place])
 
 
+@pytest.mark.parametrize("place", [24, -1])
+def test_nothing_is_known_of_a_neuron_that_is_not_there(place, known):
+    with pytest.raises(InputError, match=f"no neuron {place}; choose from 0 to 23"):
+        known.findings.known("receptive_field", place)
+
+
 def test_pages_share_what_is_known_but_not_what_is_chosen(known, lab):
     lab.neuron = 5
     lab.wait(60)

@@ -135,15 +135,15 @@ def test_an_ensemble_itself_has_its_members(cortex):
     lab.close()
 
 
-def test_least_exciting_and_diverse_inputs_are_made_when_asked_for(lab):
+def test_least_exciting_and_diverse_inputs_are_made_when_asked_for(lab, said):
     lab.neuron = 8
     page = UnitPage(lab)
-    assert "not synthesised yet" in page._say_lei()
+    assert "not synthesised yet" in said(page)
     for name in ("lei", "diverse"):
         lab.findings.measure(name, 8)
     lei = insilico.synthesize_lei(lab.findings.twin, [8])
     assert float(lab.known("lei").activation) == pytest.approx(float(lei.activation[0]))
-    assert "diversity" in page._say_diverse()
+    assert "diversity <b>" in said(UnitPage(lab))
     labels = parts(page._draw_diverse(200), hv.Labels)[0]
     assert all(text.endswith("%") for text in labels.dimension_values(2))
 

@@ -39,7 +39,17 @@ class Known:
         return len(self.twin)
 
     def known(self, name: str, neuron: int) -> xr.Dataset | None:
-        """Return what is known under `name` of the neuron at that position; None if nothing."""
+        """Return what is known under `name` of the neuron at that position; None if nothing.
+
+        Raises
+        ------
+        InputError
+            If there is no neuron at that position.
+
+        """
+        if not 0 <= neuron < len(self):
+            msg = f"There is no neuron {neuron}; choose from 0 to {len(self) - 1}."
+            raise InputError(msg)
         if (name, neuron) in self._of_one:
             return self._of_one[name, neuron]
         if name in self._of_all:

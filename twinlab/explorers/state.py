@@ -323,10 +323,6 @@ class LabState(Shown, Work):
         """Start to optimise the chosen neuron's most exciting input; `cancel` stops it."""
         self.start(self.findings.measure, "mei", self.neuron, arriving="mei")
 
-    def measure_all_tuning(self) -> None:
-        """Start to measure the tuning of every neuron, to colour the map by."""
-        self.start(self.findings.measure_all, "tuning", arriving="tuning")
-
     def examine(self, neuron: int, name: str = "quick") -> None:
         """Start to measure what is not yet known of a neuron, in place of the last so named."""
         missing = [

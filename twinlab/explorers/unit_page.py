@@ -13,16 +13,10 @@ import xarray as xr
 from twinlab import plots
 from twinlab.explorers.looks import card
 from twinlab.explorers.standins import no_tuning
-from twinlab.explorers.trust import (
-    ROWS,
-    Verdict,
-    judge_mei,
-    judge_scores,
-    say_number,
-    tabulate,
-)
+from twinlab.explorers.trust import ROWS, Verdict, judge_mei, judge_scores, say_number, tabulate
 from twinlab.explorers.unit_cards import GAP
 from twinlab.explorers.unit_named import NamedUnit
+from twinlab.explorers.unit_said import say_diverse, say_lei
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
 from twinlab.twins.familiarity import unfamiliar_features
@@ -111,7 +105,7 @@ class UnitPage(NamedUnit):
                 "Pinned: receptive field",
                 "",
                 self._view(
-                    lambda: self._draw_field(self.position_of(self.pinned), HALF),
+                    lambda: self._draw_field(self._beside, HALF),
                     ["pinned"],
                     ["receptive_field"],
                 ),
@@ -121,7 +115,7 @@ class UnitPage(NamedUnit):
                 "Pinned: most exciting input",
                 "",
                 self._view(
-                    lambda: self._draw_made("mei", self.position_of(self.pinned), HALF),
+                    lambda: self._draw_made("mei", self._beside, HALF),
                     ["pinned"],
                     ["mei"],
                 ),
@@ -141,7 +135,12 @@ class UnitPage(NamedUnit):
             self._view(
                 lambda: self._draw_made("lei", self.lab.neuron, width), ["this lei"], ["lei"]
             ),
-            self._says(self._say_lei, width, self.lab.param.neuron, self.lab.arrivals.param.lei),
+            self._says(
+                lambda: say_lei(self.lab.known("lei")),
+                width,
+                self.lab.param.neuron,
+                self.lab.arrivals.param.lei,
+            ),
             self._maker("lei"),
             width=width,
         )
@@ -154,7 +153,7 @@ class UnitPage(NamedUnit):
             "Diverse exciting inputs",
             "As unlike each other as can be; below each, its share of the MEI's response.",
             gallery,
-            self._says(self._say_diverse, width, *changes),
+            self._says(lambda: say_diverse(self.lab.known("diverse")), width, *changes),
             self._maker("diverse"),
             width=width,
         )
@@ -174,7 +173,13 @@ class UnitPage(NamedUnit):
     def _compared(self) -> xr.Dataset:
         if not self.pinned:
             return no_tuning()
-        return self.lab.findings.known("tuning", self.position_of(self.pinned)) or no_tuning()
+        return self.lab.findings.known("tuning", self._beside) or no_tuning()
+
+    @property
+    def _beside(self) -> int:
+        """Position of the pinned neuron; while there is none, of the chosen, and not shown."""
+        position = self.position_of(self.pinned)
+        return position if position >= 0 else self.lab.neuron
 
     def _draw_diverse(self, width: int) -> hv.Overlay:
         diverse, spec = self.lab.known("diverse"), self.lab.findings.twin.spec
@@ -192,31 +197,10 @@ class UnitPage(NamedUnit):
             )
         )
 
-    def _say_lei(self) -> str:
-        lei = self.lab.known("lei")
-        if lei is None:
-            return "not synthesised yet"
-        unique = "one image" if int(lei.unique) else "not unique: many images do alike"
-        return (
-            f"response <b>{say_number(lei.activation, '.3g')}</b>, to grey "
-            f"{float(lei.grey_activation):.3g}; {unique}"
-        )
-
     def _say_pinned_mei(self) -> str:
-        if self.pinned and self.lab.findings.known("mei", self.position_of(self.pinned)) is None:
+        if self.pinned and self.lab.findings.known("mei", self._beside) is None:
             return "not synthesised yet: choose this neuron to make it"
         return ""
-
-    def _say_diverse(self) -> str:
-        diverse = self.lab.known("diverse")
-        if diverse is None:
-            return "not synthesised yet"
-        if not int(diverse.valid):
-            return "no image excites this neuron"
-        return (
-            f"diversity <b>{float(diverse.diversity):.2f}</b> (0: one image, 1: unrelated); "
-            f"{int(diverse.reached.sum())} of {diverse.sizes['image']} excite as asked"
-        )
 
     def trusted(self) -> list[Verdict]:
         """How far the chosen neuron and its most exciting input can be trusted."""
@@ -240,8 +224,7 @@ class UnitPage(NamedUnit):
     def _say_numbers(self) -> str:
         neurons = {f"neuron {self.lab.neuron}": self._known(self.lab.neuron)}
         if self.pinned:
-            neuron = self.position_of(self.pinned)
-            neurons[f"pinned, {neuron}"] = self._known(neuron)
+            neurons[f"pinned, {self._beside}"] = self._known(self._beside)
         return tabulate(neurons)
 
     # What can be taken away

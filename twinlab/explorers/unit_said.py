@@ -7,7 +7,7 @@ import xarray as xr
 
 from twinlab.explorers.trust import say_number
 
-__all__ = ["say_field", "say_mei", "say_tuning"]
+__all__ = ["say_diverse", "say_field", "say_lei", "say_mei", "say_tuning"]
 
 
 def say_field(field: xr.Dataset | None) -> str:
@@ -35,6 +35,29 @@ def say_mei(mei: xr.Dataset | None) -> str:
         f"{float(mei.activation_natural):.3g} of the same norm.<br>On the other twin "
         f"{float(mei.activation_other):.3g}; {float(mei.activation_gabor_other):.3g}; "
         f"{float(mei.activation_natural_other):.3g}."
+    )
+
+
+def say_lei(lei: xr.Dataset | None) -> str:
+    """Say how little the least exciting input drives, and whether it is the only one."""
+    if lei is None:
+        return "not synthesised yet"
+    unique = "one image" if int(lei.unique) else "not unique: many images do alike"
+    return (
+        f"response <b>{say_number(lei.activation, '.3g')}</b>, to grey "
+        f"{float(lei.grey_activation):.3g}; {unique}"
+    )
+
+
+def say_diverse(diverse: xr.Dataset | None) -> str:
+    """Say how different the diverse exciting inputs are."""
+    if diverse is None:
+        return "not synthesised yet"
+    if not int(diverse.valid):
+        return "no image excites this neuron"
+    return (
+        f"diversity <b>{float(diverse.diversity):.2f}</b> (0: one image, 1: unrelated); "
+        f"{int(diverse.reached.sum())} of {diverse.sizes['image']} excite as asked"
     )
 
 
