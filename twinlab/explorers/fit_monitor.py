@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -49,6 +49,9 @@ class FitMonitor(Explorer):
     title = "Fit monitor"
     about = "Fits side by side as they run: loss, validation, readouts, speed; and new ones."
 
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
+    needs_twin: ClassVar[bool] = False
+
     runs = param.List([], item_type=str, doc="Names of the fits side by side; at most seven.")
     quantity: Any = param.Selector(objects=QUANTITIES, doc="What is drawn beside the validation.")
     looked_at = param.String("", doc="Name of the fit whose readouts are drawn.")
@@ -62,9 +65,8 @@ class FitMonitor(Explorer):
     @classmethod
     def lacks(cls, lab: LabState) -> str:
         """Ask for a folder of fits."""
-        if lab.fits is None:
-            return "No folder of fits was given: `twinlab serve TWIN --fits FOLDER`."
-        return ""
+        missing = "No folder of fits was given: add `--fits FOLDER` to `twinlab serve`."
+        return super().lacks(lab) or (missing if lab.fits is None else "")
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
@@ -286,7 +288,7 @@ class FitMonitor(Explorer):
         return [
             f"fits = {{name: fitting.read_fit(lab.fits, name) for name in {list(self.shown)!r}}}",
             f"places = fitting.read_readouts(lab.fits, {self.looked_at!r}, recording)"
-            if self.readouts.places is not None and self.lab.findings.recording is not None
+            if self.readouts.places is not None and self.lab.surveyed.recording is not None
             else "places = None",
         ]
 

@@ -15,6 +15,7 @@ import xarray as xr
 from twinlab import plots
 from twinlab.explorers.looks import Words, colors, drawn, words
 from twinlab.explorers.state import LabState
+from twinlab.explorers.surveyed import NO_TWIN
 from twinlab.explorers.taking import rebuild, tools
 
 __all__ = ["Explorer", "bare"]
@@ -39,7 +40,8 @@ class Explorer(pn.viewable.Viewer):
 
     title: ClassVar[str] = ""
     about: ClassVar[str] = ""  # one sentence for the gallery
-    of: ClassVar[tuple[str, ...]] = ("image",)  # what a twin must see to be shown: image, video
+    of: ClassVar[tuple[str, ...]] = ("image",)  # what neurons must see to be shown: image, video
+    needs_twin: ClassVar[bool] = True  # or it shows a recording without one
     fleeting: ClassVar[frozenset[str]] = frozenset()  # own parameters that no address holds
 
     def __init__(self, lab: LabState, **params: Any) -> None:
@@ -58,9 +60,12 @@ class Explorer(pn.viewable.Viewer):
 
         Whoever needs more begins with ``super().lacks(lab) or``: not every twin sees images.
         """
-        seen = "video" if lab.findings.twin.spec.is_video else "image"
+        if cls.needs_twin and not lab.has_twin:
+            return NO_TWIN
+        seen = "video" if lab.canvas.is_video else "image"
         if seen not in cls.of:
-            return f"This twin sees {seen}s, and this page is about {' and '.join(cls.of)}s."
+            whose = "twin sees" if lab.has_twin else "recording is of"
+            return f"This {whose} {seen}s, and this page is about {' and '.join(cls.of)}s."
         return ""
 
     def lay_out(self) -> pn.viewable.Viewable:
@@ -109,7 +114,7 @@ class Explorer(pn.viewable.Viewer):
     def _leads_to(
         self, page: str, label: str, act: Callable[[], Any] | None = None, **options: Any
     ) -> pn.widgets.Button:
-        """Give a button that acts, and opens another page of the lab where there is one."""
+        """Give a button that acts, and opens another page of the lab: one that needs a twin."""
         button = pn.widgets.Button(label=label, **options)
 
         def lead(_: Any) -> None:
@@ -119,7 +124,7 @@ class Explorer(pn.viewable.Viewer):
                 self.lab.page = page
 
         button.on_click(lead)
-        button.visible = self.lab.has_pages or act is not None
+        button.visible = self.lab.has_twin and (self.lab.has_pages or act is not None)
         return button
 
     def _choice(self, name: str, options: list[str], **look: Any) -> pn.widgets.Select:
