@@ -16,7 +16,7 @@ import xarray as xr
 
 from twinlab import plots, twins
 from twinlab.explorers.fit_readouts import FitReadouts
-from twinlab.explorers.fit_said import say_fits
+from twinlab.explorers.fit_said import say_fits, say_opening
 from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting, alone
 from twinlab.explorers.following import follow, lead
 from twinlab.explorers.looks import badge, card, page, table_style, words
@@ -42,7 +42,7 @@ class FitMonitor(Explorer):
     Parameters
     ----------
     lab : LabState
-        With `fits`.
+        With `fits`; what new ones are fitted to is its recording.
 
     """
 
@@ -238,6 +238,8 @@ class FitMonitor(Explorer):
         if not self.found:
             return "No fit yet: start one here, or with <code>twinlab fit</code>."
         said = say_fits(self.shown)
+        if not self.lab.has_twin:
+            said += say_opening(self.folder, self.shown)
         if len(self.runs) > MOST:
             said += f"<br>{MOST} of {len(self.runs)} fits are drawn; choose fewer."
         return said
@@ -279,9 +281,8 @@ class FitMonitor(Explorer):
         if not known:
             return None
         every = [fit.drop_attrs() for fit in known.values()]
-        return xr.concat(
-            every, xr.Variable("fit", np.array(list(known))), join="outer", data_vars="all"
-        )
+        along = xr.Variable("fit", np.array(list(known)))
+        return xr.concat(every, along, join="outer", data_vars="all")
 
     def calls(self) -> list[str]:
         """Read the same fits."""

@@ -48,6 +48,7 @@ class FitReadouts:
         resume.on_click(lambda _: view.starting.resume(view.looked_at))
         score = pn.widgets.Button(label="Scorecard", width=90, margin=(17, 0, 0, 6))
         score.on_click(lambda _: view.open_scorecard())
+        score.visible = view.lab.has_twin
         return card(
             "Where readouts look",
             "Each neuron's readout on the image, from the last checkpoint or the twin; "

@@ -12,11 +12,11 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-from twinlab import plots
-from twinlab.explorers.looks import Words, colors, drawn, words
+from twinlab.explorers.looks import Words, by_night, drawn, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.surveyed import NO_TWIN
 from twinlab.explorers.taking import rebuild, tools
+from twinlab.schema import InputError
 
 __all__ = ["Explorer", "bare"]
 
@@ -36,6 +36,11 @@ class Explorer(pn.viewable.Viewer):
     **params
         Initial values of its own parameters.
 
+    Raises
+    ------
+    InputError
+        If the lab lacks what it needs, as `lacks` says.
+
     """
 
     title: ClassVar[str] = ""
@@ -45,6 +50,9 @@ class Explorer(pn.viewable.Viewer):
     fleeting: ClassVar[frozenset[str]] = frozenset()  # own parameters that no address holds
 
     def __init__(self, lab: LabState, **params: Any) -> None:
+        missing = self.lacks(lab)
+        if missing:
+            raise InputError(missing)
         super().__init__(**params)
         self.lab = lab
         self._framed: pn.Column | None = None
@@ -153,7 +161,7 @@ class Explorer(pn.viewable.Viewer):
         """Draw in place, again whenever a parameter changes or a result comes in."""
         stream = hv.streams.Counter()
         self.lab.views[stream] = {*names, *arriving}
-        return hv.DynamicMap(lambda **_: _by_night(draw()), streams=[stream])
+        return hv.DynamicMap(lambda **_: by_night(draw()), streams=[stream])
 
     def _view(
         self,
@@ -215,16 +223,6 @@ class Explorer(pn.viewable.Viewer):
     def _says(self, text: Callable[..., str], width: int, *names: Any) -> Words:
         """Body text that follows parameters."""
         return words(pn.bind(lambda *_: text(), *names), width)
-
-
-def _by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
-    """Draw in light ink what was measured, where the page is dark: ours is nearly black."""
-    if pn.config.theme == "dark":
-        for element in figure.traverse(lambda part: part, [hv.Element]):
-            style = hv.Store.lookup_options("bokeh", element, "style").kwargs
-            if style.get("color") == plots.COLORS["measured"]:
-                element.opts(color=colors()["head"], backend="bokeh")
-    return figure
 
 
 class Later:
