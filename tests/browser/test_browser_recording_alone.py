@@ -52,12 +52,14 @@ def test_the_gallery_offers_the_recording_and_greys_what_needs_a_twin(page, alon
     assert page.errors == []
 
 
-def test_the_recording_is_drawn_and_neurons_are_chosen(page, alone_url, sources, screenshot):
+def test_the_recording_is_drawn_and_neurons_are_chosen(
+    page, alone_url, sources, screenshot, eventually
+):
     page.goto(f"{alone_url}?page=recording&neuron=3")
     page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
-    page.wait_for_timeout(1000)
-    names = {name: length for source in sources() for name, length, _ in source}
-    assert names["explainable_variance"] == 12
+    assert eventually(
+        lambda: ("explainable_variance", 12) in [(n, m) for one in sources() for n, m, _ in one]
+    )
     assert not page.get_by_text("Send image to bench").is_visible()
     figure = page.locator(".bk-Figure").filter(has=page.locator(".bk-tool-icon-lasso-select"))
     box = figure.last.locator("canvas").first.bounding_box()
@@ -74,7 +76,6 @@ def test_the_recording_is_drawn_and_neurons_are_chosen(page, alone_url, sources,
     page.wait_for_function("() => location.search.includes('neuron=7')")
     page.get_by_role("button", name="Copy as code").click()
     page.locator("textarea").wait_for()
-    page.wait_for_timeout(1000)
     screenshot("alone_recording")
     room = {}
     exec(page.locator("textarea").input_value(), room)  # noqa: S102 - it opens the recording
