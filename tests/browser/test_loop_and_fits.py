@@ -65,7 +65,7 @@ def test_another_loop_is_chosen_and_an_old_link_is_said_to_be_one(page, lab_url)
     assert page.errors == []
 
 
-def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot):
+def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot, eventually):
     page.goto(f"{lab_url}?page=fits&fitmonitor.max_epochs=2&fitmonitor.preset=small")
     page.get_by_text("best correlation").first.wait_for()
     page.get_by_text("10 readouts").wait_for()
@@ -76,6 +76,5 @@ def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot):
     page.get_by_role("button", name="Start a fit").click()
     page.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
     page.get_by_text("epoch 2 of 2").wait_for(timeout=90_000)
-    page.wait_for_timeout(1000)
-    assert column(sources, "name") != before
+    assert eventually(lambda: column(sources, "name") != before)
     assert page.errors == []

@@ -288,7 +288,7 @@ def test_a_twin_of_images_has_no_videos(cortex):
 
 
 def test_what_is_unknown_of_a_video_has_the_form_of_what_is_known(page, recording):
-    blank = blank_clip(recording)
+    blank = blank_clip(recording, ["response", "prediction"])
     for name, variable in blank.items():
         assert page.clip()[name].sizes == variable.sizes
     assert np.isnan(blank.response).all()

@@ -84,3 +84,31 @@ def test_circles_and_marks_stand_where_they_are_asked_for(tmp_path):
     np.testing.assert_array_equal(marks[1:, 0], [0, 2])
     drawn_everywhere(plots.plot_raster(raster), tmp_path)
     assert not len(plots.plot_raster_marks(raster, neuron=0, stimulus=9))
+
+
+def test_a_lasso_does_not_fade_the_marks_of_what_is_chosen():
+    neurons = xr.Dataset(
+        {name: ("neuron", np.arange(3.0)) for name in ("x_um", "y_um", "osi")},
+        {"neuron_id": ("neuron", [4, 5, 6])},
+    )
+    drawn = plots.plot_map(neurons, "osi", selected=1).get(1), plots.plot_circles(neurons, [2, 0])
+    for marks in drawn:
+        (renderer,) = hv.render(marks, backend="bokeh").renderers
+        for glyph in (renderer.glyph, renderer.nonselection_glyph):
+            assert (glyph.line_alpha, glyph.fill_alpha) == (1.0, 0)
+
+
+def test_where_nothing_is_predicted_the_measured_is_drawn_alone(tmp_path):
+    clip = xr.Dataset(
+        {
+            "response": (("frame", "neuron"), [[0.0, 2.0], [1.0, 4.0]]),
+            "standard_error": (("frame", "neuron"), np.full((2, 2), 0.1)),
+        },
+        {"time": ("frame", [0.0, 0.5]), "neuron_id": ("neuron", [8, 9])},
+    )
+    one = plots.plot_trace(clip.isel(neuron=1))
+    assert [curve.label for curve in one if curve.label] == ["measured"]
+    several = plots.plot_traces(clip)
+    assert len(several) == 1
+    np.testing.assert_allclose(several.get(0).dimension_values(1)[[1, 4]], [1.9, 0.9], atol=0.05)
+    drawn_everywhere(one + several, tmp_path)

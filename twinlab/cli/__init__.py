@@ -421,13 +421,14 @@ def serve(
 ) -> None:
     """Open the explorers of one or more twins in the browser, without a network.
 
-    Without a twin, those of the example that comes with twinlab. Only this machine can reach
-    the page unless told otherwise by --host and --origin; ask for a --login then.
+    Without a twin, those of the recording alone, to look at it and to fit a twin to it; without
+    either, those of the example that comes with twinlab. Only this machine can reach the page
+    unless told otherwise by --host and --origin; ask for a --login then.
     """
     from twinlab.cli.serving import serve_twins
 
     serve_twins(
-        twin or ["example"], recording, loops=loops, fits=fits, browser=browser,
+        twin or [], recording, loops=loops, fits=fits, browser=browser,
         port=port, host=host, origins=origin or [], login=login, oauth=oauth,
     )  # fmt: skip
 

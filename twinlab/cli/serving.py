@@ -1,4 +1,4 @@
-"""The explorer on a web page of this machine, from twins and results on disk."""
+"""The explorers on a web page of this machine, from twins, recordings and results on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twinlab.cli.progress import watched_job
 from twinlab.cli.sources import open_source, open_twin, write_code
 from twinlab.explorers.serving import judge_address
 
-__all__ = ["make_bench", "serve_twins"]
+__all__ = ["make_bench", "serve_twins", "show_recording"]
 
 
 OWN = ("simulated", "example")  # twins that bring their recording
@@ -36,7 +36,8 @@ def serve_twins(
     Parameters
     ----------
     names : list of str
-        Folders of twins, ``simulated`` or ``example``.
+        Folders of twins, ``simulated`` or ``example``. Where there are none, the recording is
+        served alone, and the example where that is empty too.
     recording : str
         What they were fitted to; may be empty.
     loops, fits : Path, optional
@@ -52,6 +53,8 @@ def serve_twins(
             msg = f"{what} {folder}: no such folder; name one that is there, or make it."
             raise schema.InputError(msg)
     judge_address(**where)
+    if not names and not recording:
+        names = ["example"]
     with watched_job("serve") as job:
         source = None
         if not recording and all(name.startswith(OWN) for name in names):
@@ -76,6 +79,8 @@ def serve_twins(
             )
             for page, twin in opened.items()
         }
+        if not makers:
+            makers = {"recording": show_recording(source, recording, loops=loops, fits=fits)}
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
     typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")
@@ -124,6 +129,19 @@ def make_bench(
         loops=loops,
         fits=fits,
     )
+    return lambda: explorers.Lab(known.another())
+
+
+def show_recording(
+    recording: xr.Dataset | None,
+    source: str,
+    *,
+    loops: Path | None = None,
+    fits: Path | None = None,
+) -> Callable[[], explorers.Lab]:
+    """Look at a recording without a twin; `source` is what it was opened by."""
+    made_by = write_code("", source, first=False)
+    known = explorers.LabState(recording=recording, made_by=made_by, loops=loops, fits=fits)
     return lambda: explorers.Lab(known.another())
 
 

@@ -78,7 +78,7 @@ def write_code(twin: str, recording: str, *, first: bool) -> str:
     Parameters
     ----------
     twin, recording : str
-        As for `open_twin` and `open_source`; no recording where empty.
+        As for `open_twin` and `open_source`; none where empty.
     first : bool
         Whether the twin is an ensemble of which the first of the `members` is meant.
 
@@ -89,7 +89,7 @@ def write_code(twin: str, recording: str, *, first: bool) -> str:
         lines += ["from twinlab import simulation", opened.format("simulation.load_example()")]
     elif cortex := _parse_cortex(twin):
         lines += [_write_cortex(*cortex), "twin = cortex.as_twin()"]
-    else:
+    elif twin:
         lines.append(opened.format(f"twins.load_twin({twin!r})"))
     if recording == "example":
         lines += ["from twinlab import simulation", "recording = simulation.record_example()"]

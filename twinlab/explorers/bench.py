@@ -35,7 +35,7 @@ class TwinBench(Explorer):
         population, unit, stimulus = self.parts
         return page(
             self.title,
-            self.lab.describe(),
+            self.lab.surveyed.describe(),
             pn.Column(population.body, unit.trust, margin=0, styles={"gap": "12px"}),
             unit.column,
             stimulus.body,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import panel as pn
@@ -29,6 +29,8 @@ class Browsed(Explorer):
 
     """
 
+    needs_twin: ClassVar[bool] = False
+
     split: Any = param.Selector(
         objects=["all", *SPLITS], default="test", doc="Whose stimuli and trials are shown."
     )
@@ -40,19 +42,19 @@ class Browsed(Explorer):
     def lacks(cls, lab: LabState) -> str:
         """Say how to give a recording, where there is none."""
         missing = "No recording was given: twinlab serve TWIN --recording RECORDING shows one."
-        return super().lacks(lab) or (missing if lab.findings.recording is None else "")
+        return super().lacks(lab) or (missing if lab.surveyed.recording is None else "")
 
     @property
     def recording(self) -> xr.Dataset:
         """What is shown."""
-        recording = self.lab.findings.recording
+        recording = self.lab.surveyed.recording
         assert recording is not None  # noqa: S101 - `lacks` says so before
         return recording
 
     @property
     def place(self) -> int:
         """Position of the chosen neuron in the recording; -1 where it is not in it."""
-        return int(self.lab.findings.recorded[self.lab.neuron])
+        return int(self.lab.surveyed.recorded[self.lab.neuron])
 
     def step(self, by: int) -> None:
         """Show the stimulus so many further among those of the split."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -104,6 +104,14 @@ class Findings(RecordedFindings):
         """1st and 99th percentile of each neuron's rates for ordinary images: (2, n_neuron)."""
         return np.percentile(self.usual_rate, [1, 99], axis=0)
 
+    def describe(self) -> str:
+        """The twin in a few words."""
+        twin = self.twin.twin
+        fitted = twin.origin.get("recording_id", "")
+        return f"{type(twin).__name__}, {len(self)} neurons" + (
+            f", fitted to {fitted}" if fitted else ""
+        )
+
     @property
     def steps(self) -> list[str]:
         """What is measured of each neuron without being asked, quickest first."""
@@ -136,6 +144,52 @@ class Findings(RecordedFindings):
             result = self._examine(name, None, job or Job())
             self._of_all[name] = result, np.arange(len(self))
         return result
+
+    def ask(
+        self,
+        name: str,
+        experiment: Callable[..., xr.Dataset],
+        neurons: Sequence[int] | None = None,
+        job: Job | None = None,
+    ) -> None:
+        """Run any experiment on those neurons of which `name` is not known yet, and keep it.
+
+        Parameters
+        ----------
+        name : str
+            Under which it is known; one for each experiment and its settings.
+        experiment : callable
+            Called as ``experiment(twin, neurons, job=...)``, with the ensemble where there is
+            one.
+        neurons : sequence of int, optional
+            All where absent.
+        job : Job, optional
+
+        """
+        job = job or Job()
+        with self._busy:
+            job.check()
+            asked = range(len(self)) if neurons is None else neurons
+            unknown = [neuron for neuron in asked if self.known(name, neuron) is None]
+            if not unknown:
+                return
+            found = experiment(self.together, unknown, job=job)
+            positions = np.full(len(self), -1)
+            n_known = 0
+            if name in self._of_all:
+                result, positions = self._of_all[name]
+                n_known = result.sizes["neuron"]
+                found = xr.concat(
+                    [result, found],
+                    "neuron",
+                    data_vars="minimal",
+                    coords="minimal",
+                    compat="override",
+                    combine_attrs="override",
+                )
+            positions = positions.copy()  # others may be reading the old ones
+            positions[unknown] = n_known + np.arange(len(unknown))
+            self._of_all[name] = found, positions
 
     @cached_property
     def embedding(self) -> xr.Dataset:

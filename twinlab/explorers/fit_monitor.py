@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -16,7 +16,7 @@ import xarray as xr
 
 from twinlab import plots, twins
 from twinlab.explorers.fit_readouts import FitReadouts
-from twinlab.explorers.fit_said import say_fits
+from twinlab.explorers.fit_said import say_fits, say_opening
 from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting, alone
 from twinlab.explorers.following import follow, lead
 from twinlab.explorers.looks import badge, card, page, table_style, words
@@ -42,12 +42,15 @@ class FitMonitor(Explorer):
     Parameters
     ----------
     lab : LabState
-        With `fits`.
+        With `fits`; what new ones are fitted to is its recording.
 
     """
 
     title = "Fit monitor"
     about = "Fits side by side as they run: loss, validation, readouts, speed; and new ones."
+
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
+    needs_twin: ClassVar[bool] = False
 
     runs = param.List([], item_type=str, doc="Names of the fits side by side; at most seven.")
     quantity: Any = param.Selector(objects=QUANTITIES, doc="What is drawn beside the validation.")
@@ -62,9 +65,8 @@ class FitMonitor(Explorer):
     @classmethod
     def lacks(cls, lab: LabState) -> str:
         """Ask for a folder of fits."""
-        if lab.fits is None:
-            return "No folder of fits was given: `twinlab serve TWIN --fits FOLDER`."
-        return ""
+        missing = "No folder of fits was given: add `--fits FOLDER` to `twinlab serve`."
+        return super().lacks(lab) or (missing if lab.fits is None else "")
 
     def lay_out(self) -> pn.Column:
         """Build the page."""
@@ -236,6 +238,8 @@ class FitMonitor(Explorer):
         if not self.found:
             return "No fit yet: start one here, or with <code>twinlab fit</code>."
         said = say_fits(self.shown)
+        if not self.lab.has_twin:
+            said += say_opening(self.folder, self.shown)
         if len(self.runs) > MOST:
             said += f"<br>{MOST} of {len(self.runs)} fits are drawn; choose fewer."
         return said
@@ -277,16 +281,15 @@ class FitMonitor(Explorer):
         if not known:
             return None
         every = [fit.drop_attrs() for fit in known.values()]
-        return xr.concat(
-            every, xr.Variable("fit", np.array(list(known))), join="outer", data_vars="all"
-        )
+        along = xr.Variable("fit", np.array(list(known)))
+        return xr.concat(every, along, join="outer", data_vars="all")
 
     def calls(self) -> list[str]:
         """Read the same fits."""
         return [
             f"fits = {{name: fitting.read_fit(lab.fits, name) for name in {list(self.shown)!r}}}",
             f"places = fitting.read_readouts(lab.fits, {self.looked_at!r}, recording)"
-            if self.readouts.places is not None and self.lab.findings.recording is not None
+            if self.readouts.places is not None and self.lab.surveyed.recording is not None
             else "places = None",
         ]
 

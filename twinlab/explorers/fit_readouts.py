@@ -48,6 +48,7 @@ class FitReadouts:
         resume.on_click(lambda _: view.starting.resume(view.looked_at))
         score = pn.widgets.Button(label="Scorecard", width=90, margin=(17, 0, 0, 6))
         score.on_click(lambda _: view.open_scorecard())
+        score.visible = view.lab.has_twin
         return card(
             "Where readouts look",
             "Each neuron's readout on the image, from the last checkpoint or the twin; "
@@ -82,7 +83,7 @@ class FitReadouts:
         lab, found = self.view.lab, None
         with contextlib.suppress(InputError), alone(job):  # damage is said in the list of fits
             job.check()
-            found = read_readouts(self.view.folder, name, lab.findings.recording)
+            found = read_readouts(self.view.folder, name, lab.surveyed.recording)
         lab.call(lambda: self._take(name, found))
 
     def _take(self, name: str, found: xr.Dataset | None) -> None:
@@ -100,7 +101,7 @@ class FitReadouts:
         """Draw the readouts on the image; none while they are not known."""
         lab, places = self.view.lab, self.places
         if places is None:
-            spec, none = lab.findings.twin.spec, ("neuron", np.empty(0))
+            spec, none = lab.canvas, ("neuron", np.empty(0))
             places = xr.Dataset(
                 {"x": none, "y": none}, attrs={"height": spec.height, "width": spec.width}
             )

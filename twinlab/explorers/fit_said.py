@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -12,7 +14,7 @@ import xarray as xr
 from twinlab.explorers.looks import badge
 from twinlab.plots.fits import SHADES
 
-__all__ = ["say_fits"]
+__all__ = ["say_fits", "say_opening"]
 
 LOOKS = {
     "running": "weak",
@@ -44,6 +46,29 @@ def say_fits(fits: Mapping[str, xr.Dataset]) -> str:
         lines.append(f"{swatch} <b>{escape(name)}</b> {badge(state, LOOKS[state])}")
         lines.append(_say_course(fit))
     return "<br>".join(line for line in lines if line)
+
+
+def say_opening(folder: Path, fits: Mapping[str, xr.Dataset]) -> str:
+    """Say how those fits that are done are opened as twins; nothing where none is.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the fits.
+    fits : mapping of str to xarray.Dataset
+        As for `say_fits`.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    """
+    done = [str(folder / name) for name, fit in fits.items() if fit.attrs["state"] == "done"]
+    if not done:
+        return ""
+    command = escape(f"twinlab serve {shlex.join(done)} --recording RECORDING")
+    return f"<br>Open what is done with <code>{command}</code>"
 
 
 def _say_course(fit: xr.Dataset) -> str:

@@ -86,7 +86,7 @@ class FitStarting:
         pause.on_click(lambda _: lab.pause())
         pause.label = pn.bind(_say_pause, lab.param.paused)
         start.disabled = lab.param.running
-        recording = lab.findings.recording
+        recording = lab.surveyed.recording
         what = "" if recording is None else str(recording.attrs.get("recording_id", ""))
         return card(
             "New fit",
@@ -142,7 +142,7 @@ class FitStarting:
             self._launch(name, architecture, settings, fit.attrs["members"])
 
     def _recording(self) -> xr.Dataset:
-        recording = self.view.lab.findings.recording
+        recording = self.view.lab.surveyed.recording
         if recording is None:
             msg = "There is no recording to fit: serve the twin with `--recording`."
             raise InputError(msg)

@@ -75,6 +75,9 @@ class InceptionLoop(Explorer):
     @classmethod
     def lacks(cls, lab: LabState) -> str:
         """Ask for a folder of loops."""
+        missing = super().lacks(lab)
+        if missing:
+            return missing
         if lab.loops is None:
             return "No inception loop was given: `twinlab serve TWIN --loops FOLDER`."
         try:

@@ -1,34 +1,30 @@
-"""Results of a twin's neurons, kept under names: some known of all neurons, some of a few."""
+"""Results of neurons, kept under names: some known of all neurons, some of a few."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
 
 from twinlab.explorers.matching import positions_in
-from twinlab.jobs import Job
 from twinlab.schema import InputError
-from twinlab.twins import ConditionedTwin
 
 __all__ = ["Known"]
 
 
 class Known:
-    """What is known of each neuron of a twin, by name; any experiment can be asked for more.
+    """What is known of each neuron, by name.
 
     Parameters
     ----------
-    twin : ConditionedTwin
-    together : ConditionedTwin
-        What experiments are asked of: the ensemble, where there is one.
+    labels : xarray.Dataset
+        The neurons: their coordinates along `neuron`.
 
     """
 
-    def __init__(self, twin: ConditionedTwin, together: ConditionedTwin) -> None:
-        self.twin, self.together, self.labels = twin, together, twin.labels
+    def __init__(self, labels: xr.Dataset) -> None:
+        self.labels = labels
         self._busy = threading.Lock()
         # Results, and where each neuron is in them; -1 where it is not.
         self._of_all: dict[str, tuple[xr.Dataset, np.ndarray]] = {}
@@ -36,7 +32,7 @@ class Known:
 
     def __len__(self) -> int:
         """Count the neurons."""
-        return len(self.twin)
+        return int(self.labels.sizes["neuron"])
 
     def known(self, name: str, neuron: int) -> xr.Dataset | None:
         """Return what is known under `name` of the neuron at that position; None if nothing.
@@ -84,52 +80,6 @@ class Known:
     def gathered(self, name: str) -> xr.Dataset | None:
         """Return what was asked for by that name, of all neurons it was; None if of none."""
         return self._of_all[name][0] if name in self._of_all else None
-
-    def ask(
-        self,
-        name: str,
-        experiment: Callable[..., xr.Dataset],
-        neurons: Sequence[int] | None = None,
-        job: Job | None = None,
-    ) -> None:
-        """Run any experiment on those neurons of which `name` is not known yet, and keep it.
-
-        Parameters
-        ----------
-        name : str
-            Under which it is known; one for each experiment and its settings.
-        experiment : callable
-            Called as ``experiment(twin, neurons, job=...)``, with the ensemble where there is
-            one.
-        neurons : sequence of int, optional
-            All where absent.
-        job : Job, optional
-
-        """
-        job = job or Job()
-        with self._busy:
-            job.check()
-            asked = range(len(self)) if neurons is None else neurons
-            unknown = [neuron for neuron in asked if self.known(name, neuron) is None]
-            if not unknown:
-                return
-            found = experiment(self.together, unknown, job=job)
-            positions = np.full(len(self), -1)
-            n_known = 0
-            if name in self._of_all:
-                result, positions = self._of_all[name]
-                n_known = result.sizes["neuron"]
-                found = xr.concat(
-                    [result, found],
-                    "neuron",
-                    data_vars="minimal",
-                    coords="minimal",
-                    compat="override",
-                    combine_attrs="override",
-                )
-            positions = positions.copy()  # others may be reading the old ones
-            positions[unknown] = n_known + np.arange(len(unknown))
-            self._of_all[name] = found, positions
 
     def _match(self, what: str, labelled: xr.Dataset) -> np.ndarray:
         positions = positions_in(labelled, self.labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import panel as pn
 
@@ -52,6 +52,8 @@ class Lab(Explorer):
 
     title = "Lab"
     about = "Every explorer of one twin, on what is chosen and known in common."
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
+    needs_twin: ClassVar[bool] = False
 
     def lay_out(self) -> pn.Column:
         """Build the frame; a page is built when it is first opened."""
@@ -118,7 +120,7 @@ class Lab(Explorer):
 
     def _gallery(self) -> pn.Column:
         cards = [self._invite(name, kind) for name, kind in EXPLORERS.items()]
-        return page("twinlab", self.lab.describe(), *cards)
+        return page("twinlab", self.lab.surveyed.describe(), *cards)
 
     def _invite(self, name: str, kind: type[Explorer]) -> pn.Column:
         missing = kind.lacks(self.lab)

@@ -9,10 +9,13 @@ import holoviews as hv
 import panel as pn
 import param
 
+from twinlab import plots
+
 __all__ = [
     "Slider",
     "Words",
     "badge",
+    "by_night",
     "caption",
     "card",
     "colors",
@@ -51,6 +54,16 @@ DARK = {
 def colors() -> dict[str, Any]:
     """Colours of the page that is being built: by day, or by night where it is asked for."""
     return DARK if pn.config.theme == "dark" else LIGHT
+
+
+def by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
+    """Draw in light ink what was measured, where the page is dark: ours is nearly black."""
+    if pn.config.theme == "dark":
+        for element in figure.traverse(lambda part: part, [hv.Element]):
+            style = hv.Store.lookup_options("bokeh", element, "style").kwargs
+            if style.get("color") == plots.COLORS["measured"]:
+                element.opts(color=colors()["head"], backend="bokeh")
+    return figure
 
 
 class Slider(pn.widgets.FloatSlider):

@@ -23,26 +23,25 @@ def positions_in(labelled: xr.Dataset | xr.DataArray, labels: xr.Dataset) -> np.
     return np.array([known.get(name, -1) for name in names(labels)])
 
 
-def average_repeats(response: xr.DataArray, prediction: xr.DataArray) -> xr.Dataset:
+def average_repeats(response: xr.DataArray, prediction: xr.DataArray | None) -> xr.Dataset:
     """Measured and predicted response to each image, averaged over its repeats.
 
     Parameters
     ----------
     response, prediction : DataArray of dimensions (trial, neuron)
         Of the same trials and neurons, with the coordinate `stimulus_index`. Missing
-        responses (NaN) are left out, of both.
+        responses (NaN) are left out, of both. Where nothing was predicted: None.
 
     Returns
     -------
     xarray.Dataset
         `response`, its `standard_error` over repeats (NaN with fewer than two), `prediction`
-        and `n_repeat`, all (image, neuron), with `stimulus_index` along `image`.
+        (if any) and `n_repeat`, all (image, neuron), with `stimulus_index` along `image`.
 
     """
     shown, image = np.unique(response.stimulus_index.values, return_inverse=True)
     measured = response.values.astype(float)
     here = np.isfinite(measured)
-    predicted = np.where(here, prediction.values.astype(float), 0.0)
     measured = np.where(here, measured, 0.0)
 
     def total(values: np.ndarray) -> np.ndarray:
@@ -55,7 +54,6 @@ def average_repeats(response: xr.DataArray, prediction: xr.DataArray) -> xr.Data
         mean = total(measured) / count
         spread = total(np.where(here, measured - mean[image], 0.0) ** 2) / (count - 1)
         error = np.where(count > 1, np.sqrt(spread / count), np.nan)
-        mean_predicted = total(predicted) / count
     dims = ("image", "neuron")
     units = {"units": str(response.attrs.get("units", "a.u."))}
     neuron = {
@@ -63,7 +61,7 @@ def average_repeats(response: xr.DataArray, prediction: xr.DataArray) -> xr.Data
         for name, coordinate in response.coords.items()
         if coordinate.dims == ("neuron",)
     }
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "response": (dims, mean, {"long_name": "measured response"} | units),
             "standard_error": (
@@ -71,22 +69,29 @@ def average_repeats(response: xr.DataArray, prediction: xr.DataArray) -> xr.Data
                 error,
                 {"long_name": "standard error of the mean response"} | units,
             ),
-            "prediction": (dims, mean_predicted, {"long_name": "predicted response"} | units),
             "n_repeat": (dims, count, {"long_name": "number of repeats", "units": "1"}),
         },
         neuron | {"stimulus_index": ("image", shown)},
     )
+    if prediction is None:
+        return found
+    predicted = np.where(here, prediction.values.astype(float), 0.0)
+    with np.errstate(invalid="ignore"):
+        mean_predicted = total(predicted) / count
+    attrs = {"long_name": "predicted response"} | units
+    return found.assign(prediction=(dims, mean_predicted, attrs))
 
 
 def average_clip(
-    response: xr.DataArray, prediction: xr.DataArray, frame_rate: float
+    response: xr.DataArray, prediction: xr.DataArray | None, frame_rate: float
 ) -> xr.Dataset:
     """Measured and predicted response to each frame of one video, averaged over its repeats.
 
     Parameters
     ----------
     response, prediction : DataArray of dimensions (trial, neuron, frame)
-        Of trials of one video. Missing responses (NaN) are left out, of both.
+        Of trials of one video. Missing responses (NaN) are left out, of both. Where nothing
+        was predicted: None.
     frame_rate : float
         Frames per second.
 
@@ -97,18 +102,19 @@ def average_clip(
         `frame`.
 
     """
-    unrolled = (unroll_frames(one, skip=0) for one in (response, prediction))
-    found = average_repeats(*unrolled).drop_vars("stimulus_index").rename(image="frame")
+    predicted = None if prediction is None else unroll_frames(prediction, skip=0)
+    found = average_repeats(unroll_frames(response, skip=0), predicted)
+    found = found.drop_vars("stimulus_index").rename(image="frame")
     return found.assign_coords(time=_time(found.sizes["frame"], frame_rate))
 
 
-def blank_clip(recording: xr.Dataset) -> xr.Dataset:
+def blank_clip(recording: xr.Dataset, of: Sequence[str]) -> xr.Dataset:
     """Stand in for what `average_clip` finds, while it is not known: all missing."""
     sizes = recording.sizes["frame"], recording.sizes["neuron"]
     units = {"units": str(recording.response.attrs.get("units", "a.u."))}
     none = ("frame", "neuron"), np.full(sizes, np.nan), units
     return xr.Dataset(
-        dict.fromkeys(("response", "standard_error", "prediction"), none),
+        dict.fromkeys(("standard_error", *of), none),
         {
             "time": _time(sizes[0], float(recording.attrs["frame_rate"])),
             "neuron_id": ("neuron", recording.neuron_id.values),

@@ -52,7 +52,7 @@ class Population(NeuronMap):
         kinds = self.lab.arrivals.param
         return page(
             self.title,
-            self.lab.describe(),
+            self.lab.surveyed.describe(),
             self.map_card(
                 "Neurons",
                 [pn.widgets.Select.from_param(self.param.layout, label="placed by", width=170)],

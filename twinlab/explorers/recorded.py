@@ -63,7 +63,7 @@ class RecordedCells(Browsed):
 
     def of_neurons(self) -> xr.Dataset | None:
         """All that the recording says of each neuron by itself; None while it is not known."""
-        found = [self.lab.findings.gathered(name) for name in ("reliability", "activity")]
+        found = [self.lab.surveyed.gathered(name) for name in ("reliability", "activity")]
         known = [one for one in found if one is not None]
         if len(known) < len(found):
             return None
@@ -75,14 +75,14 @@ class RecordedCells(Browsed):
         repeated = np.bincount(self.recording.stimulus_index.values).max() > 1
         if not repeated and self.color == self.param.color.default:
             self.color = "mean response"  # reliability will be undefined
-        missing = [n for n in ("activity", "reliability") if self.lab.findings.gathered(n) is None]
+        missing = [n for n in ("activity", "reliability") if self.lab.surveyed.gathered(n) is None]
         if missing:
             self.lab.start_quick(self._survey, missing, name="survey")
 
     def _survey(self, names: list[str], job: Job) -> None:
         for name in names:
             try:
-                self.lab.findings.survey(name, job)
+                self.lab.surveyed.survey(name, job)
             except InputError as error:  # a chunk of a recording on the disk is gone
                 self.lab.call(partial(self.lab.warn, "Cells cannot be judged", str(error)))
                 return
@@ -90,23 +90,23 @@ class RecordedCells(Browsed):
 
     def rows(self) -> np.ndarray:
         """Positions in the recording of the selected neurons; of all, the most reliable first."""
-        places = self.lab.findings.recorded[self.lab.selection]
+        places = self.lab.surveyed.recorded[self.lab.selection]
         if (places >= 0).any():
             return places[places >= 0]
-        known = self.lab.findings.gathered("reliability")
+        known = self.lab.surveyed.gathered("reliability")
         if known is None:
             return np.arange(self.recording.sizes["neuron"])
         return np.asarray((-known.explainable_variance).argsort().values)
 
     def _rows_as_code(self) -> str:
         """Line of code that computes `rows` from what `calls` has computed."""
-        if (self.lab.findings.recorded[self.lab.selection] >= 0).any():
+        if (self.lab.surveyed.recorded[self.lab.selection] >= 0).any():
             return f"rows = {self.rows().tolist()}"
         return "rows = (-reliability.explainable_variance).argsort().values"
 
     def _choose_row(self, place: int) -> None:
         """Choose the neuron at a position in the recording."""
-        self.lab.neuron = int(np.flatnonzero(self.lab.findings.recorded == place)[0])
+        self.lab.neuron = int(np.flatnonzero(self.lab.surveyed.recorded == place)[0])
 
     # Cells
 
@@ -160,7 +160,7 @@ class RecordedCells(Browsed):
         pane.object = self._cells(width)
 
     def _draw_cells(self, size: tuple[int, int] = (300, 300)) -> hv.Overlay:
-        value = self.lab.findings.column(*COLORS[self.color])
+        value = self.lab.surveyed.column(*COLORS[self.color])
         return plots.plot_map(
             self.lab.places.assign({value.name: value}),
             str(value.name),
@@ -175,7 +175,7 @@ class RecordedCells(Browsed):
 
     @property
     def _marker(self) -> int:
-        return 8 if len(self.lab.findings) < 1000 else 5
+        return 8 if len(self.lab.surveyed) < 1000 else 5
 
     def _select(self, index: list[int]) -> None:
         self.lab.selection = sorted(index)
@@ -185,13 +185,13 @@ class RecordedCells(Browsed):
         return f"{n:,} neuron{'s' * (n != 1)} selected" if n else "none selected"
 
     def _say_neuron(self) -> str:
-        labels = self.lab.findings.labels.isel(neuron=self.lab.neuron)
+        labels = self.lab.surveyed.labels.isel(neuron=self.lab.neuron)
         who = f"<b>Neuron {self.lab.neuron}</b>, id {escape(str(labels.neuron_id.item()))}"
         if self.place < 0:
             return f"{who}<br>" + badge("not in this recording", "none")
         said = [who]
         for name in ("reliability", "activity"):
-            known = self.lab.findings.gathered(name)
+            known = self.lab.surveyed.gathered(name)
             if known is None:
                 said.append(f"{name}: measuring …")
                 continue
@@ -214,7 +214,7 @@ class RecordedCells(Browsed):
         )
 
     def _draw_distribution(self, size: tuple[int, int] = (300, 200)) -> hv.Overlay:
-        value = self.lab.findings.column(*COLORS[self.color])
+        value = self.lab.surveyed.column(*COLORS[self.color])
         mine = float(value[self.lab.neuron])
         defined = int(np.isfinite(value).sum())
         title = f"{defined:,} of {len(value):,} neurons defined" if defined else "none defined"
@@ -236,7 +236,7 @@ class RecordedCells(Browsed):
         )
 
     def _draw_session(self, size: tuple[int, int]) -> hv.Overlay:
-        activity = self.lab.findings.gathered("activity")
+        activity = self.lab.surveyed.gathered("activity")
         summary, title = xr.Dataset(), "measuring …"
         if activity is not None:
             summary = recordings.follow_session(self.recording, activity.trial_response.values)

@@ -1,17 +1,16 @@
-"""What a recording says of a twin's neurons, by itself and held against the twin."""
+"""What a recording says of a twin's neurons, held against the twin."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
-from twinlab import evaluation, recordings
-from twinlab.explorers.known import Known
-from twinlab.explorers.matching import average_clip, average_repeats, positions_in
+from twinlab import evaluation
+from twinlab.explorers.matching import average_repeats, positions_in
+from twinlab.explorers.surveyed import Surveyed
 from twinlab.explorers.usual import images_of
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -19,16 +18,11 @@ from twinlab.twins import EnsembleTwin, Twin, predict_responses
 
 __all__ = ["RecordedFindings"]
 
-SURVEYS: dict[str, Callable[..., xr.Dataset]] = {
-    "activity": recordings.survey_responses,
-    "reliability": evaluation.score_reliability,
-}
 SKIP = 50  # first frames of a video that are not scored (Sensorium 2023), or half of them
-MOST_CLIPS = 8  # whose responses are kept
 
 
-class RecordedFindings(Known):
-    """What is known of each neuron from a recording; without one, nothing is.
+class RecordedFindings(Surveyed):
+    """What is known of each neuron of a twin from a recording; without one, nothing is.
 
     Parameters
     ----------
@@ -62,19 +56,12 @@ class RecordedFindings(Known):
             members = members or twin.each
         elif len(members) > 1:
             together = EnsembleTwin(members).condition(session=session)
-        super().__init__(conditioned, together)
-        self.recording = recording
+        super().__init__(conditioned.labels, twin.spec, recording)
+        self.twin, self.together = conditioned, together
         self.others = dict(others or {})
         self._twin, self._members = twin, list(members)
         self._prediction: xr.DataArray | None = None
-        self._reading = threading.Lock()
         self._judged: dict[tuple[str, str], xr.Dataset] = {}
-        self._clips: dict[int, xr.Dataset] = {}
-        # Where each neuron is in the recording; -1 where it is not.
-        self.recorded = np.full(len(self), -1)
-        if recording is not None:
-            twin.spec.check(recording.stimulus[:1].values)
-            self.recorded = self._match("The recording", recording)
 
     @cached_property
     def testable(self) -> bool:
@@ -97,29 +84,6 @@ class RecordedFindings(Known):
             msg = "Natural images are taken from the recording, but none was given; give one."
             raise InputError(msg)
         return images_of(self.recording, *splits)
-
-    def survey(self, name: str, job: Job | None = None) -> xr.Dataset | None:
-        """Go through the recording once for what it says of every neuron, kept as `gathered`.
-
-        Parameters
-        ----------
-        name : {"activity", "reliability"}
-            As `recordings.survey_responses` and `evaluation.score_reliability` find it.
-        job : Job, optional
-
-        Returns
-        -------
-        xarray.Dataset or None
-            None without a recording.
-
-        """
-        if self.recording is None:
-            return None
-        with self._reading:
-            if name not in self._of_all:
-                go_through = SURVEYS[name]
-                self._of_all[name] = go_through(self.recording, job=job), self.recorded
-        return self._of_all[name][0]
 
     def judged(self, name: str, split: str) -> xr.Dataset | None:
         """Scores of a twin on a split, in the order of the neurons; None if not known."""
@@ -164,41 +128,8 @@ class RecordedFindings(Known):
             lambda value: value.where(there) if "neuron" in value.dims else value, keep_attrs=True
         )
 
-    def follow(self, video: int, job: Job | None = None) -> xr.Dataset:
-        """Measured and predicted response to each frame of a video of the recording.
-
-        Parameters
-        ----------
-        video : int
-            As in `stimulus_index`.
-        job : Job, optional
-
-        Returns
-        -------
-        xarray.Dataset
-            From `average_clip`, in the order of the recording's neurons; the last few are kept.
-
-        """
-        job = job or Job()
-        recording = self.recording
-        if recording is None or not recording.stimulus_index.isin([video]).any():
-            msg = f"Video {video} was not shown in this recording; choose one that was."
-            raise InputError(msg)
-        with self._reading:
-            job.check()
-            if video not in self._clips:
-                trials = recording.isel(trial=recording.stimulus_index.values == video)
-                predicted = predict_responses(self._twin, trials, job=job)
-                self._clips[video] = average_clip(
-                    trials.response, predicted, float(recording.attrs["frame_rate"])
-                )
-                for old in list(self._clips)[:-MOST_CLIPS]:
-                    del self._clips[old]
-        return self._clips[video]
-
-    def followed(self, video: int) -> xr.Dataset | None:
-        """Return what `follow` has found of a video; None while it has not."""
-        return self._clips.get(video)
+    def _predict(self, trials: xr.Dataset, job: Job) -> xr.DataArray:
+        return predict_responses(self._twin, trials, job=job)
 
     def _compared(self, name: str, recording: xr.Dataset, job: Job) -> xr.Dataset:
         """Return what `_compare` finds of all neurons, once and for all."""

@@ -90,7 +90,7 @@ class RecordingPage(RecordedCells):
 
     def raster(self) -> xr.Dataset:
         """Responses in the raster, from `recordings.sample_raster`."""
-        known = self.lab.findings.gathered("reliability") is not None
+        known = self.lab.surveyed.gathered("reliability") is not None
         state = self.split, self.order, tuple(self.lab.selection), known
         if state not in self._read:  # a lazy recording is not read again to mark another image
             split = None if self.split == "all" else self.split
@@ -133,7 +133,7 @@ class RecordingPage(RecordedCells):
         )
         return card(
             "What was shown",
-            "Each image once, in the grey levels the twin sees.",
+            "Each image once, all in the same grey levels.",
             self._which(),
             self._view(self._draw_image, ["stimulus"]),
             self._says(self._say_stimulus, LEFT, self.param.stimulus, self.param.split),

@@ -49,7 +49,7 @@ class Scorecard(Standing):
         self.lab.arrivals.param.watch(lambda _: self._meet(), "twins")
         top = page(
             self.title,
-            self.lab.describe(),
+            self.lab.surveyed.describe(),
             pn.Column(self._summary_card(), self._curve_card(), margin=0, styles={"gap": "12px"}),
             pn.Column(self._neurons_card(), self._worst_card(), margin=0, styles={"gap": "12px"}),
         )

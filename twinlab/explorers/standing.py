@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import param
@@ -37,6 +37,8 @@ N_WORST = 30
 class Standing(Explorer):
     """Scores of a twin and of those beside it, of the neurons that are reliable enough."""
 
+    of: ClassVar[tuple[str, ...]] = ("image", "video")
+
     split: Any = param.Selector(objects=list(SPLITS), doc="Which images the scores are of.")
     score: Any = param.Selector(objects=list(SCORES), doc="Which score is drawn.")
     against = param.String(
@@ -49,9 +51,8 @@ class Standing(Explorer):
     @classmethod
     def lacks(cls, lab: Any) -> str:
         """Say what it needs."""
-        if lab.findings.recording is None:
-            return "Give the twin's recording (--recording) to hold its predictions against."
-        return ""
+        missing = "Give the twin's recording (--recording) to hold its predictions against."
+        return super().lacks(lab) or (missing if lab.surveyed.recording is None else "")
 
     def scores(self, name: str = "") -> xr.Dataset | None:
         """Scores of a twin on the split; of this one where no name is given."""

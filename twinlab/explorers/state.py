@@ -1,4 +1,4 @@
-"""What all explorers share: a twin, its recording, what is chosen, known and under way."""
+"""What all explorers share: a twin or a recording, what is chosen, known and under way."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from panel.io.location import Location
 from twinlab.explorers.address import Address, read_positions, write_positions
 from twinlab.explorers.findings import Findings
 from twinlab.explorers.shown import STIMULUS, USED, Shown
+from twinlab.explorers.surveyed import NO_TWIN, Surveyed, of_recording
 from twinlab.explorers.work import Work
 from twinlab.jobs import Job
 from twinlab.schema import InputError
@@ -47,7 +48,7 @@ COLOR_CHOICES = {
 
 
 class LabState(Shown, Work):
-    """One twin in the lab, and what is asked of it.
+    """One twin in the lab, or a recording without one yet, and what is asked of it.
 
     Any number of explorers show the same state: choose a neuron on one, and all follow. Set a
     parameter from a notebook and the views follow; read one to know what is shown. What is not
@@ -55,7 +56,8 @@ class LabState(Shown, Work):
 
     Parameters
     ----------
-    twin : Twin
+    twin : Twin, optional
+        Without it the recording is shown as it is, and twins can be fitted to it.
     recording : xarray.Dataset, optional
         What the twin was fitted to. Without it nothing is said of how far the twin can be
         trusted.
@@ -81,15 +83,15 @@ class LabState(Shown, Work):
         A folder of fits, as ``twinlab fit --out FOLDER/NAME`` makes them, to be followed and added
         to.
     made_by : str
-        Python lines that make the variables ``twin`` and ``recording``, for the code that
-        rebuilds a view.
+        Python lines that make the variables ``twin`` and ``recording``, as far as there are
+        any, for the code that rebuilds a view.
     **params
         Initial values of the parameters.
 
     Raises
     ------
     InputError
-        If what is given does not belong together.
+        If what is given does not belong together, or is neither a twin nor a recording.
 
     """
 
@@ -103,7 +105,7 @@ class LabState(Shown, Work):
 
     def __init__(
         self,
-        twin: Twin,
+        twin: Twin | None = None,
         recording: xr.Dataset | None = None,
         *,
         scores: xr.Dataset | None = None,
@@ -119,23 +121,25 @@ class LabState(Shown, Work):
         **params: Any,
     ) -> None:
         self._set_folders(loops, fits)
-        findings = Findings(
-            twin,
-            recording=recording,
-            scores=scores,
-            other=other,
-            members=members,
-            results=results,
-            session=session,
-            others=others,
-            learning_curve=learning_curve,
+        of_twin: dict[str, Any] = {
+            "scores": scores,
+            "other": other,
+            "members": members,
+            "results": results,
+            "others": others,
+            "learning_curve": learning_curve,
+        }
+        surveyed = (
+            of_recording(recording, session, of_twin)
+            if twin is None
+            else Findings(twin, recording=recording, session=session, **of_twin)
         )
-        self._begin(findings, made_by, **params)
+        self._begin(surveyed, made_by, **params)
 
-    def _begin(self, findings: Findings, made_by: str, **params: Any) -> None:
-        self.findings = findings
+    def _begin(self, surveyed: Surveyed, made_by: str, **params: Any) -> None:
+        self.surveyed = surveyed  # what is known of the neurons, with a twin or without
         self.made_by = made_by
-        super().__init__(findings.twin.spec)
+        super().__init__(surveyed.spec)
         self.has_pages = False  # whether there is somewhere to go, which only `Lab` has
         self._seen: tuple[Any, ...] = ()  # a stimulus and the rates to it
         # Streams of the figures that are drawn, and the names of what they draw.
@@ -162,7 +166,7 @@ class LabState(Shown, Work):
         """
         state = LabState.__new__(LabState)
         state._set_folders(self.loops, self.fits)
-        state._begin(self.findings, self.made_by, **params)
+        state._begin(self.surveyed, self.made_by, **params)
         return state
 
     def _set_folders(
@@ -184,6 +188,25 @@ class LabState(Shown, Work):
         self.arrivals.twins += 1
 
     @property
+    def has_twin(self) -> bool:
+        """Whether there is a twin, or a recording alone."""
+        return isinstance(self.surveyed, Findings)
+
+    @property
+    def findings(self) -> Findings:
+        """What is known of the neurons of the twin.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+
+        """
+        if not isinstance(self.surveyed, Findings):
+            raise InputError(NO_TWIN)
+        return self.surveyed
+
+    @property
     def others(self) -> dict[str, Twin]:
         """Twins of the same neurons, by name, known on every page."""
         return self.findings.others
@@ -195,18 +218,10 @@ class LabState(Shown, Work):
     @property
     def units(self) -> str:
         """Of responses."""
-        recording = self.findings.recording
+        recording = self.surveyed.recording
         return "a.u." if recording is None else str(recording.response.attrs.get("units", "a.u."))
 
     # What is shown, as data
-
-    def describe(self) -> str:
-        """The twin in a few words."""
-        twin = self.findings.twin.twin
-        fitted = twin.origin.get("recording_id", "")
-        return f"{type(twin).__name__}, {len(self.findings)} neurons" + (
-            f", fitted to {fitted}" if fitted else ""
-        )
 
     def values_of(self, label: str) -> xr.DataArray:
         """Value of each neuron that the map can be coloured by; NaN where it is not known.
@@ -227,7 +242,7 @@ class LabState(Shown, Work):
                 name=variable,
                 attrs={"long_name": "mean predicted response", "units": self.units},
             )
-        return self.findings.column(source, variable)
+        return self.surveyed.column(source, variable)
 
     def rate(self) -> xr.DataArray:
         """Predicted response of every neuron to the stimulus: (neuron)."""
@@ -263,11 +278,13 @@ class LabState(Shown, Work):
 
     def view(self) -> dict[str, Any]:
         """Parameters by which another state shows the same; not an image that was sent."""
-        names = ["neuron", "selection", "color_by", "kind", *USED[self.kind]]
+        names = ["neuron", "selection"]
+        if self.has_twin:  # whose map is coloured, and which is shown a stimulus
+            names += ["color_by", "kind", *USED[self.kind]]
         view = {name: getattr(self, name) for name in names if name != "image"}
         if not view["selection"]:
             del view["selection"]
-        if view["kind"] == "image":
+        if view.get("kind") == "image":
             del view["kind"]
         return view
 
@@ -276,7 +293,7 @@ class LabState(Shown, Work):
 
         One of "averages", "scores", "receptive_field", "tuning", "mei", "lei", "diverse".
         """
-        return self.findings.known(name, self.neuron)
+        return self.surveyed.known(name, self.neuron)
 
     # What can be done
 
@@ -326,7 +343,7 @@ class LabState(Shown, Work):
     def examine(self, neuron: int, name: str = "quick") -> None:
         """Start to measure what is not yet known of a neuron, in place of the last so named."""
         missing = [
-            step for step in self.findings.steps if self.findings.known(step, neuron) is None
+            step for step in self.surveyed.steps if self.surveyed.known(step, neuron) is None
         ]
         if missing:
             self.start_quick(self._measure_steps, missing, neuron, name=name)
@@ -363,46 +380,42 @@ class LabState(Shown, Work):
     # Setting up
 
     def _set_choices(self) -> None:
-        self.param.neuron.bounds = (0, len(self.findings) - 1)
-        depth = {"cortical depth": ("labels", "z_um")} if "z_um" in self.findings.labels else {}
+        self.param.neuron.bounds = (0, len(self.surveyed) - 1)
+        depth = {"cortical depth": ("labels", "z_um")} if "z_um" in self.surveyed.labels else {}
         truths = {
             str(name).replace("_", " "): ("labels", str(name))
-            for name, truth in self.findings.labels.coords.items()
+            for name, truth in self.surveyed.labels.coords.items()
             if str(name).startswith("true_") and truth.dtype.kind == "f"
         }
-        scored = self.findings.testable or self.findings.known("scores", 0) is not None
-        self.colors = {
-            label: source
-            for label, source in {**COLOR_CHOICES, **depth, **truths}.items()
-            if (scored or source[0] != "scores")
-            and (
-                source[0] in self.findings.steps or source[0] not in ("tuning", "receptive_field")
-            )
-        }
+        there = {"labels", *self.surveyed.steps} | ({"usual"} if self.has_twin else set())
+        if self.surveyed.known("scores", 0) is not None:
+            there.add("scores")
+        choices = COLOR_CHOICES | depth | truths
+        self.colors = {label: source for label, source in choices.items() if source[0] in there}
         if self.colors:
             self.param.color_by.objects = list(self.colors)
             self.color_by = next(iter(self.colors))
 
     def _place_neurons(self) -> xr.Dataset:
         """Where the map draws each neuron: its place in cortex, or rows where unknown."""
-        labels = self.findings.labels
+        labels = self.surveyed.labels
         if all(
             name in labels.coords and np.isfinite(labels[name].values).all()
             for name in ("x_um", "y_um")
         ):
             return labels.reset_coords()
-        n_column = int(np.ceil(np.sqrt(len(self.findings))))
-        row, column = np.divmod(np.arange(len(self.findings)), n_column)
+        n_column = int(np.ceil(np.sqrt(len(self.surveyed))))
+        row, column = np.divmod(np.arange(len(self.surveyed)), n_column)
         return labels.reset_coords().assign(
             x_um=("neuron", column, {"long_name": "column (position unknown)", "units": "1"}),
             y_um=("neuron", row, {"long_name": "row (position unknown)", "units": "1"}),
         )
 
     def _check_selection(self, event: param.parameterized.Event) -> None:
-        missing = [place for place in event.new if not 0 <= place < len(self.findings)]
+        missing = [place for place in event.new if not 0 <= place < len(self.surveyed)]
         if missing:
             self.selection = event.old
-            last = len(self.findings) - 1
+            last = len(self.surveyed) - 1
             msg = f"There is no neuron {missing[0]} to select; choose from 0 to {last}."
             raise InputError(msg)
 
@@ -412,7 +425,7 @@ class LabState(Shown, Work):
     def _read_selection(self, _: param.parameterized.Event) -> None:
         if self.chosen != write_positions(self.selection):
             with self.warned("The selection cannot be shown"):
-                self.selection = read_positions(self.chosen, len(self.findings))
+                self.selection = read_positions(self.chosen, len(self.surveyed))
 
     def _join_session(self) -> None:
         """Tie the page's address to what is shown, and its end to ours, where it is served."""

@@ -34,8 +34,10 @@ def rebuild(explorer: Explorer) -> str:
 
     """
     lab, name = explorer.lab, type(explorer).__name__
-    given = ["twin"] if lab.findings.recording is None else ["twin", "recording"]
-    if lab.findings.together is not lab.findings.twin:
+    given = ["twin"] if lab.has_twin else []
+    if lab.surveyed.recording is not None:
+        given.append("recording=recording")
+    if lab.has_twin and lab.findings.together is not lab.findings.twin:
         given.append("members=members")
     folders = {"loops": lab.loops, "fits": lab.fits}
     given += _arguments({key: str(path) for key, path in folders.items() if path is not None})
@@ -57,17 +59,18 @@ def _arguments(values: dict[str, Any]) -> list[str]:
 
 def provenance(lab: LabState) -> dict[str, str]:
     """Where all that is shown is from: the twin, its recording, the seed, the version."""
-    twin = lab.findings.twin.twin
-    recording = lab.findings.recording
+    twin = lab.findings.twin.twin if lab.has_twin else None
+    origin = {} if twin is None else twin.origin
+    recording = lab.surveyed.recording
+    known = origin if recording is None else origin | recording.attrs
+    sessions = dict.fromkeys(lab.surveyed.labels.session.values.astype(str).tolist())
     found = {
-        "twin": f"{type(twin).__name__} {twin.identity[:12]}",
-        "recording": str(twin.origin.get("recording_id", "")),
-        "seed": str(dict(twin.origin.get("settings", {})).get("seed", "")),
-        "session": str(lab.findings.labels.session.values[0]),
+        "twin": "" if twin is None else f"{type(twin).__name__} {twin.identity[:12]}",
+        "recording": str(known.get("recording_id", "")),
+        "seed": str(dict(origin.get("settings", {})).get("seed", "")),
+        "session": ", ".join(sessions),
         "twinlab": __version__,
     }
-    if recording is not None:
-        found["recording"] = str(recording.attrs.get("recording_id", found["recording"]))
     return {name: value for name, value in found.items() if value}
 
 

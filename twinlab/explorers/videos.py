@@ -26,6 +26,7 @@ __all__ = ["Videos"]
 LEFT, MIDDLE, RIGHT = 320, 470, 330  # widths of cards' contents, in pixels
 TICK = 120  # milliseconds between two pictures of a video that plays
 N_TRACE = 5
+RASTERS = {"response": "measured", "prediction": "predicted"}
 
 
 class Videos(RecordedCells):
@@ -34,7 +35,7 @@ class Videos(RecordedCells):
     Parameters
     ----------
     lab : LabState
-        With a recording of videos, and a twin that sees them.
+        With a recording of videos; what a twin predicts is drawn where there is one.
     **params
         Initial values of its own parameters.
 
@@ -75,8 +76,7 @@ class Videos(RecordedCells):
             "frame": self._draw_frame,
             "trace": self._draw_trace,
             "traces": self._draw_traces,
-            "raster measured": partial(self._draw_raster, "response"),
-            "raster predicted": partial(self._draw_raster, "prediction"),
+            **{f"raster {RASTERS[one]}": partial(self._draw_raster, one) for one in self.rasters},
             "cells": lambda: self._draw_cells() * self._draw_circles(),
         }
 
@@ -86,23 +86,31 @@ class Videos(RecordedCells):
 
     def calls(self) -> list[str]:
         """Lines that compute what is shown from `twin` and `recording`."""
+        predict = "twins.predict_responses(twin, trials)" if self.lab.has_twin else "None"
         return [
             *super().calls(),
             self._rows_as_code(),
             f"trials = recording.isel(trial=recording.stimulus_index.values == {self.stimulus})",
-            "predicted = twins.predict_responses(twin, trials)",
+            f"predicted = {predict}",
             "clip = explorers.average_clip("
             'trials.response, predicted, recording.attrs["frame_rate"])',
-            'measured_raster = explorers.raster_of_clip(clip, rows, "response")',
-            'predicted_raster = explorers.raster_of_clip(clip, rows, "prediction")',
+            *(
+                f"{RASTERS[one]}_raster = explorers.raster_of_clip(clip, rows, {one!r})"
+                for one in self.rasters
+            ),
             f"frame = recording.stimulus[{self.stimulus}].isel(frame={self.frame})",
         ]
 
     # What is shown, as data
 
+    @property
+    def rasters(self) -> list[str]:
+        """What there is of each neuron and frame: what was predicted only where a twin is."""
+        return ["response", "prediction"] if self.lab.has_twin else ["response"]
+
     def clip(self) -> xr.Dataset | None:
         """Responses to each frame, from `average_clip`; None while they are not known."""
-        return self.lab.findings.followed(self.stimulus)
+        return self.lab.surveyed.followed(self.stimulus)
 
     def image(self) -> np.ndarray:
         """Frame that is shown, (channel, y, x) in grey levels."""
@@ -138,7 +146,7 @@ class Videos(RecordedCells):
 
     def _measure_clip(self, video: int, job: Job) -> None:
         try:
-            self.lab.findings.follow(video, job)
+            self.lab.surveyed.follow(video, job)
         except InputError as error:
             self.lab.call(partial(self.lab.warn, "The video cannot be followed", str(error)))
             return
@@ -178,7 +186,7 @@ class Videos(RecordedCells):
         own = self.param
         return card(
             "What was shown",
-            "On the bench a frame is held still for a second.",
+            self._of_twin("On the bench a frame is held still for a second."),
             pn.Row(*self._which(), speed, margin=0),
             self._view(self._draw_frame, ["stimulus", "frame"]),
             player,
@@ -189,20 +197,15 @@ class Videos(RecordedCells):
         )
 
     def _trace_card(self) -> pn.Column:
-        names = ["neuron", "stimulus"]
+        arrivals = self.lab.arrivals.param
+        follows = self.lab.param.neuron, arrivals.clip, arrivals.scores
         return card(
             "The chosen neuron",
-            "Grey: measured, mean over presentations ± standard error; blue: predicted, with the "
-            "animal's behaviour in each.",
-            self._with_cursor(self._draw_trace, names, time=True),
-            self._says(
-                self._say_trace,
-                MIDDLE,
-                self.lab.param.neuron,
-                self.param.stimulus,
-                self.lab.arrivals.param.clip,
-                self.lab.arrivals.param.scores,
-            ),
+            "Grey: measured, mean over presentations ± standard error"
+            + self._of_twin("; blue: predicted, with the animal's behaviour in each")
+            + ".",
+            self._with_cursor(self._draw_trace, ["neuron", "stimulus"], time=True),
+            self._says(self._say_trace, MIDDLE, self.param.stimulus, *follows),
             width=MIDDLE,
         )
 
@@ -210,17 +213,14 @@ class Videos(RecordedCells):
         return card(
             "Neurons together",
             f"The first {N_TRACE} selected, or the most reliable, each in its own range. Grey: "
-            "measured; blue: predicted.",
+            f"measured{self._of_twin('; blue: predicted')}.",
             self._with_cursor(self._draw_traces, ["selection", "stimulus"], time=True),
             width=MIDDLE,
         )
 
     def _raster_card(self) -> pn.Column:
-        names = ["selection", "stimulus"]
-        rasters = [
-            self._with_cursor(partial(self._draw_raster, what), names, time=False)
-            for what in ("response", "prediction")
-        ]
+        names, draw = ["selection", "stimulus"], self._draw_raster
+        rasters = [self._with_cursor(partial(draw, of), names, time=False) for of in self.rasters]
         return card(
             "Population",
             "The selected or the most reliable first, in standard deviations of the measured "
@@ -264,14 +264,18 @@ class Videos(RecordedCells):
 
     def _draw_raster(self, variable: str) -> hv.Image:
         raster = raster_of_clip(self._clip_or_blank(), self.rows(), variable)
-        words = {"response": "measured", "prediction": "predicted"}[variable]
-        title = f"{words}: {raster.sizes['raster_neuron']:,} of {raster.attrs['n_neuron']:,}"
-        return bare(plots.plot_raster(raster, title=f"{title} neurons", size=(MIDDLE - 130, 80)))
+        n = raster.sizes["raster_neuron"]
+        title = f"{RASTERS[variable]}: {n:,} of {raster.attrs['n_neuron']:,} neurons"
+        return bare(plots.plot_raster(raster, title=title, size=(MIDDLE - 130, 80)))
 
     def _clip_or_blank(self) -> xr.Dataset:
         """Responses, or as many missing ones while they are not known."""
         clip = self.clip()
-        return blank_clip(self.recording) if clip is None else clip
+        return blank_clip(self.recording, self.rasters) if clip is None else clip
+
+    def _of_twin(self, words: str) -> str:
+        """Give the words, where there is a twin that they speak of."""
+        return words if self.lab.has_twin else ""
 
     def _say_frame(self) -> str:
         n = self.recording.sizes["frame"]

@@ -12,10 +12,11 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-from twinlab import plots
-from twinlab.explorers.looks import Words, colors, drawn, words
+from twinlab.explorers.looks import Words, by_night, drawn, words
 from twinlab.explorers.state import LabState
+from twinlab.explorers.surveyed import NO_TWIN
 from twinlab.explorers.taking import rebuild, tools
+from twinlab.schema import InputError
 
 __all__ = ["Explorer", "bare"]
 
@@ -35,14 +36,23 @@ class Explorer(pn.viewable.Viewer):
     **params
         Initial values of its own parameters.
 
+    Raises
+    ------
+    InputError
+        If the lab lacks what it needs, as `lacks` says.
+
     """
 
     title: ClassVar[str] = ""
     about: ClassVar[str] = ""  # one sentence for the gallery
-    of: ClassVar[tuple[str, ...]] = ("image",)  # what a twin must see to be shown: image, video
+    of: ClassVar[tuple[str, ...]] = ("image",)  # what neurons must see to be shown: image, video
+    needs_twin: ClassVar[bool] = True  # or it shows a recording without one
     fleeting: ClassVar[frozenset[str]] = frozenset()  # own parameters that no address holds
 
     def __init__(self, lab: LabState, **params: Any) -> None:
+        missing = self.lacks(lab)
+        if missing:
+            raise InputError(missing)
         super().__init__(**params)
         self.lab = lab
         self._framed: pn.Column | None = None
@@ -58,9 +68,12 @@ class Explorer(pn.viewable.Viewer):
 
         Whoever needs more begins with ``super().lacks(lab) or``: not every twin sees images.
         """
-        seen = "video" if lab.findings.twin.spec.is_video else "image"
+        if cls.needs_twin and not lab.has_twin:
+            return NO_TWIN
+        seen = "video" if lab.canvas.is_video else "image"
         if seen not in cls.of:
-            return f"This twin sees {seen}s, and this page is about {' and '.join(cls.of)}s."
+            whose = "twin sees" if lab.has_twin else "recording is of"
+            return f"This {whose} {seen}s, and this page is about {' and '.join(cls.of)}s."
         return ""
 
     def lay_out(self) -> pn.viewable.Viewable:
@@ -109,7 +122,7 @@ class Explorer(pn.viewable.Viewer):
     def _leads_to(
         self, page: str, label: str, act: Callable[[], Any] | None = None, **options: Any
     ) -> pn.widgets.Button:
-        """Give a button that acts, and opens another page of the lab where there is one."""
+        """Give a button that acts, and opens another page of the lab: one that needs a twin."""
         button = pn.widgets.Button(label=label, **options)
 
         def lead(_: Any) -> None:
@@ -119,7 +132,7 @@ class Explorer(pn.viewable.Viewer):
                 self.lab.page = page
 
         button.on_click(lead)
-        button.visible = self.lab.has_pages or act is not None
+        button.visible = self.lab.has_twin and (self.lab.has_pages or act is not None)
         return button
 
     def _choice(self, name: str, options: list[str], **look: Any) -> pn.widgets.Select:
@@ -148,7 +161,7 @@ class Explorer(pn.viewable.Viewer):
         """Draw in place, again whenever a parameter changes or a result comes in."""
         stream = hv.streams.Counter()
         self.lab.views[stream] = {*names, *arriving}
-        return hv.DynamicMap(lambda **_: _by_night(draw()), streams=[stream])
+        return hv.DynamicMap(lambda **_: by_night(draw()), streams=[stream])
 
     def _view(
         self,
@@ -210,16 +223,6 @@ class Explorer(pn.viewable.Viewer):
     def _says(self, text: Callable[..., str], width: int, *names: Any) -> Words:
         """Body text that follows parameters."""
         return words(pn.bind(lambda *_: text(), *names), width)
-
-
-def _by_night(figure: hv.Dimensioned) -> hv.Dimensioned:
-    """Draw in light ink what was measured, where the page is dark: ours is nearly black."""
-    if pn.config.theme == "dark":
-        for element in figure.traverse(lambda part: part, [hv.Element]):
-            style = hv.Store.lookup_options("bokeh", element, "style").kwargs
-            if style.get("color") == plots.COLORS["measured"]:
-                element.opts(color=colors()["head"], backend="bokeh")
-    return figure
 
 
 class Later:

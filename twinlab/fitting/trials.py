@@ -193,9 +193,10 @@ def _any_recorded(response: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return recorded
 
 
-def image_spec(recording: xr.Dataset) -> StimulusSpec:
-    """Size of the recording's images and the scale of its training pixels."""
-    index = np.unique(recording.stimulus_index.values[recording.split.values == "train"])
+def image_spec(recording: xr.Dataset, index: np.ndarray | None = None) -> StimulusSpec:
+    """Size of the recording's images and the scale of its training pixels, or of those listed."""
+    if index is None:
+        index = np.unique(recording.stimulus_index.values[recording.split.values == "train"])
     if recording.stimulus.chunks is None:
         pixels = recording.stimulus.values[index]
         mean, std = float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))

@@ -10,6 +10,8 @@ from twinlab.plots.style import COLORS, axis_of, bounds_of, styled
 
 __all__ = ["plot_cursor", "plot_trace", "plot_traces"]
 
+LINES = {"response": ("guide", "measured"), "prediction": ("twin", "predicted")}
+
 
 def plot_trace(
     clip: xr.Dataset, *, title: str = "", size: tuple[int, int] = (440, 130)
@@ -19,8 +21,8 @@ def plot_trace(
     Parameters
     ----------
     clip : Dataset
-        `response`, `standard_error` (a band; left out where NaN) and `prediction` along
-        `frame`, with the coordinate `time`.
+        `response`, `standard_error` (a band; left out where NaN) and `prediction`, if there is
+        one, along `frame`, with the coordinate `time`.
     title : str
     size : (int, int)
         Width and height of the frame in pixels.
@@ -30,7 +32,8 @@ def plot_trace(
     holoviews.Overlay
 
     """
-    time, measured, predicted = clip.time.values, clip.response.values, clip.prediction.values
+    time, measured = clip.time.values, clip.response.values
+    drawn = {name: clip[name].values for name in LINES if name in clip}
     error = np.nan_to_num(clip.standard_error.values)
     low, high = measured - error, measured + error
     axes = axis_of(clip.time), axis_of(clip.response, "response")
@@ -40,18 +43,12 @@ def plot_trace(
         color=COLORS["guide"],
         title=title,
         xlim=bounds_of(time, margin=0.0),
-        ylim=bounds_of(low, high, predicted, np.zeros(1)),
+        ylim=bounds_of(low, high, *drawn.values(), np.zeros(1)),
         framewise=True,
         bokeh={"alpha": 0.3, "line_alpha": 0},
         matplotlib={"alpha": 0.3, "linewidth": 0},
     )
-    curves = [
-        _curve(time, values, axes, color, label)
-        for values, color, label in (
-            (measured, "guide", "measured"),
-            (predicted, "twin", "predicted"),
-        )
-    ]
+    curves = [_curve(time, values, axes, *LINES[name]) for name, values in drawn.items()]
     return styled(
         hv.Overlay([band, *curves]), size=size, show_legend=True, legend_position="top_right"
     )
@@ -65,8 +62,8 @@ def plot_traces(
     Parameters
     ----------
     clip : Dataset
-        `response` and `prediction` (frame, neuron) with `time` and `neuron_id`. Each neuron is
-        drawn in its own range, the first at the top.
+        `response` and, if there is one, `prediction` (frame, neuron) with `time` and
+        `neuron_id`. Each neuron is drawn in its own range, the first at the top.
     title : str
     size : (int, int)
         Width and height of the frame in pixels.
@@ -78,20 +75,17 @@ def plot_traces(
     """
     time, n = clip.time.values, clip.sizes["neuron"]
     axes = axis_of(clip.time), hv.Dimension("neuron")
-    lines: dict[str, list[np.ndarray]] = {"response": [], "prediction": []}
+    lines: dict[str, list[np.ndarray]] = {name: [] for name in LINES if name in clip}
     for row in range(n):
         one = clip.isel(neuron=row)
-        low, high = bounds_of(one.response.values, one.prediction.values, np.zeros(1))
+        low, high = bounds_of(*(one[name].values for name in lines), np.zeros(1))
         for name, drawn in lines.items():
             height = (one[name].values - low) / (high - low) * 0.9 + n - 1 - row
             drawn.append(np.append(height, np.nan))  # a gap before the next neuron's
     along = np.tile(np.append(time, np.nan), n)
     curves = [
-        _curve(along, np.concatenate(lines[name] or [np.empty(0)]), axes, color, label)
-        for name, color, label in (
-            ("response", "guide", "measured"),
-            ("prediction", "twin", "predicted"),
-        )
+        _curve(along, np.concatenate(drawn or [np.empty(0)]), axes, *LINES[name])
+        for name, drawn in lines.items()
     ]
     names = [str(name) for name in clip.neuron_id.values.tolist()]
     curves[0] = styled(

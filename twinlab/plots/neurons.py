@@ -129,6 +129,7 @@ def plot_map(
             "fill_alpha": 0,
             "line_color": "#d00000",
             "line_width": 2.5,
+            "nonselection_line_alpha": 1.0,  # a lasso fades what it leaves out, marks too
         },
         matplotlib={
             "s": 2 * marker_size**2,
@@ -388,6 +389,7 @@ def plot_circles(
             "fill_alpha": 0,
             "line_color": COLORS["other"],
             "line_width": 1.5,
+            "nonselection_line_alpha": 1.0,
         },
         matplotlib={
             "s": (1.5 * marker_size) ** 2 / 2,
