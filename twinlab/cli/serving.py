@@ -82,8 +82,7 @@ def serve_twins(
     if where["host"] != "127.0.0.1" and not (where["login"] or where["oauth"]):
         typer.echo("Whoever can reach this address can use it; --login FILE asks for a password.")
     sys.stdout.flush()
-    server.start()
-    server.io_loop.start()
+    server.run_until_shutdown()
 
 
 def make_bench(
