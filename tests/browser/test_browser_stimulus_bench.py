@@ -106,6 +106,7 @@ def test_what_is_drawn_is_shown_and_can_be_cleared(stimulus, sources, screenshot
 def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sources):
     page = stimulus("kind=Gabor")
     page.get_by_label("kind").select_option("image")
+    page.wait_for_timeout(1000)  # until what is shown meanwhile has arrived
     before = columns(sources(), "rate")
     levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
     content = io.BytesIO()
