@@ -1,6 +1,8 @@
 """Long work reports, is cancelled, and says how it ended."""
 
 import math
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -106,3 +108,33 @@ def test_paused_work_can_be_cancelled():
     job.cancel()
     with pytest.raises(Cancelled):
         job.wait(10)
+
+
+LEAVING = """
+import sys
+import torch
+from twinlab.jobs import Job
+
+begun = []
+
+def work(job):
+    try:
+        while True:
+            job.check()
+            torch.rand(200, 200) @ torch.rand(200, 200)
+            begun.append(1)
+    finally:
+        sys.stdout.write("left\\n")
+
+jobs = [Job().start(work) for _ in range(4)]
+jobs[0].pause()
+while not begun:
+    pass
+"""
+
+
+def test_work_is_cancelled_and_waited_for_when_python_ends():
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, 4 * "left\n", "")

@@ -13,8 +13,10 @@ a thread with `Job.start`, and may `Job.pause` or `Job.cancel` it at any time.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,9 @@ __all__ = ["Cancelled", "Job"]
 
 class Cancelled(Exception):  # noqa: N818 - a request that was honoured, not an error
     """The work was asked to stop and has left a state from which it resumes."""
+
+
+_THREADS: weakref.WeakKeyDictionary[Job, threading.Thread] = weakref.WeakKeyDictionary()
 
 
 class Job:
@@ -125,7 +130,10 @@ class Job:
         return self.elapsed * (1 - self.fraction) / self.fraction
 
     def start(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
-        """Run ``work(*args, job=self, **kwargs)`` in a daemon thread and return at once."""
+        """Run ``work(*args, job=self, **kwargs)`` in a thread and return at once.
+
+        When Python ends, the work is cancelled, and its thread waited for.
+        """
 
         def run() -> None:
             try:
@@ -142,6 +150,7 @@ class Job:
         self._began = time.monotonic()
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
+        _THREADS[self] = self._thread
         return self
 
     def wait(self, timeout: float | None = None) -> Any:
@@ -182,3 +191,13 @@ class _Part(Job):
 
     def resume(self) -> None:
         self._whole.resume()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Stop what was started: a thread that computes while Python ends may bring it down."""
+    while running := {job: thread for job, thread in _THREADS.items() if thread.is_alive()}:
+        for job in running:
+            job.cancel()
+        for thread in running.values():
+            thread.join()

@@ -106,6 +106,7 @@ def test_what_is_drawn_is_shown_and_can_be_cleared(stimulus, sources, screenshot
 def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sources):
     page = stimulus("kind=Gabor")
     page.get_by_label("kind").select_option("image")
+    page.wait_for_timeout(1000)  # until what is shown meanwhile has arrived
     before = columns(sources(), "rate")
     levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
     content = io.BytesIO()
@@ -120,6 +121,58 @@ def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sour
     chooser.set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.get_by_text("bad.png: cannot be read as an image").first.wait_for()
     assert columns(sources(), "rate") == shown
+    largest = io.BytesIO()
+    np.save(largest, np.full((1, 999, 1000), 90.0))  # just below the limit
+    chooser.set_input_files(
+        {"name": "big.npy", "mimeType": "", "buffer": largest.getvalue().ljust(8_000_000)}
+    )
+    page.get_by_text("big.npy: 1000 × 999 px").wait_for()
+    until(lambda: columns(sources(), "rate") != shown, page)
+    assert page.errors == []
+
+
+@pytest.fixture
+def bad_pictures(tmp_path):
+    """Files that cannot be shown, and what is to be said of each."""
+    content = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((72, 200), np.uint8)).save(content, "PNG")
+    large = "at most 8 are read; make it smaller, 64 x 36 pixels are enough"
+    written = {
+        "large.png": (b"x" * 30_000_000, f"has 30 MB, but {large}"),
+        "sparse.png": (b"", f"has 300 MB, but {large}"),
+        "empty.png": (b"", "cannot be read as an image"),
+        "words.png": (b"no picture", "cannot be read as an image"),
+        "half.png": (content.getvalue()[:-30], "cannot be read as an image"),
+    }
+    for name, (told, _) in written.items():
+        (tmp_path / name).write_bytes(told)
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(300_000_000)
+    return {tmp_path / name: said for name, (_, said) in written.items()}
+
+
+def test_every_bad_picture_is_refused_once_and_the_page_lives_on(
+    stimulus, sources, bad_pictures, screenshot
+):
+    page = stimulus("kind=grating&contrast=1")
+    page.get_by_label("kind").select_option("image")
+    page.on("websocket", lambda socket: pytest.fail("the page was connected anew"))
+    chooser = page.locator("input[type=file]")
+    for path, said in bad_pictures.items():
+        chooser.set_input_files(path)
+        told = page.locator(".notyf__toast").filter(has_text=path.name)
+        told.filter(has_text=said).wait_for()
+        page.wait_for_timeout(500)
+        assert told.count() == 1
+        if path.name == "large.png":
+            screenshot("stimulus_refused")
+    page.get_by_label("kind").select_option("grating")
+    page.wait_for_timeout(1000)
+    before = columns(sources(), "rate")
+    slider = page.locator(".bk-input-group").filter(has_text="orientation")
+    slider.locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    until(lambda: columns(sources(), "rate") != before, page)
     assert page.errors == []
 
 

@@ -1,6 +1,10 @@
+import io
 import json
 import shutil
 from pathlib import Path
+
+import numpy as np
+import PIL.Image
 
 QUICK_START = Path(__file__).parents[2] / "notebooks" / "00_quickstart.ipynb"
 
@@ -110,6 +114,36 @@ def test_every_explorer_lives_in_a_notebook(run_notebook, screenshot, tmp_path):
     show(bench).get_by_label("neuron").first.fill("7")
     page.keyboard.press("Tab")
     show(unit).get_by_text("Neuron 7 of 24").wait_for()
+    assert page.errors == []
+
+
+UPLOAD = [
+    *BENCH[:2],
+    """
+lab = explorers.LabState(cortex.as_twin(), recording, kind="grating")
+explorers.StimulusBench(lab)
+""",
+]
+
+
+def test_a_picture_is_sent_to_a_notebook(run_notebook, sources, tmp_path):
+    page = run_notebook(write_notebook(tmp_path / "notebooks" / "upload.ipynb", UPLOAD))
+    page.get_by_label("kind").select_option("image")
+    chooser = page.locator("input[type=file]")
+    chooser.wait_for()
+    before = sources()
+    too_large = tmp_path / "large.png"
+    with too_large.open("wb") as file:
+        file.truncate(300_000_000)
+    chooser.set_input_files(too_large)  # is not sent, and what is sent next arrives
+    content = io.BytesIO()
+    levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
+    PIL.Image.fromarray(levels).save(content, "PNG")
+    picture = {"name": "mine.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    chooser.set_input_files(picture)
+    page.get_by_text("mine.png: 200 × 72 px, 36 % cut off at the edges").wait_for()
+    page.wait_for_timeout(1000)
+    assert sources() != before
     assert page.errors == []
 
 

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from twinlab import fitting, plots, twins
+from twinlab import fitting, insilico, plots, twins
 from twinlab.explorers import FitMonitor, LabState
-from twinlab.explorers.fit_starting import RANDOM
+from twinlab.explorers.fit_starting import TURN
 from twinlab.explorers.taking import take_data
 from twinlab.files import keep_alone
 from twinlab.schema import save_result
@@ -96,16 +98,85 @@ def test_readouts_are_those_of_the_twin(view, made):
     np.testing.assert_allclose(points.dimension_values("y"), twin.position[:, 1])
 
 
-def test_readouts_wait_for_a_fit_that_runs(view, lab):
-    with RANDOM:
+def test_a_fit_waits_for_another_of_the_server_but_its_readouts_are_read(view, lab):
+    with TURN:
+        view.starting.start()
         view.looked_at = "slow"
-        assert "placed once it is done" in view.readouts._said.value
-        assert view.readouts.places is None
+        lab._jobs["readouts"].wait(60)
+        np.testing.assert_allclose(
+            view.readouts.places.x, twins.load_twin(lab.fits / "slow").position[:, 0]
+        )
+        assert "6 readouts" in view.readouts._said.value
+        assert lab.running
+        assert "fit-1" not in fitting.find_fits(lab.fits)
+    lab.wait(120)
+    assert "fit-1" in fitting.find_fits(lab.fits)
+
+
+@pytest.fixture
+def busy(lab, made):
+    """Something else that other pages do all the time, until it is asked for what came of it."""
+    stop, images = threading.Event(), []
+
+    def synthesise():
+        twin = lab.findings.twin
+        while not stop.is_set():
+            images.append(insilico.synthesize_mei(twin, [0, 1], n_step=20).mei.values)
+
+    def load():
+        while not stop.is_set():
+            twins.load_twin(made / "quick")  # built with random weights, which are then replaced
+
+    def look():
+        other = lab.another(kind="noise")
+        while not stop.is_set():
+            other.seed = (other.seed + 1) % 10
+            other.rate()
+        other.close()
+
+    threads = [threading.Thread(target=work) for work in (synthesise, load, look)]
+    for thread in threads:
+        thread.start()
+
+    def end():
+        stop.set()
+        for thread in threads:
+            thread.join()
+        return images
+
+    yield end
+    end()
+
+
+def test_what_other_pages_do_changes_neither_a_fit_nor_is_changed_by_it(view, lab, busy):
+    view.starting.start()
+    lab.wait(120)
+    architecture, settings = view.starting.decided()
+    images = busy()
+    assert lab.message == "done"
+    alone = fitting.fit_twin(lab.findings.recording, architecture, settings)[0].state_dict()
+    for name, weight in twins.load_twin(lab.fits / "fit-1").state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), alone[name].numpy(), err_msg=name)
+    expected = insilico.synthesize_mei(lab.findings.twin, [0, 1], n_step=20).mei.values
+    assert len(images) > 0
+    for image in images:
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_pages_draw_nothing_from_the_streams_that_are_shared(lab):
+    before = torch.get_rng_state(), np.random.get_state()[1:3]  # noqa: NPY002 - it is looked at
+    for kind in lab.param.kind.objects:
+        lab.kind = kind
+        lab.rate()
+    lab.neuron = 3
     lab.wait(60)
-    np.testing.assert_allclose(
-        view.readouts.places.x, twins.load_twin(lab.fits / "slow").position[:, 0]
-    )
-    assert "6 readouts" in view.readouts._said.value
+    lab.synthesize_mei()
+    lab.wait(60)
+    assert lab.message == "done"
+    assert torch.equal(torch.get_rng_state(), before[0])
+    words, place = np.random.get_state()[1:3]  # noqa: NPY002
+    np.testing.assert_array_equal(words, before[1][0])
+    assert place == before[1][1]
 
 
 def test_a_fit_is_started_and_joins_the_others(view, lab):
@@ -138,7 +209,6 @@ def test_a_fit_that_was_cancelled_is_resumed_and_ends_as_one_that_was_not(view, 
     lab.wait(120)
     view._look()
     assert view.found["fit-1"].attrs["state"] == "done"
-    lab.wait(60)  # reading readouts would disturb the random numbers of the next line
     whole, history = fitting.fit_twin(lab.findings.recording, *view.starting.decided())
     assert view.found["fit-1"].validation_correlation.values[0] == pytest.approx(
         history.validation_correlation.values

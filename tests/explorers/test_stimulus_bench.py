@@ -259,11 +259,15 @@ def test_a_refused_upload_is_said_and_leaves_what_was_shown(lab, levels):
     bench = StimulusBench(lab)
     bench.upload("good.png", encoded(levels, "PNG"))
     before = lab.stimulus()
-    bench.upload("bad.png", b"nothing")
-    bench.upload("none.png", None)
-    assert lab.stimulus() is before
-    assert lab.message.startswith("The picture cannot be shown. bad.png")
-    assert lab.kind == "image"
+    for content, size, said in [
+        (b"nothing", 7, "bad.png: cannot be read as an image"),
+        (None, 30_000_000, "bad.png: has 30 MB, but at most 8 are read; make it smaller"),
+        (None, 7, "bad.png: your browser cannot read it"),
+    ]:
+        bench.upload("bad.png", content, size)
+        assert lab.stimulus() is before
+        assert lab.message.startswith(f"The picture cannot be shown. {said}")
+        assert lab.kind == "image"
 
 
 def test_a_bar_that_leaves_the_frame_is_cut_and_its_number_stays():

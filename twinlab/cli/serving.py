@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,12 +85,16 @@ def serve_twins(
             makers = {"recording": show_recording(source, recording, loops=loops, fits=fits)}
     benches = makers if len(makers) > 1 else next(iter(makers.values()))
     server, url = explorers.serve(benches, open_browser=browser, **where)
+    loop = server.io_loop
     typer.echo(f"The explorers are at {url} (Ctrl-C ends them).")
     if where["host"] != "127.0.0.1" and not (where["login"] or where["oauth"]):
         typer.echo("Whoever can reach this address can use it; --login FILE asks for a password.")
     sys.stdout.flush()
+    # Panel's own way of ending on SIGTERM prints, and hangs where nobody listens any more.
+    signal.signal(signal.SIGTERM, lambda *_: loop.add_callback_from_signal(loop.stop))
     server.start()
-    server.io_loop.start()
+    with contextlib.suppress(KeyboardInterrupt):
+        loop.start()
 
 
 def make_bench(

@@ -17,7 +17,7 @@ import xarray as xr
 from twinlab import plots, twins
 from twinlab.explorers.fit_readouts import FitReadouts
 from twinlab.explorers.fit_said import say_fits, say_opening
-from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting, alone
+from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting
 from twinlab.explorers.following import follow, lead
 from twinlab.explorers.looks import badge, card, page, table_style, words
 from twinlab.explorers.state import LabState
@@ -197,8 +197,7 @@ class FitMonitor(Explorer):
 
     def _load(self, name: str, job: Job) -> None:
         try:
-            with alone(job):
-                twin = twins.load_twin(self.folder / name)
+            twin = twins.load_twin(self.folder / name)
         except InputError as error:
             said = str(error)  # the error is gone when it is told
             self.lab.call(lambda: self.lab.warn(f"{name} cannot be opened", said))

@@ -11,7 +11,6 @@ import panel as pn
 import xarray as xr
 
 from twinlab import plots
-from twinlab.explorers.fit_starting import RANDOM, alone
 from twinlab.explorers.following import lead
 from twinlab.explorers.looks import card, words
 from twinlab.explorers.views import bare
@@ -71,19 +70,15 @@ class FitReadouts:
         """Read where the readouts of the fit look, in the background."""
         view, self.places = self.view, None
         view._redraw("readouts")
-        self._said.value = (
-            "A fit runs on this server, which must not be disturbed: placed once it is done."
-            if RANDOM.locked()
-            else ""
-        )
+        self._said.value = ""
         if view.looked_at in view.found:
             view.lab.start_quick(self._find, view.looked_at, name="readouts")
 
     def _find(self, name: str, job: Job) -> None:
         lab, found = self.view.lab, None
-        with contextlib.suppress(InputError), alone(job):  # damage is said in the list of fits
-            job.check()
+        with contextlib.suppress(InputError):  # damage is said in the list of fits
             found = read_readouts(self.view.folder, name, lab.surveyed.recording)
+        job.check()
         lab.call(lambda: self._take(name, found))
 
     def _take(self, name: str, found: xr.Dataset | None) -> None:

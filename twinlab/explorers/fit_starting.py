@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from twinlab.twins import Architecture
 if TYPE_CHECKING:
     from twinlab.explorers.fit_monitor import FitMonitor
 
-__all__ = ["ASKED", "PRESETS", "RANDOM", "FitStarting", "alone"]
+__all__ = ["ASKED", "PRESETS", "FitStarting"]
 
 # What is changed of the architecture that suits the recording; of images alone but for the first.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -40,20 +38,8 @@ ASKED = {
     "seed": "seed",
 }
 
-# Held while a fit runs in this process, or a twin is built: both draw from the one stream of
-# random numbers that torch has, and a fit ends with the same numbers only if nobody else does.
-RANDOM = threading.Lock()
-
-
-@contextmanager
-def alone(job: Job) -> Iterator[None]:
-    """Hold `RANDOM`, once nobody else in this process does."""
-    while not RANDOM.acquire(timeout=0.1):
-        job.report(0.0, "waiting for another fit of this server")
-    try:
-        yield
-    finally:
-        RANDOM.release()
+# Held by the fit that runs: all pages of this process share its cores.
+TURN = threading.Lock()
 
 
 class FitStarting:
@@ -157,7 +143,7 @@ class FitStarting:
     ) -> None:
         view = self.view
         started = view.lab.start(
-            _fit_alone, [self._recording()], self._folder() / name, "deep", architecture,
+            _fit_in_turn, [self._recording()], self._folder() / name, "deep", architecture,
             settings, members=members, core="", device="cpu", search=None, arriving="fits",
         )  # fmt: skip
         if started:
@@ -173,7 +159,11 @@ def _pick(kind: Any, said: dict[str, Any]) -> Any:
     return kind(**{field.name: said[field.name] for field in fields(kind) if field.name in said})
 
 
-def _fit_alone(*args: Any, job: Job, **kwargs: Any) -> list[str]:
-    """Fit as `twinlab fit` does, while no other fit runs in this process."""
-    with alone(job):
+def _fit_in_turn(*args: Any, job: Job, **kwargs: Any) -> list[str]:
+    """Fit as `twinlab fit` does, once no other fit of these pages runs."""
+    while not TURN.acquire(timeout=0.1):
+        job.report(0.0, "waiting for another fit of this server")
+    try:
         return fit_recordings(*args, job=job, **kwargs)
+    finally:
+        TURN.release()

@@ -16,7 +16,7 @@ from twinlab import plots
 from twinlab.explorers.looks import Words, badge, card, words
 from twinlab.explorers.shown import STIMULUS
 from twinlab.explorers.stimulus_sliders import is_used, make_sliders
-from twinlab.explorers.uploads import KINDS, read_upload
+from twinlab.explorers.uploads import PictureChooser, read_upload
 from twinlab.explorers.views import Explorer, bare
 from twinlab.plots.images import beside
 
@@ -66,8 +66,7 @@ class StimulusCard(Explorer):
         return row
 
     def _upload_row(self, width: int) -> pn.Column:
-        file = pn.widgets.FileInput(accept=KINDS, width=width - 20, margin=(2, 2))
-        file.param.watch(lambda event: self.upload(file.filename or "", event.new), "value")
+        file = PictureChooser(self.upload, width=width - 20, margin=(2, 2))
         said = words(pn.bind(escape, self.lab.param.image_title), width)
         row = pn.Column(file, said, margin=0)
         row.visible = pn.bind(partial(is_used, name="image"), self.lab.param.kind)
@@ -81,12 +80,10 @@ class StimulusCard(Explorer):
         """Take all strokes away."""
         self.lab.strokes = []
 
-    def upload(self, name: str, content: bytes | None) -> None:
+    def upload(self, name: str, content: bytes | None, size: int | None = None) -> None:
         """Show a picture that was uploaded, or say why it cannot be."""
-        if content is None:
-            return
         with self.lab.warned("The picture cannot be shown"):
-            image, said = read_upload(name, content, self.lab.canvas)
+            image, said = read_upload(name, content, self.lab.canvas, size=size)
             self.lab.show_image(image, said)
 
     # The stimulus, and the pointer on it

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -69,8 +68,6 @@ class Work(param.Parameterized):
         self._telling = threading.Lock()
         self._awaited: set[Callable[[], Any]] = set()
         self._jobs: dict[str, Job] = {}
-        # A thread still computing when Python ends would bring it down.
-        self._end = weakref.finalize(self, _stop, self._jobs)
 
     @property
     def served(self) -> bool:
@@ -168,8 +165,12 @@ class Work(param.Parameterized):
             self._catch_up()  # a notebook's loop stands still while one waits
 
     def close(self) -> None:
-        """Stop all work; the page that showed it is gone."""
-        self._end()
+        """Cancel all work and wait for its threads to leave; the page that showed it is gone."""
+        for job in self._jobs.values():
+            job.cancel()
+        for job in self._jobs.values():
+            with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
+                job.wait(timeout=5)
 
     def warn(self, what: str, remedy: str) -> None:
         """Tell the person at the page what is wrong and what to do about it."""
@@ -272,12 +273,3 @@ def _notify(what: str, remedy: str) -> None:
     if notices is not None:
         words = f"<b>{escape(what)}.</b> {escape(remedy)}"
         pn.state.onload(lambda: notices.error(words, duration=8000))
-
-
-def _stop(jobs: dict[str, Job]) -> None:
-    """Cancel work and wait for its threads to leave."""
-    for job in jobs.values():
-        job.cancel()
-    for job in jobs.values():
-        with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
-            job.wait(timeout=5)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twinlab.fitting.settings import FitSettings
 from twinlab.schema import InputError
+from twinlab.twins.seeding import seeded
 
 if TYPE_CHECKING:
     from twinlab.fitting.training import Part
@@ -57,7 +58,8 @@ def _held(part: Part, images: Tensor, context: dict[str, Tensor]) -> int:
             held[storage.data_ptr()] = storage.nbytes()
         return value
 
-    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda v: v):
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda value: value)
+    with seeded(0), hooks:
         rate = twin.relative_rate(images, **context, whole=False)  # type: ignore[arg-type]
         del rate
     return sum(held.values())

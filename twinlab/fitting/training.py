@@ -39,6 +39,7 @@ from twinlab.fitting.trials import (
 from twinlab.jobs import Cancelled, Job
 from twinlab.schema import InputError, fingerprint, is_lazy, make_result, validate_recording
 from twinlab.twins import Architecture, DeepTwin, SessionsTwin, Twin
+from twinlab.twins.seeding import seeded
 
 __all__ = ["fit_sessions", "fit_twin"]
 
@@ -237,8 +238,7 @@ def _fit(
 
     while not _finished(progress, settings):
         began = time.perf_counter()
-        with torch.random.fork_rng():  # the caller's random numbers are left alone
-            train_loss = _run_epoch(parts, shown, optimizer, settings, progress, job, save)
+        train_loss = _run_epoch(parts, shown, optimizer, settings, progress, job, save)
         if not math.isfinite(train_loss):
             notices.append(_diverged(progress, settings))
             break
@@ -491,8 +491,8 @@ def _step(
     for number, seed, generator, images, response, context in drawn:
         twin, train = parts[number].twin, parts[number].train
         twin.readout.generator = generator
-        torch.manual_seed(seed)  # for parts that draw from torch's own generator
-        rate = twin.relative_rate(images, **context, whole=False)  # type: ignore[arg-type]
+        with seeded(seed):
+            rate = twin.relative_rate(images, **context, whole=False)  # type: ignore[arg-type]
         loss = twin_loss(twin, rate, response, settings)
         penalty = twin.regularizer(settings.core_weight, settings.readout_weight)
         weight = math.sqrt(len(train) / settings.batch_size)

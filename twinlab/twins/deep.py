@@ -31,6 +31,7 @@ from twinlab.twins.readouts import (
     Readout,
     build_gaussian,
 )
+from twinlab.twins.seeding import seeded
 from twinlab.twins.squeeze import build_squeeze_excitation
 from twinlab.twins.transformer import build_vision_transformer
 from twinlab.twins.video import VIDEO_CORES
@@ -237,8 +238,7 @@ class DeepTwin(Twin):
             moments = np.stack([typical, np.ones(len(typical))]) if given is None else given
             self.register_buffer(f"{name}_scale", torch.as_tensor(moments, dtype=torch.float32))
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             generator = torch.Generator().manual_seed(seed)
             appended = n_behavior if architecture.behavior == "channels" else 0
             told = n_behavior if architecture.behavior == "core" else 0
