@@ -105,7 +105,8 @@ def words(html: Callable[..., str] | str, width: int) -> Words:
     `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even where
     everything else is inline.)
     """
-    return Words(value=html, width=width, margin=(4, 0), styles=_style(12.5, "body"))
+    look: dict[str, Any] = {"styles": _style(12.5, "body"), "stylesheets": [NARROWER]}
+    return Words(value=html, width=width, margin=(4, 0), **look)
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:
