@@ -112,10 +112,10 @@ def running(command, **options):
             process.stdout.close()
 
 
-@pytest.fixture(scope="session")
-def bench_url():
-    """Address of a served bench of 200 simulated neurons."""
-    command = [sys.executable, str(HERE / "served_bench.py")]
+@contextmanager
+def serving(name, *arguments):
+    """Run a script of this folder that serves a lab; return its address."""
+    command = [sys.executable, str(HERE / name), *map(str, arguments)]
     with running(command, stdout=subprocess.PIPE) as server:
         url = server.stdout.readline().strip()
         assert url, "the server did not start"
@@ -123,12 +123,23 @@ def bench_url():
 
 
 @pytest.fixture(scope="session")
+def bench_url():
+    """Address of a served bench of 200 simulated neurons."""
+    with serving("served_bench.py") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def videos_url():
     """Address of a served lab of 40 simulated neurons that see videos."""
-    command = [sys.executable, str(HERE / "served_videos.py")]
-    with running(command, stdout=subprocess.PIPE) as server:
-        url = server.stdout.readline().strip()
-        assert url, "the server did not start"
+    with serving("served_videos.py") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def loop_url(tmp_path_factory):
+    """Address of a served lab with two inception loops and two fits."""
+    with serving("served_loop.py", tmp_path_factory.mktemp("lab")) as url:
         yield url
 
 

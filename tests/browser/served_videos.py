@@ -7,12 +7,19 @@ import torch
 from twinlab import explorers
 from twinlab.simulation import SimulatedVideoCortex
 
-torch.set_num_threads(1)
-cortex = SimulatedVideoCortex(seed=0, n_neuron=40, height=24, width=32)
-recording = cortex.record(n_train=6, n_validation=2, n_test=3, n_repeat=5, n_frame=80)
-known = explorers.LabState(cortex.as_twin(), recording)
-server, url = explorers.serve(lambda: explorers.Lab(known.another()))
-sys.stdout.write(f"{url}\n")
-sys.stdout.flush()
-server.start()
-server.io_loop.start()  # until it is ended from outside
+
+def open_lab():
+    """Return the state of a lab of 40 neurons, which a notebook can show as well."""
+    torch.set_num_threads(1)
+    cortex = SimulatedVideoCortex(seed=0, n_neuron=40, height=24, width=32)
+    recording = cortex.record(n_train=6, n_validation=2, n_test=3, n_repeat=5, n_frame=80)
+    return explorers.LabState(cortex.as_twin(), recording)
+
+
+if __name__ == "__main__":
+    known = open_lab()
+    server, url = explorers.serve(lambda: explorers.Lab(known.another()))
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+    server.start()
+    server.io_loop.start()  # until it is ended from outside

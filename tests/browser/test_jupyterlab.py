@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+from conftest import HERE
 
 QUICK_START = Path(__file__).parents[2] / "notebooks" / "00_quickstart.ipynb"
 
@@ -72,6 +73,16 @@ def test_the_bench_lives_in_a_notebook(run_notebook, sources, screenshot, tmp_pa
     screenshot("jupyterlab")
 
 
+def show(page, number):
+    """Scroll to a cell; return its output."""
+    page.evaluate(
+        """number => window.jupyterapp.shell.currentWidget.content
+            .scrollToItem(number, "center")""",
+        number,
+    )
+    return page.locator(f".jp-Cell[data-windowed-list-index='{number}'] .jp-OutputArea")
+
+
 # One image in, and the explorers that need nothing more than a twin of images.
 EVERY = [
     *BENCH[:2],
@@ -94,26 +105,85 @@ def test_every_explorer_lives_in_a_notebook(run_notebook, screenshot, tmp_path):
     page = run_notebook(write_notebook(tmp_path / "notebooks" / "every.ipynb", cells))
     page.get_by_text("shown: bench").wait_for()
 
-    def show(number):
-        """Scroll to a cell; return its output."""
-        page.evaluate(
-            """number => window.jupyterapp.shell.currentWidget.content
-                .scrollToItem(number, "center")""",
-            number,
-        )
-        return page.locator(f".jp-Cell[data-windowed-list-index='{number}'] .jp-OutputArea")
-
     for number, name in enumerate(names, start=len(EVERY)):
-        output = show(number)
+        output = show(page, number)
         output.locator("canvas").first.wait_for(timeout=30_000)
         assert "Error" not in output.inner_text(), name
         page.wait_for_timeout(1000)
         screenshot(f"jupyterlab_{name}")
     # What is chosen in one cell is chosen in all.
     bench, unit = (len(EVERY) + names.index(name) for name in ("bench", "unit"))
-    show(bench).get_by_label("neuron").first.fill("7")
+    show(page, bench).get_by_label("neuron").first.fill("7")
     page.keyboard.press("Tab")
-    show(unit).get_by_text("Neuron 7 of 24").wait_for()
+    show(page, unit).get_by_text("Neuron 7 of 24").wait_for()
+    assert page.errors == []
+
+
+def columns(sources, name):
+    return [column for source in sources() for column in source if column[0] == name]
+
+
+def served(name, call, *views):
+    """Cells that show explorers of the lab that a script of this folder serves as well."""
+    make = f"import sys\nsys.path.insert(0, {str(HERE)!r})\nimport {name}\nlab = {name}.{call}"
+    return [BENCH[0], make, *(f"explorers.{view}" for view in views)]
+
+
+def test_a_video_is_scrubbed_in_a_notebook(
+    run_notebook, sources, eventually, screenshot, tmp_path
+):
+    cells = served("served_videos", "open_lab()", "Videos(lab)")
+    page = run_notebook(write_notebook(tmp_path / "notebooks" / "videos.ipynb", cells))
+    output = show(page, 2)
+    output.get_by_text("mean of 5 presentations").wait_for(timeout=60_000)
+    output.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+    assert output.locator("canvas").count() >= 8
+    # 80 frames, measured and predicted, of the chosen neuron, of five, and of all 40
+    assert eventually(lambda: [n for _, n, total in columns(sources, "response") if total])
+    frame = columns(sources, "image")
+    assert all(length and total for _, length, total in frame)
+    for number in (1, 2, 3):
+        output.locator("input[type=range]").first.press("ArrowRight")
+        output.get_by_text(f"frame {number} of 80").wait_for()
+    assert eventually(lambda: columns(sources, "image") != frame)
+    screenshot("jupyterlab_videos")
+    assert "Error" not in output.inner_text()
+    assert page.errors == []
+
+
+def test_loops_and_fits_live_in_a_notebook(
+    run_notebook, sources, eventually, screenshot, tmp_path
+):
+    call = f"open_lab(__import__('pathlib').Path({str(tmp_path)!r}))"
+    views = "InceptionLoop(lab)", "FitMonitor(lab, preset='small', max_epochs=2)"
+    cells = served("served_loop", call, *views)
+    page = run_notebook(write_notebook(tmp_path / "notebooks" / "loop.ipynb", cells), 600)
+    # the loop: a cell of its matrix is tapped
+    output = show(page, 2)
+    output.get_by_text("measured").first.wait_for(timeout=60_000)
+    assert output.locator("canvas").count() >= 8
+    assert eventually(lambda: any(total for _, _, total in columns(sources, "image")))
+    before = columns(sources, "image")
+    matrix = output.locator(".bk-Figure").first.locator("canvas").first
+    matrix.scroll_into_view_if_needed()
+    box = matrix.bounding_box()
+    page.mouse.click(box["x"] + 0.45 * box["width"], box["y"] + 0.75 * box["height"])
+    output.get_by_text("made for another").wait_for()
+    assert eventually(lambda: columns(sources, "image") != before)
+    screenshot("jupyterlab_loop")
+    assert "Error" not in output.inner_text()
+    # fits: one is started, and comes in by itself
+    output = show(page, 3)
+    output.get_by_text("10 readouts").wait_for(timeout=60_000)
+    assert output.locator("canvas").count() >= 3
+    assert eventually(lambda: columns(sources, "name"))  # at the ends of the courses
+    before = columns(sources, "name")
+    output.get_by_role("button", name="Start a fit").click()
+    output.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
+    output.get_by_text("epoch 2 of 2").first.wait_for(timeout=120_000)
+    assert eventually(lambda: columns(sources, "name") != before)
+    screenshot("jupyterlab_fits")
+    assert "Error" not in output.inner_text()
     assert page.errors == []
 
 

@@ -1,38 +1,12 @@
 """Inception loops and fits in a real browser: drawn, followed, led on from."""
 
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
-
-SERVED = Path(__file__).parent / "served_loop.py"
-
-
-@contextmanager
-def serving(folder):
-    command = [sys.executable, str(SERVED), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        url = server.stdout.readline().strip()
-        assert url, "the server did not start"
-        yield url
-        server.terminate()
-
-
-@pytest.fixture(scope="module")
-def lab_url(tmp_path_factory):
-    """Address of a served lab with two inception loops and two fits."""
-    with serving(tmp_path_factory.mktemp("lab")) as url:
-        yield url
-
 
 def column(sources, name):
     return [found for source in sources() for found in source if found[0] == name]
 
 
-def test_a_loop_is_drawn_and_a_cell_shows_its_stimulus(page, lab_url, sources, screenshot):
-    page.goto(f"{lab_url}?page=loop")
+def test_a_loop_is_drawn_and_a_cell_shows_its_stimulus(page, loop_url, sources, screenshot):
+    page.goto(f"{loop_url}?page=loop")
     page.get_by_text("What is shown, and what is not").wait_for()
     page.get_by_text("measured").first.wait_for()
     page.wait_for_timeout(1500)
@@ -54,19 +28,19 @@ def test_a_loop_is_drawn_and_a_cell_shows_its_stimulus(page, lab_url, sources, s
     assert page.errors == []
 
 
-def test_another_loop_is_chosen_and_an_old_link_is_said_to_be_one(page, lab_url):
-    page.goto(f"{lab_url}?page=loop")
+def test_another_loop_is_chosen_and_an_old_link_is_said_to_be_one(page, loop_url):
+    page.goto(f"{loop_url}?page=loop")
     page.get_by_text("measured").first.wait_for()
     page.get_by_label("loop", exact=True).select_option("begun")
     page.get_by_text("No comparison yet").first.wait_for()
     page.get_by_role("button", name="Do the next steps").wait_for()
-    page.goto(f"{lab_url}?page=loop&inceptionloop.loop=../elsewhere")
+    page.goto(f"{loop_url}?page=loop&inceptionloop.loop=../elsewhere")
     page.get_by_text("There is no loop").first.wait_for()
     assert page.errors == []
 
 
-def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot, eventually):
-    page.goto(f"{lab_url}?page=fits&fitmonitor.max_epochs=2&fitmonitor.preset=small")
+def test_fits_are_drawn_and_one_is_started(page, loop_url, sources, screenshot, eventually):
+    page.goto(f"{loop_url}?page=fits&fitmonitor.max_epochs=2&fitmonitor.preset=small")
     page.get_by_text("best correlation").first.wait_for()
     page.get_by_text("10 readouts").wait_for()
     page.wait_for_timeout(1000)
@@ -75,6 +49,6 @@ def test_fits_are_drawn_and_one_is_started(page, lab_url, sources, screenshot, e
     screenshot("fits")
     page.get_by_role("button", name="Start a fit").click()
     page.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
-    page.get_by_text("epoch 2 of 2").wait_for(timeout=90_000)
+    page.get_by_text("epoch 2 of 2").first.wait_for(timeout=90_000)
     assert eventually(lambda: column(sources, "name") != before)
     assert page.errors == []

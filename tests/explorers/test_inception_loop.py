@@ -194,6 +194,15 @@ def test_a_tap_on_a_cell_shows_its_stimulus_and_the_answer(view, planned):
     assert view.answers == order[4]
 
 
+def test_a_cell_is_chosen_by_the_names_of_its_neurons(view):
+    choices = view.matrix._chosen
+    choices["made_for"].value, choices["answers"].value = NAMES[4], NAMES[2]
+    assert (view.made_for, view.answers) == (NAMES[4], NAMES[2])
+    view.choose_cell(0, 0)
+    shown = view.result.made_for.values[0], view.result.neuron.values[0]
+    assert (choices["made_for"].value, choices["answers"].value) == shown  # they follow a tap
+
+
 def test_the_matrix_is_of_the_neurons_asked_for_and_the_tests_of_all(view, lab):
     whole = view.result.neuron.values.tolist()
     view.units = "reliable"

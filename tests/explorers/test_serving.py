@@ -1,12 +1,15 @@
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
+from threading import get_ident
 from urllib.parse import urljoin
 
 import panel as pn
 import pytest
+from panel.io.notebook import JupyterCommJSBinary, JupyterCommManagerBinary
 
 from twinlab import explorers, plots
 from twinlab.schema import InputError
@@ -170,6 +173,25 @@ def test_a_login_stands_before_the_page(answered, tmp_path):
 
 def test_a_notebook_is_told_that_no_network_is_needed():
     assert "no network needed" in explorers.notebook()
+
+
+def test_a_notebook_hears_of_its_widgets_in_the_thread_of_its_cells(monkeypatch):
+    """As JupyterLab does, a message comes in another thread."""
+    heard = []
+    monkeypatch.setattr(JupyterCommManagerBinary, "client_comm", JupyterCommJSBinary)
+    monkeypatch.setattr(
+        JupyterCommJSBinary, "_handle_msg", lambda _, msg: heard.append((msg, get_ident()))
+    )
+
+    async def cell():
+        explorers.notebook()
+        comm = object.__new__(JupyterCommManagerBinary.client_comm)
+        await asyncio.to_thread(comm._handle_msg, "moved")
+        await asyncio.sleep(0)
+        return get_ident()
+
+    assert asyncio.run(cell()) == heard[0][1]
+    assert heard[0][0] == "moved"
 
 
 def test_importing_the_explorers_is_enough_to_work_offline():

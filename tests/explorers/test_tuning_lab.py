@@ -132,6 +132,23 @@ def test_a_tap_on_the_map_finds_both_values(lab):
     assert lab.spatial_frequency == pytest.approx(frequency[np.abs(frequency - 0.085).argmin()])
 
 
+def test_a_point_is_chosen_by_name_on_one_axis_and_on_both(lab):
+    page = TuningLab(lab, protocol="orientation")
+    lab.wait(60)
+    one = page.known()
+    first, second = page._points.choices
+    orientation, frequency = (one[axis].values for axis in one.evoked.dims)
+    first.value = 3
+    assert lab.kind == "grating"
+    assert lab.orientation == pytest.approx(orientation[3])
+    best = insilico.curve_settings(one)["spatial_frequency"]
+    assert lab.spatial_frequency == pytest.approx(best)
+    second.value = int(np.abs(frequency - best).argmax())
+    assert lab.spatial_frequency == pytest.approx(frequency[second.value])
+    page.protocol = "size"
+    assert (first.value, second.visible) == (None, False)  # other axes, and nothing chosen
+
+
 def test_the_selection_or_all_are_measured_and_counted(lab):
     page = TuningLab(lab, protocol="contrast", n_point=10)
     lab.wait(60)

@@ -19,7 +19,7 @@ from twinlab.explorers.fit_readouts import FitReadouts
 from twinlab.explorers.fit_said import say_fits, say_opening
 from twinlab.explorers.fit_starting import ASKED, PRESETS, FitStarting
 from twinlab.explorers.following import follow, lead
-from twinlab.explorers.looks import badge, card, page, table_style, words
+from twinlab.explorers.looks import Table, badge, card, page, table_style, words
 from twinlab.explorers.state import LabState
 from twinlab.explorers.views import Explorer, bare
 from twinlab.fitting import FitSettings, find_fits, read_fit, stamp_fit
@@ -76,7 +76,7 @@ class FitMonitor(Explorer):
         self.starting, self.readouts = FitStarting(self), FitReadouts(self)
         self._names = pn.widgets.CheckBoxGroup(options=[], margin=0)
         self._said = words("", LEFT)
-        self._table = pn.widgets.DataFrame(
+        self._table = Table(
             pd.DataFrame(),
             disabled=True,
             width=MIDDLE - 4,

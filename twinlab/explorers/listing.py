@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-import panel as pn
 import param
 from bokeh.models.widgets.tables import NumberFormatter
 
-from twinlab.explorers.looks import table_style
+from twinlab.explorers.looks import Table, table_style
 
 __all__ = ["listing"]
 
@@ -25,7 +24,7 @@ def listing(
     height: int,
     column: int,
     undefined: str,
-) -> pn.widgets.DataFrame:
+) -> Table:
     """Show neurons in a table; a tap on a row chooses one.
 
     Parameters
@@ -43,10 +42,10 @@ def listing(
 
     Returns
     -------
-    panel.widgets.DataFrame
+    Table
 
     """
-    table = pn.widgets.DataFrame(
+    table = Table(
         frame,
         **_columns(frame, column, undefined),
         disabled=True,

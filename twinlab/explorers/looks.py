@@ -13,6 +13,7 @@ from twinlab import plots
 
 __all__ = [
     "Slider",
+    "Table",
     "Words",
     "badge",
     "by_night",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 FONT = "system-ui,'Segoe UI',Helvetica,Arial,sans-serif"
+# Where the page has less room than was asked for, as on a projector.
+NARROWER = ":host, div { max-width: 100%; min-width: 0 !important; }"
 # Of a page by day and by night: what is written on, and with what.
 LIGHT = {
     "page": "#f4f6f8",
@@ -72,6 +75,17 @@ class Slider(pn.widgets.FloatSlider):
     _debounce = 10
 
 
+class Table(pn.widgets.DataFrame):
+    """Table that is only looked at.
+
+    What a notebook's page sends back of it is what it was sent, and may be of fewer rows than
+    there are by then.
+    """
+
+    def _process_data(self, data: Any) -> None:
+        pass
+
+
 class Words(pn.custom.JSComponent):
     """Text that changes; see `words`."""
 
@@ -91,17 +105,19 @@ def words(html: Callable[..., str] | str, width: int) -> Words:
     `pn.pane.HTML` fetches its style sheets from the internet in a notebook, even where
     everything else is inline.)
     """
-    return Words(value=html, width=width, margin=(4, 0), styles=_style(12.5, "body"))
+    look: dict[str, Any] = {"styles": _style(12.5, "body"), "stylesheets": [NARROWER]}
+    return Words(value=html, width=width, margin=(4, 0), **look)
 
 
 def caption(text: str, width: int) -> pn.pane.HTML:
     """One line below a panel that says what it shows."""
-    return pn.pane.HTML(text, width=width, margin=(2, 0, 0, 0), styles=_style(11, "quiet"))
+    look: dict[str, Any] = {"styles": _style(11, "quiet"), "stylesheets": [NARROWER]}
+    return pn.pane.HTML(text, width=width, margin=(2, 0, 0, 0), **look)
 
 
-def drawn(figure: hv.Dimensioned | None = None) -> pn.pane.HoloViews:
+def drawn(figure: hv.Dimensioned | None = None, **look: Any) -> pn.pane.HoloViews:
     """Put a figure on the page, or make room for one; by Bokeh, whatever else a notebook uses."""
-    return pn.pane.HoloViews(figure, backend="bokeh", linked_axes=False, margin=0)
+    return pn.pane.HoloViews(figure, backend="bokeh", linked_axes=False, margin=0, **look)
 
 
 def badge(text: str, kind: str) -> str:
@@ -115,7 +131,10 @@ def badge(text: str, kind: str) -> str:
 
 def card(title: str, note: str, *contents: Any, width: int) -> pn.Column:
     """Put contents under a heading, with a caption that says what is shown."""
-    heading = pn.pane.HTML(title, width=width, margin=0, styles=_style(14, "head", 600))
+    look: dict[str, Any] = {"stylesheets": [NARROWER], "margin": 0}
+    heading = pn.pane.HTML(
+        title, width=width, styles=_style(14, "head", 600), css_classes=["heading"], **look
+    )
     below = [caption(note, width)] if note else []
     styles = {
         "background": colors()["card"],
@@ -123,7 +142,7 @@ def card(title: str, note: str, *contents: Any, width: int) -> pn.Column:
         "border-radius": "8px",
         "padding": "8px 12px 10px 12px",
     }
-    return pn.Column(heading, *contents, *below, styles=styles, margin=0, width=width + 26)
+    return pn.Column(heading, *contents, *below, styles=styles, width=width + 26, **look)
 
 
 def page(title: str, note: str, *columns: Any) -> pn.Column:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
 import panel as pn
 
 from twinlab import plots
+from twinlab.explorers.following import lead
 from twinlab.explorers.looks import card, drawn, words
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
@@ -36,11 +37,19 @@ class LoopMatrix:
         self._size = width - 150, width - 150
         self._matrix = drawn()
         self._said = words("", width)
+        self._chosen = {
+            name: pn.widgets.Select(options=[], label=label, width=width // 2 - 20)
+            for name, label in (("made_for", "made for"), ("answers", "neuron that answers"))
+        }
+        for name, choice in self._chosen.items():
+            lead(choice, self.view, name)
+            self.view.param.watch(self._mark, name)
         return card(
             "Who answers to whose stimulus",
             "Framed: a neuron's own. Dot: the stimulus it answers most to (least, of least "
-            "exciting ones). Tap a cell to see its stimulus.",
+            "exciting ones). Tap a cell, or choose it, to see its stimulus.",
             self._matrix,
+            pn.Row(*self._chosen.values(), margin=0),
             self._said,
             width=width,
         )
@@ -67,11 +76,20 @@ class LoopMatrix:
             if n < whole
             else f"{n} neurons."
         )
+        for choice in self._chosen.values():
+            choice.options = result.neuron.values.astype(str).tolist()
+        self._mark()
         if view.made_for not in result.neuron or view.answers not in result.neuron:
             first = str(result.neuron.values[0])
             view.param.update(made_for=first, answers=first)  # which shows its stimulus
         else:
             view.stimulus.show()
+
+    def _mark(self, *_: Any) -> None:
+        """Let the choices follow the cell that is tapped."""
+        for name, choice in self._chosen.items():
+            if getattr(self.view, name) in choice.options:
+                choice.value = getattr(self.view, name)
 
     def draw(self) -> hv.Overlay:
         """Draw the matrix, to be taken away.

@@ -52,7 +52,7 @@ class LoopResults:
     def __init__(self, view: InceptionLoop) -> None:
         self.view = view
         self._panes = {
-            name: pn.Row(margin=0)
+            name: pn.Row(margin=0, styles={"flex-wrap": "wrap"})
             for name in ("controls", "preference", "prediction", "power", "rounds", "chosen")
         }
         widths = {"shown": WIDE, "chosen": WIDE, "prediction": LARGE, "power": SMALL}
@@ -72,7 +72,7 @@ class LoopResults:
             "Validation correlation of the twin after each round, and images it chose in the one "
             "at the slider.",
             self._round,
-            pn.Row(panes["rounds"], panes["chosen"], margin=0),
+            pn.Row(panes["rounds"], panes["chosen"], margin=0, styles={"flex-wrap": "wrap"}),
             shown["chosen"],
             width=WIDE,
         )

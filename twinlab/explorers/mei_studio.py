@@ -139,7 +139,8 @@ class MEIStudio(Studio):
         )
 
     def _kept_card(self) -> pn.Column:
-        kept, parts = (drawn() for _ in range(2))
+        wide = {"max-width": "100%", "overflow-x": "auto"}
+        kept, parts = (drawn(styles=wide) for _ in range(2))
         again = pn.widgets.Select(label="show again", options={}, width=420, margin=(4, 0))
 
         def follow(_: Any) -> None:

@@ -115,7 +115,8 @@ class RecordedCells(Browsed):
         self.param.watch(lambda _: self._draw_cells_afresh(figure, width), "color")
         number = pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=90)
         color = pn.widgets.Select.from_param(self.param.color, label="coloured by", width=200)
-        clear = pn.widgets.Button(label="Select none", width=100, margin=(4, 8, 0, 0))
+        some = pn.widgets.TextInput.from_param(self.lab.param.chosen, label="selected", width=90)
+        clear = pn.widgets.Button(label="Select none", width=100, margin=(21, 8, 0, 0))
         clear.on_click(lambda _: self._select([]))
         arrivals = self.lab.arrivals.param
         return card(
@@ -125,8 +126,9 @@ class RecordedCells(Browsed):
             pn.Row(number, color, margin=0),
             figure,
             pn.Row(
+                some,
                 clear,
-                self._says(self._say_selection, width - 120, self.lab.param.selection),
+                self._says(self._say_selection, width - 230, self.lab.param.selection),
                 margin=0,
             ),
             self._says(

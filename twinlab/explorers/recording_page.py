@@ -214,7 +214,7 @@ class RecordingPage(RecordedCells):
 
 def _animal_card(recording: xr.Dataset, width: int) -> pn.Column:
     """Card of what the animal did, one value a trial, or of what is not known of it."""
-    size = (width // 2 - 58, 74)
+    size = (width // 2 - 66, 74)
     panels: list[hv.Dimensioned] = []
     missing = []
     if _is_known(recording, "behavior"):
@@ -225,7 +225,7 @@ def _animal_card(recording: xr.Dataset, width: int) -> pn.Column:
         panels.append(plots.plot_pupil(recording, size=size))
     else:
         missing.append("The position of the pupil was not recorded, or is withheld.")
-    small = {"title": "", "fontsize": {"labels": "9px", "ticks": "9px"}, "xticks": 4}
+    small = {"title": "", "xticks": 3, "yticks": 3}
     figures = [drawn(bare(one).opts(**small, backend="bokeh")) for one in panels]
     return card(
         "What the animal did",

@@ -39,7 +39,7 @@ class Scorecard(Standing):
         """Build the page, and start to score."""
         self.cloud = Cloud(self, self.place, lambda: ["judged"], (250, 240), self._diagonal)
         self._against = self._choice(
-            "against", [CEILING, *self.lab.others], label="against", width=170
+            "against", [CEILING, *self.lab.others], label="against", width=140
         )
         self.refused: dict[tuple[str, str], str] = {}  # what could not be scored, and why
         self._own = [self.param[name] for name in self.own()]
@@ -121,7 +121,8 @@ class Scorecard(Standing):
             "Tap a neuron to choose it; dashed: equal. Colour: explainable variance. Right: the "
             "chosen neuron's mean responses to the test images, measured ± standard error.",
             pn.Row(
-                pn.widgets.Select.from_param(self.param.score, label="score", width=190),
+                pn.widgets.IntInput.from_param(self.lab.param.neuron, label="neuron", width=76),
+                pn.widgets.Select.from_param(self.param.score, label="score", width=170),
                 self._against,
                 self._leads_to("unit", "Open unit page", width=120, margin=(17, 6, 0, 0)),
                 margin=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import json
 import os
@@ -13,12 +15,14 @@ from typing import Any
 
 import holoviews as hv
 import panel as pn
+from bokeh.models import CustomJS
 from bokeh.server.server import Server
 from bokeh.server.util import create_hosts_allowlist
 from holoviews.core.data import Dataset as Labelled
 from panel.auth import AUTH_PROVIDERS
 
 import twinlab.plots  # noqa: F401 - loads the drawing backends
+from twinlab.explorers.one_thread import hear_on
 from twinlab.schema import InputError
 
 __all__ = ["judge_address", "notebook", "serve"]
@@ -26,6 +30,7 @@ __all__ = ["judge_address", "notebook", "serve"]
 HOST = "127.0.0.1"
 MOST_BYTES = 12 * 2**20  # of one message from a page: an upload of 8 MB and its wrapping
 LOGIN_PAGE = Path(__file__).parent / "login.html"  # Panel's own asks the internet for a picture
+KEYBOARD = Path(__file__).parent / "keyboard.js"
 OAUTH = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET")  # as Panel itself names them
 
 
@@ -46,6 +51,8 @@ def notebook() -> str:
 
     """
     pn.extension(inline=True)
+    with contextlib.suppress(RuntimeError):  # in a script there is no loop, and no widget to hear
+        hear_on(asyncio.get_running_loop())
     # What `hv.extension` would do, less its scripts from the internet.
     for kind in (hv.core.Dimensioned, Labelled):
         hv.Store.set_display_hook("html+js", kind, _mime_bundle)
@@ -107,7 +114,8 @@ def serve(
         disconnect_notification="The connection is lost. Is the server still running? What the "
         "address of this page says is shown again once it is back.",
     )
-    pages: dict[str, Any] = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
+    named = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
+    pages: dict[str, Any] = {name: _with_keyboard(bench) for name, bench in named.items()}
     itself = [f"{host}:{port}", f"localhost:{port}"] if host == HOST else [f"{host}:{port}"]
     server = pn.io.server.get_server(
         pages,
@@ -165,6 +173,19 @@ def judge_address(
             raise InputError(msg) from error
     _free_port(host, port)
     return _guard(login, oauth)
+
+
+def _with_keyboard(bench: Callable[[], Any]) -> Callable[[], Any]:
+    """Give a page that can be used without a mouse."""
+    code = KEYBOARD.read_text(encoding="utf-8")
+
+    def build() -> Any:
+        page = pn.state.curdoc
+        assert page is not None  # noqa: S101 - it is built for one
+        page.js_on_event("document_ready", CustomJS(code=code))
+        return bench()
+
+    return build
 
 
 def _guard(login: str | os.PathLike[str], oauth: str) -> dict[str, Any]:

@@ -154,6 +154,7 @@ def tools(explorer: Explorer) -> pn.Column:
         row += [what, save]
     code = pn.widgets.Button(label="Copy as code", width=110, margin=(17, 8, 0, 0))
     shown = pn.widgets.TextAreaInput(
+        label="code",
         visible=False,
         height=170,
         margin=(4, 0),

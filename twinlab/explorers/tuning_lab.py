@@ -15,6 +15,7 @@ from twinlab import insilico, plots
 from twinlab.explorers.looks import card, drawn, words
 from twinlab.explorers.shown import STIMULUS
 from twinlab.explorers.tuning_asked import FREE, SETTINGS, TuningAsked
+from twinlab.explorers.tuning_points import TuningPoints
 from twinlab.explorers.tuning_said import say_indices, say_measured
 from twinlab.explorers.views import bare
 from twinlab.schema import InputError
@@ -37,6 +38,7 @@ class TuningLab(TuningAsked):
         panes = [drawn() for _ in range(3)]
         self._curve, self._map, self._spread = panes
         self._streams: list[hv.streams.Stream] = []
+        self._points = TuningPoints(self, RIGHT)
         self._index = pn.widgets.Select(label="distribution of", options={}, width=LEFT - 20)
         self._index.param.watch(lambda event: setattr(self, "index", event.new or ""), "value")
         self._map_card = card("Over both axes", "Tap to see a stimulus.", self._map, width=MIDDLE)
@@ -176,7 +178,8 @@ class TuningLab(TuningAsked):
         stimulus = [self.lab.param[name] for name in STIMULUS]
         return card(
             "Stimulus on the bench",
-            "Tap a point of the curve or the map to put its stimulus here.",
+            "Tap a point of the curve or the map, or choose one, to put its stimulus here.",
+            pn.Row(*self._points.choices, margin=0),
             self._view(self._draw_stimulus, STIMULUS),
             self._says(self._say_stimulus, RIGHT, self.lab.param.neuron, *stimulus),
             self._leads_to("stimulus", "Open stimulus bench", margin=(4, 0)),
@@ -201,6 +204,7 @@ class TuningLab(TuningAsked):
         drawn = figures(self._curve_layers, 2)
         hv.streams.Tap(source=drawn[1]).add_subscriber(self._tap_curve)
         self._curve.object = drawn[0] * drawn[1]
+        self._points.offer(blank)
         self._map_card.visible = blank.evoked.ndim > 1
         if blank.evoked.ndim > 1:
             layers = figures(self._map_layers, 2)

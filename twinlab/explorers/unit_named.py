@@ -99,7 +99,8 @@ class NamedUnit(UnitCards):
             self._leads_to(page, f"Open in {name}", **place)
             for page, name in (("mei", "MEI studio"), ("tuning", "tuning lab"))
         )
-        return pn.Row(number, pin, send, studio, tuning, link, margin=0)
+        row = number, pin, send, studio, tuning, link
+        return pn.Row(*row, margin=0, styles={"flex-wrap": "wrap"})
 
     def _send_mei(self) -> None:
         mei = self.lab.known("mei")

@@ -63,7 +63,7 @@ def plot_driven(
     words = [
         styled(
             hv.Labels((text["x"], text["y"], text["said"]), ["x", "y"], "said"),
-            bokeh={"text_font_size": "8pt", "text_color": ink},
+            bokeh={"text_font_size": "11px", "text_color": ink},
             matplotlib={"size": 7, "color": ink},
         )
         for text in (names, rates)

@@ -112,7 +112,7 @@ def plot_map(
             "toolbar": "above",
             "default_tools": ["pan", "wheel_zoom", "reset"],
             "tools": ["hover"],
-            "colorbar_opts": {"width": 10, "major_label_text_font_size": "10px"},
+            "colorbar_opts": {"width": 10},
         },
         matplotlib={
             "s": diameter**2 / 2,

@@ -40,6 +40,8 @@ COLORS = {
     "weak": "#c8ccd0",
 }
 FORMATS = (".png", ".svg", ".pdf", ".html")
+# Bokeh's own 11px would count as not set, and a dark page's theme enlarge it.
+TICKS = "11.1px"
 UNITS = {"1": None, "": None, "um": "µm"}
 
 
@@ -61,7 +63,7 @@ def styled(
         on_screen |= {
             "frame_width": width,
             "frame_height": height,
-            "fontsize": {"title": "12px", "labels": "11px", "ticks": "10px"},
+            "fontsize": {"title": "12px", "labels": "11px", "ticks": TICKS},
             "hooks": [_quieten],
         }
         # For print: fonts are in points, so the frame is drawn at 100 pixels to the inch.
@@ -75,6 +77,8 @@ def _quieten(plot: hv.plotting.Plot, _: hv.Element) -> None:
         axis.minor_tick_line_color = None
         axis.major_tick_in = 0
         axis.axis_label_text_font_style = "normal"
+    if "colorbar" in plot.handles:
+        plot.handles["colorbar"].major_label_text_font_size = TICKS
 
 
 def axis_of(variable: xr.DataArray, label: str | None = None) -> hv.Dimension:
