@@ -206,12 +206,15 @@ def test_a_picture_is_sent_to_a_notebook(run_notebook, sources, tmp_path):
     with too_large.open("wb") as file:
         file.truncate(300_000_000)
     chooser.set_input_files(too_large)  # is not sent, and what is sent next arrives
+    refused = page.get_by_text("large.png: has 300 MB, but at most 8 are read")
+    refused.wait_for()
     content = io.BytesIO()
     levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
     PIL.Image.fromarray(levels).save(content, "PNG")
     picture = {"name": "mine.png", "mimeType": "image/png", "buffer": content.getvalue()}
     chooser.set_input_files(picture)
     page.get_by_text("mine.png: 200 × 72 px, 36 % cut off at the edges").wait_for()
+    refused.wait_for(state="hidden")
     page.wait_for_timeout(1000)
     assert sources() != before
     assert page.errors == []

@@ -255,6 +255,14 @@ def test_what_cannot_be_shown_is_refused_in_one_line(lab, levels):
         assert "/tmp" not in str(caught.value)
 
 
+def test_in_a_notebook_the_page_itself_says_what_went_wrong_until_it_goes_well(lab, levels, said):
+    bench = StimulusBench(lab)
+    bench.upload("<b>.png", b"nothing")
+    assert "The picture cannot be shown. <b>.png: cannot be read as an image" in said(bench)
+    bench.upload("good.png", encoded(levels, "PNG"))
+    assert "cannot" not in said(bench)
+
+
 def test_a_refused_upload_is_said_and_leaves_what_was_shown(lab, levels):
     bench = StimulusBench(lab)
     bench.upload("good.png", encoded(levels, "PNG"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, ClassVar
 
 import holoviews as hv
 import panel as pn
 import xarray as xr
 
-from twinlab.explorers.looks import Words, by_night, drawn, words
+from twinlab.explorers.looks import Words, badge, by_night, drawn, words
 from twinlab.explorers.patching import Later, Patch
 from twinlab.explorers.state import LabState
 from twinlab.explorers.surveyed import NO_TWIN
@@ -17,6 +18,8 @@ from twinlab.explorers.taking import rebuild, tools
 from twinlab.schema import InputError
 
 __all__ = ["Explorer", "bare"]
+
+NOTICE = 720  # width of a notice, in pixels
 
 
 class Explorer(pn.viewable.Viewer):
@@ -106,6 +109,7 @@ class Explorer(pn.viewable.Viewer):
         """Return the page, built once, above what can be taken from it and where it is from."""
         if self._framed is None:
             self._framed = pn.Column(
+                *([] if self.lab.served else [self._notice()]),
                 self.body,
                 tools(self),
                 margin=0,
@@ -113,6 +117,13 @@ class Explorer(pn.viewable.Viewer):
                 sizing_mode="stretch_width",
             )
         return self._framed
+
+    def _notice(self) -> Words:
+        """Say what went wrong where there is no corner of a page to say it in: in a notebook."""
+        said = self.lab.param.notice
+        notice = self._says(lambda: badge(escape(self.lab.notice), "weak"), NOTICE, said)
+        notice.visible = said.rx.bool()
+        return notice
 
     def _leads_to(
         self, page: str, label: str, act: Callable[[], Any] | None = None, **options: Any

@@ -55,6 +55,7 @@ class Work(param.Parameterized):
     progress = param.Number(0.0, bounds=(0, 1), doc="Share of the long work that is done.")
     seconds_left = param.Number(np.nan, doc="Estimate for the long work; NaN while unknown.")
     message = param.String("", doc="What the long work is doing, or how it ended.")
+    notice = param.String("", doc="What went wrong last and what to do; empty once it goes well.")
     preview = param.Parameter(None, doc="Picture the long work has reached, or None.")
 
     def __init__(self) -> None:
@@ -174,7 +175,7 @@ class Work(param.Parameterized):
 
     def warn(self, what: str, remedy: str) -> None:
         """Tell the person at the page what is wrong and what to do about it."""
-        self.message = f"{what}. {remedy}"
+        self.message = self.notice = f"{what}. {remedy}"
         _notify(what, remedy)
 
     @contextlib.contextmanager
@@ -184,6 +185,8 @@ class Work(param.Parameterized):
             yield
         except InputError as error:
             self.warn(what, str(error))
+        else:
+            self.notice = ""
 
     def call(self, act: Callable[[], Any]) -> None:
         """Call from any thread: on the loop of the page, or of the notebook, where there is one.
