@@ -23,7 +23,7 @@ from twinlab.simulation import SimulatedCortex, SimulatedVideoCortex
 
 # Two layers of the baseline of 2023 for a laptop, and many small steps.
 VIDEO = {"core": "factorized_3d", "layers": "2", "hidden": "32", "input_kernel": "11",
-         "hidden_kernel": "5", "max_epochs": "9", "batch_size": "4", "behavior": "gain",
+         "hidden_kernel": "5", "max_epochs": "12", "batch_size": "4", "behavior": "gain",
          "shifter": "true"}  # fmt: skip
 SKIP = 20  # frames of a clip in which a dynamic twin has seen too little
 
