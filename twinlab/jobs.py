@@ -148,9 +148,11 @@ class Job:
 
         self.status = "running"
         self._began = time.monotonic()
-        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread = _THREADS[self] = threading.Thread(target=run, daemon=True)
+        # Python ends things last come, first gone: ours must go before the libraries it uses.
+        atexit.unregister(_end_all)
+        atexit.register(_end_all)
         self._thread.start()
-        _THREADS[self] = self._thread
         return self
 
     def wait(self, timeout: float | None = None) -> Any:
@@ -193,10 +195,9 @@ class _Part(Job):
         self._whole.resume()
 
 
-@atexit.register
 def _end_all() -> None:
     """Stop what was started: a thread that computes while Python ends may bring it down."""
-    while running := {job: thread for job, thread in _THREADS.items() if thread.is_alive()}:
+    while running := {job: one for job, one in list(_THREADS.items()) if one.is_alive()}:
         for job in running:
             job.cancel()
         for thread in running.values():

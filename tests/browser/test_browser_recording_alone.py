@@ -70,7 +70,6 @@ def test_the_recording_is_drawn_and_neurons_are_chosen(
         page.mouse.move(left + x, top + y, steps=6)
     page.mouse.up()
     page.wait_for_function("() => window.location.search.includes('chosen=')")
-    page.get_by_text("selected", exact=False).first.wait_for()
     page.get_by_label("neuron").first.fill("7")
     page.keyboard.press("Tab")
     page.wait_for_function("() => location.search.includes('neuron=7')")

@@ -201,6 +201,7 @@ def test_a_picture_is_sent_to_a_notebook(run_notebook, sources, tmp_path):
     page.get_by_label("kind").select_option("image")
     chooser = page.locator("input[type=file]")
     chooser.wait_for()
+    page.wait_for_timeout(5000)  # its first neuron has been measured
     before = sources()
     too_large = tmp_path / "large.png"
     with too_large.open("wb") as file:

@@ -61,6 +61,7 @@ def served(monkeypatch):
         return Server(), "http://127.0.0.1:1/"
 
     monkeypatch.setattr(explorers, "serve", serve)
+    monkeypatch.setattr(serving.signal, "signal", lambda *_: None)  # it is pytest's
     return made
 
 

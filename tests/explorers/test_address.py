@@ -11,6 +11,7 @@ class View(param.Parameterized):
     kind = param.Selector(objects=["one", "2"])
     word = param.String("")
     between = param.Range((0.0, 1.0))
+    names = param.List([], item_type=str)
 
 
 class Page:
@@ -78,7 +79,8 @@ def test_what_is_being_moved_is_not_put_back_by_the_address_of_before():
 
 
 def test_of_a_link_what_can_be_is_taken_and_the_rest_said():
-    page = Page("?view.number=40&view.kind=three&view.word=x")
+    link = "?view.number=40&view.kind=three&view.word=x"
+    page = Page(link)
     view = page.join()
     assert (view.number, view.kind, view.word) == (1.0, "one", "x")
     assert page.warned == [
@@ -89,6 +91,27 @@ def test_of_a_link_what_can_be_is_taken_and_the_rest_said():
         ("The link asks for kind three, which is not here", "one is shown instead."),
     ]
     page.rest()
-    assert page.location.query_params == {"view.number": 1.0, "view.kind": "one", "view.word": "x"}
-    page.location.search = "?view.number=40"  # as browsers do, once they are connected
+    mended = "?view.number=1.0&view.kind=one&view.word=x"
+    assert page.location.search == mended
+    page.location.search = link  # as browsers do, once they are connected
+    assert page.location.search == mended
     assert len(page.warned) == 2
+
+
+def test_words_stay_as_they_are_written_and_may_be_empty():
+    page = Page("?theme=007&view.word=2024_01_15&view.number=2")
+    view = page.join()
+    assert view.word == "2024_01_15"
+    view.number = 3.0
+    page.rest()
+    assert page.location.search == "?theme=007&view.word=2024_01_15&view.number=3.0"
+    page.location.search = "?view.word="
+    assert view.word == ""
+
+
+def test_a_list_of_what_cannot_be_in_it_is_refused():
+    page = Page("?view.names=[1, 2]")
+    assert page.join().names == []
+    assert page.warned == [
+        ("The link asks for names [1, 2], which is not here", "[] is shown instead.")
+    ]

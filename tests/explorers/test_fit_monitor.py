@@ -12,7 +12,7 @@ import torch
 
 from twinlab import fitting, insilico, plots, twins
 from twinlab.explorers import FitMonitor, LabState
-from twinlab.explorers.fit_starting import TURN
+from twinlab.explorers.fit_starting import CLAIMED, TURN
 from twinlab.explorers.taking import take_data
 from twinlab.files import keep_alone
 from twinlab.schema import save_result
@@ -177,6 +177,20 @@ def test_pages_draw_nothing_from_the_streams_that_are_shared(lab):
     words, place = np.random.get_state()[1:3]  # noqa: NPY002
     np.testing.assert_array_equal(words, before[1][0])
     assert place == before[1][1]
+
+
+def test_two_pages_that_start_at_once_have_two_fits(view, lab):
+    lab_b = lab.another()
+    other = FitMonitor(lab_b, max_epochs=1, preset="small")
+    with TURN:  # another fit of the server
+        view.starting.start()
+        other.starting.start()
+    lab.wait(120)
+    lab_b.wait(120)
+    lab_b.close()
+    assert (lab.message, lab_b.message) == ("done", "done")
+    assert {"fit-1", "fit-2"} <= set(fitting.find_fits(lab.fits))
+    assert not CLAIMED
 
 
 def test_a_fit_is_started_and_joins_the_others(view, lab):

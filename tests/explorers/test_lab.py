@@ -13,6 +13,7 @@ from panel.models.markup import HTML
 
 from twinlab import explorers
 from twinlab.explorers.address import read_positions, write_positions
+from twinlab.explorers.looks import Words
 from twinlab.explorers.taking import provenance, take_data, take_figure
 from twinlab.schema import InputError
 
@@ -137,6 +138,23 @@ def test_pages_are_drawn_by_bokeh_in_a_notebook_that_draws_by_matplotlib(name, k
     lab.close()
     # by matplotlib a figure is a picture in a pane of HTML
     assert not any("<img" in html.unescape(model.text) for model in root.select({"type": HTML}))
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_what_others_wrote_is_never_run_by_the_page(name, cortex, recording):
+    bad = "<img src=x onerror=alert()>"
+    of_others = recording.assign_attrs(recording_id=bad)
+    of_others["response"] = recording.response.assign_attrs(units=bad)
+    lab = explorers.LabState(cortex.as_twin(), of_others)
+    lab.wait(60)
+    page = explorers.EXPLORERS[name](lab)
+    root = page.__panel__().get_root()
+    lab.show_image(of_others.stimulus[0].values, bad)
+    lab.warn(bad, bad)
+    said = [part.value for part in page.__panel__().select(Words)]
+    said += [html.unescape(part.text) for part in root.select({"type": HTML})]  # sent escaped
+    lab.close()
+    assert not [words for words in said if "<img" in words]
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -163,8 +163,7 @@ def test_a_twin_that_comes_in_later_is_scored_too(cortex, recording, half):
     lab = LabState(cortex.as_twin(), recording)
     page = Scorecard(lab)
     lab.wait(60)
-    lab.others = {"late": half}
-    lab.arrivals.twins += 1
+    lab.add_twin("late", half)
     lab.wait(60)
     assert page._against.options == [CEILING, "late"]
     assert list(page.summaries()) == ["this twin", "late"]

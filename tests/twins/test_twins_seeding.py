@@ -8,6 +8,7 @@ import torch
 
 from twinlab import fitting, twins
 from twinlab.simulation import SimulatedCortex
+from twinlab.twins import seeding
 from twinlab.twins.deep import CORES
 from twinlab.twins.seeding import seeded
 
@@ -29,15 +30,17 @@ def test_it_draws_what_a_seed_gives_and_leaves_the_stream_as_it_was():
 
 def taken():
     """Whether another thread gets the stream now."""
-    entered = threading.Event()
+    entered = []
 
     def enter():
-        with seeded(0):
-            entered.set()
+        entered.append(seeding._LENT.acquire(blocking=False))
+        if entered[0]:
+            seeding._LENT.release()
 
-    thread = threading.Thread(target=enter, daemon=True)
+    thread = threading.Thread(target=enter)
     thread.start()
-    return entered.wait(0.05)
+    thread.join()
+    return entered[0]
 
 
 def test_nobody_else_draws_while_a_twin_is_built_or_fitted(monkeypatch):

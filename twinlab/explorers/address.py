@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import param
 from panel.io.location import Location
@@ -44,7 +44,7 @@ class Address:
         self._location, self._soon, self._warn = location, soon, warn
         self._joined: list[tuple[param.Parameterized, dict[str, str]]] = []
         self._new: dict[str, str] = {}  # what is to be written, by its name in the address
-        self._refused: set[tuple[str, str]] = set()
+        self._first = location.search
         self._location.param.watch(self._read, "search")
 
     def join(self, owner: param.Parameterized, names: Mapping[str, str]) -> None:
@@ -61,40 +61,41 @@ class Address:
         self._take(owner, names)
         owner.param.watch(partial(self._follow, names), list(names))
 
-    def _read(self, _: param.parameterized.Event) -> None:
-        if not self._new:  # else what is in the address is older than what is shown
+    def _read(self, event: param.parameterized.Event) -> None:
+        if event.new == self._first:
+            # A browser repeats its address once it is connected, and with it what was wrong.
+            self._location.search = event.old
+        elif not self._new:  # else what is in the address is older than what is shown
             for owner, names in self._joined:
                 self._take(owner, names)
 
     def _take(self, owner: param.Parameterized, names: Mapping[str, str]) -> None:
         """Set what the address says otherwise: all at once, or what can be of it."""
-        written, read = dict(parse_qsl(self._location.search[1:])), self._location.query_params
+        said = self._said()
         values = {
-            name: _meant(owner.param[name], written[key], read[key])
+            name: _meant(owner.param[name], said[key])
             for name, key in names.items()
-            if key in read
+            if key in said
         }
         values = {name: value for name, value in values.items() if value != getattr(owner, name)}
         try:
             owner.param.update(**values)
-        except ValueError:
+        except (TypeError, ValueError):
             for name, value in values.items():
                 self._take_one(owner, name, value, names[name])
 
     def _take_one(self, owner: param.Parameterized, name: str, value: Any, key: str) -> None:
         try:
             setattr(owner, name, value)
-        except ValueError:
-            bounds = getattr(owner.param[name], "bounds", None)
+        except (TypeError, ValueError):
+            parameter = owner.param[name]
+            bounds = parameter.bounds if isinstance(parameter, param.Number) else None
             known = f"; it goes from {bounds[0]} to {bounds[1]}" if bounds else ""
-            # Once: a browser repeats its address, with what is wrong there, when it is connected.
-            if (key, str(value)) not in self._refused:
-                asked = f"{name.replace('_', ' ')} {value}"
-                self._warn(
-                    f"The link asks for {asked}, which is not here{known}",
-                    f"{getattr(owner, name)} is shown instead.",
-                )
-            self._refused.add((key, str(value)))
+            asked = f"{name.replace('_', ' ')} {value}"
+            self._warn(
+                f"The link asks for {asked}, which is not here{known}",
+                f"{getattr(owner, name)} is shown instead.",
+            )
             self._write_soon({key: _written(owner, name)})
 
     def _follow(self, names: Mapping[str, str], *events: param.parameterized.Event) -> None:
@@ -106,18 +107,22 @@ class Address:
 
     def _write(self) -> None:
         # Counted as new until it is written, so that writing is no reason to read.
-        self._location.update_query(**self._new)  # type: ignore[arg-type]
+        self._location.search = "?" + urlencode(self._said() | self._new)
         self._new = {}
 
+    def _said(self) -> dict[str, str]:
+        """What the address says, by name, as it is written there."""
+        return dict(parse_qsl(self._location.search[1:], keep_blank_values=True))
 
-def _meant(parameter: param.Parameter, written: str, read: Any) -> Any:
-    """Value of a parameter, from what an address says and what Panel reads in it."""
+
+def _meant(parameter: param.Parameter, written: str) -> Any:
+    """Value of a parameter that an address gives, or its word where it can be none."""
     if isinstance(parameter, param.String) or written in getattr(parameter, "objects", ()):
-        return written  # a word, though it may be written as a number is
+        return written  # though it may look like a number
     try:
-        return parameter.deserialize(read)
+        return parameter.deserialize(json.loads(written))
     except (TypeError, ValueError):
-        return read
+        return written
 
 
 def _written(owner: param.Parameterized, name: str) -> str:

@@ -40,6 +40,8 @@ ASKED = {
 
 # Held by the fit that runs: all pages of this process share its cores.
 TURN = threading.Lock()
+# Where the fits of these pages go that run or wait for their turn, and may have no folder yet.
+CLAIMED: set[Path] = set()
 
 
 class FitStarting:
@@ -109,7 +111,7 @@ class FitStarting:
         """Start a fit under the next free name."""
         with self.view.lab.warned("No fit was started"):
             folder, (architecture, settings) = self._folder(), self.decided()
-            taken = {path.name.partition(".")[0] for path in folder.iterdir()}
+            taken = {path.name.partition(".")[0] for path in (*folder.iterdir(), *CLAIMED)}
             number = next(n for n in range(1, len(taken) + 2) if f"fit-{n}" not in taken)
             self._launch(f"fit-{number}", architecture, settings, 1)
 
@@ -141,12 +143,18 @@ class FitStarting:
     def _launch(
         self, name: str, architecture: Architecture, settings: FitSettings, members: int
     ) -> None:
-        view = self.view
+        view, out = self.view, self._folder() / name
+        if out in CLAIMED:
+            msg = "It goes on already, on another page."
+            raise InputError(msg)
+        CLAIMED.add(out)
         started = view.lab.start(
-            _fit_in_turn, [self._recording()], self._folder() / name, "deep", architecture,
+            _fit_in_turn, [self._recording()], out, "deep", architecture,
             settings, members=members, core="", device="cpu", search=None, arriving="fits",
         )  # fmt: skip
-        if started:
+        if not started:
+            CLAIMED.remove(out)
+        else:
             view.param.update(runs=sorted({*view.runs, name}), looked_at=name)
 
 
@@ -159,11 +167,16 @@ def _pick(kind: Any, said: dict[str, Any]) -> Any:
     return kind(**{field.name: said[field.name] for field in fields(kind) if field.name in said})
 
 
-def _fit_in_turn(*args: Any, job: Job, **kwargs: Any) -> list[str]:
+def _fit_in_turn(
+    recordings: list[xr.Dataset], out: Path, *args: Any, job: Job, **kwargs: Any
+) -> list[str]:
     """Fit as `twinlab fit` does, once no other fit of these pages runs."""
-    while not TURN.acquire(timeout=0.1):
-        job.report(0.0, "waiting for another fit of this server")
     try:
-        return fit_recordings(*args, job=job, **kwargs)
+        while not TURN.acquire(timeout=0.1):
+            job.report(0.0, "waiting for another fit of this server")
+        try:
+            return fit_recordings(recordings, out, *args, job=job, **kwargs)
+        finally:
+            TURN.release()
     finally:
-        TURN.release()
+        CLAIMED.discard(out)

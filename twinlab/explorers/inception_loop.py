@@ -199,7 +199,9 @@ class InceptionLoop(Explorer):
                 self.objective = next(iter(objectives), "")
             if "rounds" in self.groups:
                 last = max(self.groups["rounds"].sizes["round"] - 1, 0)
-                self.round = min(self.round, last)  # of a link to more, the address says so
+                if self.round > last:  # of a link
+                    self.lab.warn(f"There is no round {self.round}", f"{last} is shown instead.")
+                    self.round = last
                 self.param.round.bounds = (0, last)
         self._show()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import holoviews as hv
@@ -147,9 +148,10 @@ def card(title: str, note: str, *contents: Any, width: int) -> pn.Column:
 
 def page(title: str, note: str, *columns: Any) -> pn.Column:
     """Set columns side by side under a title; they wrap where there is no room."""
+    quiet = f"font-size:12.5px;color:{colors()['quiet']};margin-left:14px"
     head = pn.pane.HTML(
         f'<span style="font-size:20px;font-weight:600;color:{colors()["head"]}">{title}</span>'
-        f'<span style="font-size:12.5px;color:{colors()["quiet"]};margin-left:14px">{note}</span>',
+        f'<span style="{quiet}">{escape(note)}</span>',
         margin=0,
         styles=_style(12.5, "body"),
     )

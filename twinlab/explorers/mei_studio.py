@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from html import escape
 from typing import Any
 
 import holoviews as hv
@@ -213,7 +214,7 @@ class MEIStudio(Studio):
         made = self.shown
         if made is None:
             return badge("nothing made yet", "none")
-        result, units = made.result.isel(neuron=0), self.lab.units
+        result, units = made.result.isel(neuron=0), escape(self.lab.units)
         said = f"Neuron {made.neuron}, {_name(made)}.<br>"
         if made.experiment == "diverse":
             return (

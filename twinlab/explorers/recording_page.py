@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import holoviews as hv
@@ -206,7 +207,8 @@ class RecordingPage(RecordedCells):
         if n:
             error = float(repeats.standard_error)
             spread = f"± {error:.2g} (standard error)" if n > 1 else "(standard error undefined)"
-            said += f": mean <b>{float(repeats.mean_response):.3g}</b> {spread} {self.lab.units}"
+            mean, units = float(repeats.mean_response), escape(self.lab.units)
+            said += f": mean <b>{mean:.3g}</b> {spread} {units}"
         else:
             said += ": the mean is undefined"
         return said

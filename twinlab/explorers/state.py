@@ -211,10 +211,6 @@ class LabState(Shown, Work):
         """Twins of the same neurons, by name, known on every page."""
         return self.findings.others
 
-    @others.setter
-    def others(self, others: Mapping[str, Twin]) -> None:
-        self.findings.others = dict(others)
-
     @property
     def units(self) -> str:
         """Of responses."""
@@ -426,6 +422,7 @@ class LabState(Shown, Work):
         if self.chosen != write_positions(self.selection):
             with self.warned("The selection cannot be shown"):
                 self.selection = read_positions(self.chosen, len(self.surveyed))
+            self.chosen = write_positions(self.selection)  # of what was refused, nothing stays
 
     def _join_session(self) -> None:
         """Tie the page's address to what is shown, and its end to ours, where it is served."""

@@ -221,7 +221,7 @@ class StimulusCard(Explorer):
         shown = "recorded images" if tested else "gratings"
         shown = "frames of videos" if self.lab.canvas.is_video else shown
         return (
-            f"Neuron {neuron}: <b>{mine:.3g}</b> {self.lab.units}<br>"
+            f"Neuron {neuron}: <b>{mine:.3g}</b> {escape(self.lab.units)}<br>"
             f"above {above_own:.0f} % of its responses to {len(usual)} {shown}, "
             f"and above {above_others:.0f} % of the neurons"
         )

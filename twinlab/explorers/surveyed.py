@@ -181,5 +181,8 @@ def of_recording(
             raise InputError(msg)
         recording = recording.isel(neuron=mine)
     shown = np.unique(recording.stimulus_index.values)
+    if not len(shown):
+        msg = "The recording has no trials, so there is nothing to look at; give one that has."
+        raise InputError(msg)
     some = shown[:: -(-len(shown) // MOST_STIMULI)]
     return Surveyed(recorded_neurons(recording), image_spec(recording, some), recording)

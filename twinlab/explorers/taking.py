@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,7 @@ def tools(explorer: Explorer) -> pn.Column:
     return pn.Column(
         pn.Row(*row, code, margin=0),
         shown,
-        caption(origin, 700),
+        caption(escape(origin), 700),
         margin=0,
         sizing_mode="stretch_width",
     )

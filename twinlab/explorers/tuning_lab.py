@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import holoviews as hv
@@ -288,4 +289,4 @@ class TuningLab(TuningAsked):
     def _say_stimulus(self) -> str:
         rate = float(self.lab.rate()[self.lab.neuron])
         title = self.lab.image_title if self.lab.kind == "image" else self.lab.kind
-        return f"{title}: predicted response <b>{rate:.3g}</b> {self.lab.units}"
+        return f"{escape(title)}: predicted response <b>{rate:.3g}</b> {escape(self.lab.units)}"

@@ -39,7 +39,7 @@ class TuningPoints:
             choice.visible = number < len(axes)
             if choice.visible:
                 axis = blank[axes[number]]
-                points = {f"{float(value):.3g}": at for at, value in enumerate(axis.values)}
+                points = {f"{float(value):.6g}": at for at, value in enumerate(axis.values)}
                 label = str(axis.attrs.get("long_name", axis.name))
                 choice.param.update(label=label, options={"–": None, **points}, value=None)
 

@@ -54,7 +54,6 @@ class Explorer(pn.viewable.Viewer):
         super().__init__(**params)
         self.lab = lab
         self._framed: pn.Column | None = None
-        # The lab holds what it redraws by weak references, so that a page can go.
         self._patches: list[Patch] = []
         self._later = Later(lab)
         self._join_address()
@@ -222,9 +221,9 @@ class Explorer(pn.viewable.Viewer):
 
     def _say_work(self, running: bool, progress: float, left: float, message: str) -> str:  # noqa: FBT001
         if not running:
-            return message
+            return escape(message)
         estimate = f", about {left:.0f} s left" if left == left else ""  # NaN while unknown
-        return f"{100 * progress:.0f} %{estimate}: {message}"
+        return f"{100 * progress:.0f} %{estimate}: {escape(message)}"
 
     def _says(self, text: Callable[..., str], width: int, *names: Any) -> Words:
         """Body text that follows parameters."""

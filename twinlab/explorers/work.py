@@ -181,12 +181,11 @@ class Work(param.Parameterized):
     @contextlib.contextmanager
     def warned(self, what: str) -> Iterator[None]:
         """Turn a mistake of the user inside the block into a warning."""
+        self.notice = ""
         try:
             yield
         except InputError as error:
             self.warn(what, str(error))
-        else:
-            self.notice = ""
 
     def call(self, act: Callable[[], Any]) -> None:
         """Call from any thread: on the loop of the page, or of the notebook, where there is one.
@@ -199,7 +198,8 @@ class Work(param.Parameterized):
             act()
         else:
             self._acts.append(act)
-            self._loop.call_soon_threadsafe(self._catch_up)
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody is left to hear
+                self._loop.call_soon_threadsafe(self._catch_up)
 
     def _catch_up(self) -> None:
         """Do what other threads have asked for."""
