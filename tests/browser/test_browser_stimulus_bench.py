@@ -157,7 +157,7 @@ def test_every_bad_picture_is_refused_once_and_the_page_lives_on(
     page = stimulus("kind=grating&contrast=1")
     page.get_by_label("kind").select_option("image")
     connected_anew = []
-    page.on("websocket", connected_anew.append)
+    page.on("websocket", lambda socket: connected_anew.append(socket.url))
     chooser = page.locator("input[type=file]")
     for path, said in bad_pictures.items():
         chooser.set_input_files(path)
