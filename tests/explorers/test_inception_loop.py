@@ -196,6 +196,7 @@ def test_a_tap_on_a_cell_shows_its_stimulus_and_the_answer(view, planned):
 
 def test_a_cell_is_chosen_by_the_names_of_its_neurons(view):
     choices = view.matrix._chosen
+    assert all(choice.visible for choice in choices.values())
     choices["made_for"].value, choices["answers"].value = NAMES[4], NAMES[2]
     assert (view.made_for, view.answers) == (NAMES[4], NAMES[2])
     view.choose_cell(0, 0)
@@ -273,6 +274,7 @@ def test_every_figure_and_table_can_be_taken_away(view, form, tmp_path):
 def test_a_loop_that_was_begun_says_what_is_next(lab):
     view = InceptionLoop(lab, loop="begun")
     assert "No comparison yet" in view.matrix._said.value
+    assert not any(choice.visible for choice in view.matrix._chosen.values())
     assert view.steps.state.values.tolist() == ["next", *["later"] * 7]
     assert "next" in view.progress.say()
     assert view.progress._run.visible

@@ -57,7 +57,10 @@ class LoopMatrix:
     def show(self) -> None:
         """Show the matrix, and the stimulus of its chosen cell."""
         view, result = self.view, self.view.result
-        if result is None or not result.sizes["neuron"]:
+        there = result is not None and result.sizes["neuron"] > 0
+        for choice in self._chosen.values():
+            choice.visible = there  # else they would offer the neurons of another loop
+        if result is None or not there:
             self._matrix.object = None
             self._said.value = (
                 self._say_none()
