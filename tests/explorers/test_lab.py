@@ -233,6 +233,18 @@ def test_work_is_paused_and_resumed(lab):
     assert not lab.paused
 
 
+def test_a_notice_goes_when_what_it_is_of_goes_well_and_not_before(lab):
+    with lab.warned("This cannot be"):
+        msg = "a.png: no picture."
+        raise InputError(msg)
+    with lab.warned("That cannot be"):
+        pass
+    assert lab.notice == "This cannot be. a.png: no picture."
+    with lab.warned("This cannot be"):
+        lab.warn("Other work is still running", "Wait for it.")
+    assert lab.notice == "Other work is still running. Wait for it."
+
+
 def test_what_work_finds_is_handed_over(lab):
     found = []
     lab.start(lambda job: 42, finished=found.append)

@@ -145,6 +145,14 @@ def test_a_point_is_chosen_by_name_on_one_axis_and_on_both(lab):
     assert lab.spatial_frequency == pytest.approx(best)
     second.value = int(np.abs(frequency - best).argmax())
     assert lab.spatial_frequency == pytest.approx(frequency[second.value])
+    page._tap_curve(float(orientation[5]), 0.0)
+    assert (first.value, second.value) == (None, None)
+    second.value = 1  # of the second axis alone, at the best of the first
+    assert lab.spatial_frequency == pytest.approx(frequency[1])
+    lab.neuron = 17  # of which no other test asks
+    assert (second.value, second.disabled) == (None, True)
+    lab.wait(60)
+    assert not second.disabled
     page.protocol = "size"
     assert (first.value, second.visible) == (None, False)  # other axes, and nothing chosen
 

@@ -117,7 +117,8 @@ class InceptionLoop(Explorer):
     @property
     def found(self) -> dict[str, Path]:
         """Folders of the loops that can be shown, by name."""
-        return find_loops(self.lab.loops) if self.lab.loops is not None else {}
+        assert self.lab.loops is not None  # noqa: S101 - `lacks` says so before
+        return find_loops(self.lab.loops)
 
     @property
     def folder(self) -> Path:

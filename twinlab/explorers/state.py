@@ -436,4 +436,5 @@ class LabState(Shown, Work):
                 "The image of this link is not here",
                 "A link cannot hold an image: send or upload it again.",
             )
-        pn.state.on_session_destroyed(lambda _: self.close())
+        # Not waited for: the loop is that of all pages.
+        pn.state.on_session_destroyed(lambda _: self.stop())

@@ -93,11 +93,13 @@ class TuningLab(TuningAsked):
         if self.lab.has_pages and self.lab.page != "tuning":
             return
         self._redraw("curve")
+        self._points.clear()
         if self.key and self.known() is None:
             self.lab.start_quick(self.measure, [self.lab.neuron], name="curves")
 
     def _hear(self) -> None:
         self._redraw("curve")
+        self._points.open()
         self._count()
 
     def _count(self) -> None:
@@ -242,6 +244,7 @@ class TuningLab(TuningAsked):
         main = str(one.evoked.dims[0])
         drawn = self._curve_layers(one)[1].dimension_values(0)
         value = float(one[main][int(np.abs(drawn - x).argmin())])
+        self._points.clear()
         self.load({main: value} | insilico.curve_settings(one))
 
     def _tap_map(self, x: float | None, y: float | None) -> None:
@@ -252,6 +255,7 @@ class TuningLab(TuningAsked):
         for number, (place, axis) in enumerate(zip((x, y), one.evoked.dims, strict=False)):
             drawn = mesh.dimension_values(number, expanded=False)
             values[str(axis)] = float(one[axis][int(np.abs(drawn - place).argmin())])
+        self._points.clear()
         self.load(values)
 
     # Words

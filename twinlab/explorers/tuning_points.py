@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import panel as pn
+import param
 import xarray as xr
 
 from twinlab import insilico
@@ -43,10 +44,21 @@ class TuningPoints:
                 label = str(axis.attrs.get("long_name", axis.name))
                 choice.param.update(label=label, options={"–": None, **points}, value=None)
 
-    def _load(self, *_: Any) -> None:
+    def open(self) -> None:
+        """Let points be chosen where the curve is known."""
+        for choice in self.choices:
+            choice.disabled = self.view.known() is None
+
+    def clear(self) -> None:
+        """Choose none: another neuron is looked at, or the stimulus comes of a tap."""
+        for choice in self.choices:
+            choice.value = None
+        self.open()
+
+    def _load(self, event: param.parameterized.Event) -> None:
         """Put the stimulus of the point on the bench; of one axis, at the best of the other."""
         one, chosen = self.view.known(), [choice.value for choice in self.choices]
-        if one is None or chosen[0] is None:
+        if one is None or event.new is None:
             return
         values = {
             str(axis): float(one[axis][at])

@@ -165,10 +165,14 @@ class Work(param.Parameterized):
         if threading.get_ident() == self._thread:
             self._catch_up()  # a notebook's loop stands still while one waits
 
-    def close(self) -> None:
-        """Cancel all work and wait for its threads to leave; the page that showed it is gone."""
+    def stop(self) -> None:
+        """Ask all work to stop; whoever showed it is gone."""
         for job in self._jobs.values():
             job.cancel()
+
+    def close(self) -> None:
+        """Stop all work, and wait for its threads to leave."""
+        self.stop()
         for job in self._jobs.values():
             with contextlib.suppress(Exception):  # whatever it was, nobody is left to hear it
                 job.wait(timeout=5)
@@ -181,7 +185,8 @@ class Work(param.Parameterized):
     @contextlib.contextmanager
     def warned(self, what: str) -> Iterator[None]:
         """Turn a mistake of the user inside the block into a warning."""
-        self.notice = ""
+        if self.notice.startswith(f"{what}. "):
+            self.notice = ""
         try:
             yield
         except InputError as error:
