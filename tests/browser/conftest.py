@@ -231,6 +231,44 @@ def sources(page):
 
 
 @pytest.fixture
+def columns(sources):
+    """Return a function that reads what all figures hold under a name: name, length and sum.
+
+    Now, or in what ``sources()`` gave before.
+    """
+
+    def find(name, state=None):
+        state = sources() if state is None else state
+        return [column for source in state for column in source if column[0] == name]
+
+    return find
+
+
+@pytest.fixture
+def lasso(page):
+    """Return a function that draws a lasso on the last map that has one.
+
+    Around a box: its corner in shares of the figure, its width and height in pixels.
+    """
+
+    def draw(corner, size):
+        figure = page.locator(".bk-Figure").filter(has=page.locator(".bk-tool-icon-lasso-select"))
+        box = figure.last.locator("canvas").first.bounding_box()
+        left, top = (
+            box[at] + share * box[side]
+            for at, share, side in zip(("x", "y"), corner, ("width", "height"), strict=True)
+        )
+        wide, tall = size
+        page.mouse.move(left, top)
+        page.mouse.down()
+        for x, y in ((wide, 0), (wide, tall), (0, tall), (0, 5)):
+            page.mouse.move(left + x, top + y, steps=6)
+        page.mouse.up()
+
+    return draw
+
+
+@pytest.fixture
 def eventually(page):
     """Return a function that waits until something is so, and says whether it came to be."""
 

@@ -1,10 +1,10 @@
 """Serve the bench of a small simulated cortex, and say where; run by the browser tests."""
 
 import copy
-import sys
 import time
 
 import torch
+from serve_lab import serve_lab
 
 from twinlab import explorers, insilico
 from twinlab.simulation import SimulatedCortex
@@ -30,8 +30,4 @@ other.scale.mul_(1.1)
 rough = copy.deepcopy(twin)
 rough.gain.mul_(0.5)
 known = explorers.LabState(twin, recording, other=other, others={"half gain": rough})
-server, url = explorers.serve(lambda: explorers.Lab(known.another()))
-sys.stdout.write(f"{url}\n")
-sys.stdout.flush()
-server.start()
-server.io_loop.start()  # until it is ended from outside
+serve_lab(known)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from serve_lab import serve_lab
 
 from twinlab import explorers, fitting, loop, twins
 from twinlab.recordings import open_recording, save_recording
@@ -71,8 +72,4 @@ def open_lab(folder):
 
 if __name__ == "__main__":
     known = open_lab(Path(sys.argv[1]))
-    server, url = explorers.serve(lambda: explorers.Lab(known.another()))
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
-    server.start()
-    server.io_loop.start()  # until it is ended from outside
+    serve_lab(known)

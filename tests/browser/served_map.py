@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import torch
 import xarray as xr
+from serve_lab import serve_lab
 
 from twinlab import explorers, twins
 
@@ -34,8 +35,4 @@ neurons = xr.Dataset(
 )
 twin = ManyNeurons(twins.StimulusSpec(1, 12, 16, mean=128.0, std=50.0), neurons)
 known = explorers.LabState(twin, color_by="mean predicted response")
-server, url = explorers.serve(lambda: explorers.Lab(known.another(color_by=known.color_by)))
-sys.stdout.write(f"{url}\n")
-sys.stdout.flush()
-server.start()
-server.io_loop.start()  # until it is ended from outside
+serve_lab(known)

@@ -1,8 +1,7 @@
 """Serve the lab of a small simulated cortex that sees videos, and say where."""
 
-import sys
-
 import torch
+from serve_lab import serve_lab
 
 from twinlab import explorers
 from twinlab.simulation import SimulatedVideoCortex
@@ -18,8 +17,4 @@ def open_lab():
 
 if __name__ == "__main__":
     known = open_lab()
-    server, url = explorers.serve(lambda: explorers.Lab(known.another()))
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
-    server.start()
-    server.io_loop.start()  # until it is ended from outside
+    serve_lab(known)

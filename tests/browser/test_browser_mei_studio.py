@@ -15,18 +15,14 @@ def studio(page, bench_url):
     return open_page
 
 
-def column(state, name):
-    return [column for source in state for column in source if column[0] == name]
-
-
-def test_a_stimulus_is_made_verified_branched_and_kept(studio, sources, screenshot):
+def test_a_stimulus_is_made_verified_branched_and_kept(studio, screenshot, columns):
     page = studio("neuron=3&meistudio.n_step=60")
     page.set_viewport_size({"width": 1280, "height": 800})
-    before = sources()
+    before = columns("image")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("agreement of the starts").wait_for(timeout=60_000)
     page.get_by_text("not verified on the second twin").wait_for()
-    assert column(sources(), "image") != column(before, "image")
+    assert columns("image") != before
     page.get_by_role("button", name="Verify on a second twin").click()
     page.get_by_text("the best natural image or Gabor").wait_for(timeout=60_000)
     page.get_by_role("button", name="Branch").click()

@@ -20,15 +20,10 @@ def open_page(page, bench_url):
     return open_page
 
 
-def columns(state, wanted):
-    return [column for source in state for column in source if column[0] == wanted]
-
-
-def test_the_population_is_drawn_filtered_and_kept(open_page, sources, screenshot):
+def test_the_population_is_drawn_filtered_and_kept(open_page, screenshot, columns):
     page = open_page("page=population&color_by=FEVE")
-    before = sources()
-    assert any(length == 200 and total for _, length, total in columns(before, "feve"))
-    assert any(length == 200 for _, length, _ in columns(before, "neuron"))  # the table
+    assert any(length == 200 and total for _, length, total in columns("feve"))
+    assert any(length == 200 for _, length, _ in columns("neuron"))  # the table
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 1400
     handle = page.locator(".noUi-handle-lower").first
     handle.focus()
@@ -38,7 +33,7 @@ def test_the_population_is_drawn_filtered_and_kept(open_page, sources, screensho
     page.get_by_role("button", name="Keep what passes").click()
     page.get_by_text("of 200 selected").wait_for()
     page.wait_for_timeout(1500)
-    assert columns(sources(), "diameter")  # those that were not kept are small
+    assert columns("diameter")  # those that were not kept are small
     screenshot("population")
     assert page.errors == []
 
@@ -61,7 +56,7 @@ def test_a_tap_and_a_box_on_the_map_choose_and_select(open_page, screenshot):
     assert page.errors == []
 
 
-def test_a_map_of_many_neurons_is_one_picture_that_can_be_dragged(page, sources, screenshot):
+def test_a_map_of_many_neurons_is_one_picture_that_can_be_dragged(page, screenshot, columns):
     import subprocess
 
     command = [sys.executable, str(HERE / "served_map.py"), "50000"]
@@ -69,11 +64,11 @@ def test_a_map_of_many_neurons_is_one_picture_that_can_be_dragged(page, sources,
         page.goto(f"{server.stdout.readline().strip()}?page=population")
         page.wait_for_selector("canvas")
         page.wait_for_timeout(4000)
-        before = sources()
-        assert any(length > 100_000 for _, length, _ in columns(before, "image"))
+        before = columns("image")
+        assert any(length > 100_000 for _, length, _ in before)
         assert pan(page) > 0
         page.wait_for_timeout(3000)
-        assert columns(sources(), "image") != columns(before, "image")  # what came into view
+        assert columns("image") != before  # what came into view
         page.get_by_text("The first 200 are listed").wait_for()
         screenshot("population_of_many")
     assert [error for error in page.errors if "WebSocket" not in error] == []

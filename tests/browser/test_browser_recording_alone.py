@@ -53,22 +53,15 @@ def test_the_gallery_offers_the_recording_and_greys_what_needs_a_twin(page, alon
 
 
 def test_the_recording_is_drawn_and_neurons_are_chosen(
-    page, alone_url, sources, screenshot, eventually
+    page, alone_url, screenshot, eventually, columns, lasso
 ):
     page.goto(f"{alone_url}?page=recording&neuron=3")
     page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
     assert eventually(
-        lambda: ("explainable_variance", 12) in [(n, m) for one in sources() for n, m, _ in one]
+        lambda: any(length == 12 for _, length, _ in columns("explainable_variance"))
     )
     assert not page.get_by_text("Send image to bench").is_visible()
-    figure = page.locator(".bk-Figure").filter(has=page.locator(".bk-tool-icon-lasso-select"))
-    box = figure.last.locator("canvas").first.bounding_box()
-    left, top = box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"]
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((160, 0), (160, 120), (0, 120), (0, 5)):
-        page.mouse.move(left + x, top + y, steps=6)
-    page.mouse.up()
+    lasso((0.2, 0.2), (160, 120))
     page.wait_for_function("() => window.location.search.includes('chosen=')")
     page.get_by_label("neuron").first.fill("7")
     page.keyboard.press("Tab")

@@ -34,16 +34,9 @@ def test_the_recording_is_drawn_and_followed(recording_page, sources, screenshot
     assert page.errors == []
 
 
-def test_a_lasso_selects_on_all_pages(recording_page, screenshot):
+def test_a_lasso_selects_on_all_pages(recording_page, screenshot, lasso):
     page = recording_page
-    figure = page.locator(".bk-Figure").filter(has=page.locator(".bk-tool-icon-lasso-select"))
-    box = figure.last.locator("canvas").first.bounding_box()
-    left, top = box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"]
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((120, 0), (120, 100), (0, 100), (0, 5)):
-        page.mouse.move(left + x, top + y, steps=6)
-    page.mouse.up()
+    lasso((0.3, 0.3), (120, 100))
     page.wait_for_function("() => window.location.search.includes('chosen=')")
     page.get_by_text("neurons selected").wait_for()
     page.wait_for_timeout(1000)

@@ -43,71 +43,60 @@ def move(page, *points):
     page.wait_for_timeout(800)
 
 
-def until(holds, page, seconds=15):
-    """Wait until something holds on the page; fail if it never does."""
-    for _ in range(5 * seconds):
-        if holds():
-            return
-        page.wait_for_timeout(200)
-    pytest.fail("it did not come to hold")
-
-
-def columns(state, name):
-    return [column for source in state for column in source if column[0] == name]
-
-
 def value(page, title):
     widget = page.locator(".bk-input-group").filter(has_text=title)
     return float(widget.locator(".noUi-handle").get_attribute("aria-valuenow"))
 
 
-def test_the_page_is_drawn_and_fits_the_screen(stimulus, sources, screenshot):
+def test_the_page_is_drawn_and_fits_the_screen(stimulus, screenshot, columns):
     page = stimulus("kind=Gabor&contrast=1&size=6")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.wait_for_timeout(500)
-    assert columns(sources(), "rate")[0][1] == 200
-    assert columns(sources(), "image")[0][1] == 36 * 64
-    assert len(columns(sources(), "said")) == 2
+    assert columns("rate")[0][1] == 200
+    assert columns("image")[0][1] == 36 * 64
+    assert len(columns("said")) == 2
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
     screenshot("stimulus")
     assert page.errors == []
 
 
-def test_a_drag_moves_the_stimulus_and_what_the_neurons_answer(stimulus, sources, screenshot):
+def test_a_drag_moves_the_stimulus_and_what_the_neurons_answer(
+    stimulus, sources, screenshot, columns, eventually
+):
     page = stimulus("kind=Gabor&x=20&y=20&contrast=1")
     before, canvases = sources(), page.locator("canvas").count()
     move(page, (0.3, 0.5), (0.75, 0.25))
-    until(lambda: abs(value(page, "x (px)") - (0.75 * 64 - 0.5)) < 1.5, page)
-    until(lambda: abs(value(page, "y (px)") - (0.25 * 36 - 0.5)) < 1.5, page)
+    assert eventually(lambda: abs(value(page, "x (px)") - (0.75 * 64 - 0.5)) < 1.5)
+    assert eventually(lambda: abs(value(page, "y (px)") - (0.25 * 36 - 0.5)) < 1.5)
     for name in ("image", "rate", "top"):
-        until(lambda name=name: columns(before, name) != columns(sources(), name), page)
+        assert eventually(lambda name=name: columns(name) != columns(name, before))
     assert page.locator("canvas").count() == canvases  # in place
     screenshot("stimulus_dragged")
     assert page.errors == []
 
 
-def test_a_tap_moves_it_too(stimulus):
+def test_a_tap_moves_it_too(stimulus, eventually):
     page = stimulus("kind=bar&x=50&y=20")
     move(page, (0.25, 0.5))
-    until(lambda: abs(value(page, "x (px)") - (0.25 * 64 - 0.5)) < 1.5, page)
+    assert eventually(lambda: abs(value(page, "x (px)") - (0.25 * 64 - 0.5)) < 1.5)
 
 
-def test_what_is_drawn_is_shown_and_can_be_cleared(stimulus, sources, screenshot):
+def test_what_is_drawn_is_shown_and_can_be_cleared(stimulus, screenshot, columns, eventually):
     page = stimulus("kind=drawing")
-    blank = columns(sources(), "image")
+    blank = columns("image")
     move(page, (0.2, 0.2), (0.8, 0.2), (0.5, 0.8))
-    until(lambda: columns(sources(), "image") != blank, page)
+    assert eventually(lambda: columns("image") != blank)
     screenshot("stimulus_drawn")
     page.get_by_role("button", name="Clear").click()
-    until(lambda: columns(sources(), "image") == blank, page)
+    assert eventually(lambda: columns("image") == blank)
     assert page.errors == []
 
 
-def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sources):
+def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, columns, eventually):
     page = stimulus("kind=Gabor")
     page.get_by_label("kind").select_option("image")
     page.wait_for_timeout(1000)  # until what is shown meanwhile has arrived
-    before = columns(sources(), "rate")
+    before = columns("rate")
     levels = np.random.default_rng(0).integers(0, 256, (72, 200), np.uint8)
     content = io.BytesIO()
     PIL.Image.fromarray(levels).save(content, "PNG")
@@ -116,18 +105,18 @@ def test_an_uploaded_picture_is_shown_and_what_is_none_is_refused(stimulus, sour
         {"name": "mine.png", "mimeType": "image/png", "buffer": content.getvalue()}
     )
     page.get_by_text("mine.png: 200 × 72 px, 36 % cut off at the edges").wait_for()
-    until(lambda: columns(sources(), "rate") != before, page)
-    shown = columns(sources(), "rate")
+    assert eventually(lambda: columns("rate") != before)
+    shown = columns("rate")
     chooser.set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.get_by_text("bad.png: cannot be read as an image").first.wait_for()
-    assert columns(sources(), "rate") == shown
+    assert columns("rate") == shown
     largest = io.BytesIO()
     np.save(largest, np.full((1, 999, 1000), 90.0))  # just below the limit
     chooser.set_input_files(
         {"name": "big.npy", "mimeType": "", "buffer": largest.getvalue().ljust(8_000_000)}
     )
     page.get_by_text("big.npy: 1000 × 999 px").wait_for()
-    until(lambda: columns(sources(), "rate") != shown, page)
+    assert eventually(lambda: columns("rate") != shown)
     assert page.errors == []
 
 
@@ -152,7 +141,7 @@ def bad_pictures(tmp_path):
 
 
 def test_every_bad_picture_is_refused_once_and_the_page_lives_on(
-    stimulus, sources, bad_pictures, screenshot
+    stimulus, bad_pictures, screenshot, columns, eventually
 ):
     page = stimulus("kind=grating&contrast=1")
     page.get_by_label("kind").select_option("image")
@@ -169,11 +158,11 @@ def test_every_bad_picture_is_refused_once_and_the_page_lives_on(
             screenshot("stimulus_refused")
     page.get_by_label("kind").select_option("grating")
     page.wait_for_timeout(1000)
-    before = columns(sources(), "rate")
+    before = columns("rate")
     slider = page.locator(".bk-input-group").filter(has_text="orientation")
     slider.locator(".noUi-handle").focus()
     page.keyboard.press("ArrowRight")
-    until(lambda: columns(sources(), "rate") != before, page)
+    assert eventually(lambda: columns("rate") != before)
     assert connected_anew == []
     assert page.errors == []
 

@@ -15,34 +15,30 @@ def tuning(page, bench_url):
     return open_page
 
 
-def columns(sources, name):
-    return [(n, length, total) for source in sources() for n, length, total in source if n == name]
-
-
-def test_the_page_is_drawn_and_fits_the_screen(tuning, sources, screenshot):
+def test_the_page_is_drawn_and_fits_the_screen(tuning, screenshot, columns):
     page = tuning()
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
-    assert any(length == 16 for _, length, _ in columns(sources, "orientation"))
+    assert any(length == 16 for _, length, _ in columns("orientation"))
     assert page.get_by_text("Over both axes").is_visible()
     screenshot("tuning")
     assert page.errors == []
 
 
-def test_another_protocol_draws_another_curve(tuning, sources, eventually, screenshot):
+def test_another_protocol_draws_another_curve(tuning, eventually, screenshot, columns):
     page = tuning("neuron=3")
     page.get_by_label("protocol").select_option("size")
     page.get_by_text("surround suppression index").wait_for(timeout=30_000)
-    assert eventually(lambda: any(n == 14 for _, n, _ in columns(sources, "radius")))
+    assert eventually(lambda: any(n == 14 for _, n, _ in columns("radius")))
     assert not page.get_by_text("Over both axes").is_visible()
     assert "tuninglab.protocol=size" in page.url
     screenshot("tuning_size")
     page.get_by_label("points").fill("6")
     page.keyboard.press("Enter")
-    assert eventually(lambda: any(n == 6 for _, n, _ in columns(sources, "radius")))
+    assert eventually(lambda: any(n == 6 for _, n, _ in columns("radius")))
     assert page.errors == []
 
 
-def test_a_tap_on_the_curve_puts_its_stimulus_on_the_bench(tuning, sources):
+def test_a_tap_on_the_curve_puts_its_stimulus_on_the_bench(tuning):
     page = tuning("neuron=3")
     boxes = [figure.bounding_box() for figure in page.locator(".bk-Figure").all()]
     box, map_box = [box for box in boxes if box and box["width"] > 420]  # one is above the other
@@ -56,24 +52,24 @@ def test_a_tap_on_the_curve_puts_its_stimulus_on_the_bench(tuning, sources):
     assert page.errors == []
 
 
-def test_two_parameters_make_a_map_of_their_own(tuning, sources, eventually, screenshot):
+def test_two_parameters_make_a_map_of_their_own(tuning, eventually, screenshot, columns):
     page = tuning("neuron=3")
     page.get_by_label("protocol").select_option("any parameters")
     page.get_by_label("along").select_option("contrast")
     page.get_by_label("and", exact=True).select_option("orientation")
-    assert eventually(lambda: any(n == 12 for _, n, _ in columns(sources, "contrast")))
-    assert eventually(lambda: any(n == 108 for _, n, _ in columns(sources, "evoked")))  # 12 by 9
+    assert eventually(lambda: any(n == 12 for _, n, _ in columns("contrast")))
+    assert eventually(lambda: any(n == 108 for _, n, _ in columns("evoked")))  # 12 by 9
     page.get_by_text("Over both axes").wait_for()
     page.get_by_text("response to a blank screen").wait_for()
     screenshot("tuning_free")
     assert page.errors == []
 
 
-def test_a_selection_is_measured_and_counted(tuning, sources, eventually, screenshot):
+def test_a_selection_is_measured_and_counted(tuning, eventually, screenshot, columns):
     page = tuning("chosen=0-9")
     page.get_by_role("button", name="Measure selection").click()
     page.get_by_text("10 of the 10 selected neurons measured").wait_for(timeout=60_000)
-    assert eventually(lambda: columns(sources, "top"))
+    assert eventually(lambda: columns("top"))
     screenshot("tuning_selection")
     assert page.errors == []
 

@@ -119,10 +119,6 @@ def test_every_explorer_lives_in_a_notebook(run_notebook, screenshot, tmp_path):
     assert page.errors == []
 
 
-def columns(sources, name):
-    return [column for source in sources() for column in source if column[0] == name]
-
-
 def served(name, call, *views):
     """Cells that show explorers of the lab that a script of this folder serves as well."""
     make = f"import sys\nsys.path.insert(0, {str(HERE)!r})\nimport {name}\nlab = {name}.{call}"
@@ -130,7 +126,7 @@ def served(name, call, *views):
 
 
 def test_a_video_is_scrubbed_in_a_notebook(
-    run_notebook, sources, eventually, screenshot, tmp_path
+    run_notebook, eventually, screenshot, tmp_path, columns
 ):
     cells = served("served_videos", "open_lab()", "Videos(lab)")
     page = run_notebook(write_notebook(tmp_path / "notebooks" / "videos.ipynb", cells))
@@ -139,20 +135,20 @@ def test_a_video_is_scrubbed_in_a_notebook(
     output.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
     assert output.locator("canvas").count() >= 8
     # 80 frames, measured and predicted, of the chosen neuron, of five, and of all 40
-    assert eventually(lambda: [n for _, n, total in columns(sources, "response") if total])
-    frame = columns(sources, "image")
+    assert eventually(lambda: [n for _, n, total in columns("response") if total])
+    frame = columns("image")
     assert all(length and total for _, length, total in frame)
     for number in (1, 2, 3):
         output.locator("input[type=range]").first.press("ArrowRight")
         output.get_by_text(f"frame {number} of 80").wait_for()
-    assert eventually(lambda: columns(sources, "image") != frame)
+    assert eventually(lambda: columns("image") != frame)
     screenshot("jupyterlab_videos")
     assert "Error" not in output.inner_text()
     assert page.errors == []
 
 
 def test_loops_and_fits_live_in_a_notebook(
-    run_notebook, sources, eventually, screenshot, tmp_path
+    run_notebook, eventually, screenshot, tmp_path, columns
 ):
     call = f"open_lab(__import__('pathlib').Path({str(tmp_path)!r}))"
     views = "InceptionLoop(lab)", "FitMonitor(lab, preset='small', max_epochs=2)"
@@ -162,26 +158,26 @@ def test_loops_and_fits_live_in_a_notebook(
     output = show(page, 2)
     output.get_by_text("measured").first.wait_for(timeout=60_000)
     assert output.locator("canvas").count() >= 8
-    assert eventually(lambda: any(total for _, _, total in columns(sources, "image")))
-    before = columns(sources, "image")
+    assert eventually(lambda: any(total for _, _, total in columns("image")))
+    before = columns("image")
     matrix = output.locator(".bk-Figure").first.locator("canvas").first
     matrix.scroll_into_view_if_needed()
     box = matrix.bounding_box()
     page.mouse.click(box["x"] + 0.45 * box["width"], box["y"] + 0.75 * box["height"])
     output.get_by_text("made for another").wait_for()
-    assert eventually(lambda: columns(sources, "image") != before)
+    assert eventually(lambda: columns("image") != before)
     screenshot("jupyterlab_loop")
     assert "Error" not in output.inner_text()
     # fits: one is started, and comes in by itself
     output = show(page, 3)
     output.get_by_text("10 readouts").wait_for(timeout=60_000)
     assert output.locator("canvas").count() >= 3
-    assert eventually(lambda: columns(sources, "name"))  # at the ends of the courses
-    before = columns(sources, "name")
+    assert eventually(lambda: columns("name"))  # at the ends of the courses
+    before = columns("name")
     output.get_by_role("button", name="Start a fit").click()
     output.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
     output.get_by_text("epoch 2 of 2").first.wait_for(timeout=120_000)
-    assert eventually(lambda: columns(sources, "name") != before)
+    assert eventually(lambda: columns("name") != before)
     screenshot("jupyterlab_fits")
     assert "Error" not in output.inner_text()
     assert page.errors == []

@@ -31,13 +31,6 @@ def known(recording):
     lab.close()
 
 
-@pytest.fixture
-def lab(known):
-    lab = known.another()
-    yield lab
-    lab.close()
-
-
 def test_what_needs_a_twin_says_so_in_one_sentence_and_is_refused(lab, videos):
     of_videos = LabState(recording=videos)
     for one, page in ((lab, "recording"), (of_videos, "videos")):

@@ -11,23 +11,11 @@ import xarray as xr
 from bokeh.models import ColumnDataSource
 
 from twinlab import explorers, plots, stimuli
-from twinlab.explorers import LabState, StimulusBench
+from twinlab.explorers import StimulusBench
 from twinlab.explorers.shown import KINDS, STIMULUS, USED
 from twinlab.explorers.taking import take_figure
 from twinlab.explorers.uploads import read_upload
 from twinlab.schema import InputError
-
-
-@pytest.fixture(scope="module")
-def findings(cortex, recording):
-    return LabState(cortex.as_twin(), recording)
-
-
-@pytest.fixture
-def lab(findings):
-    state = findings.another()
-    yield state
-    state.close()
 
 
 def point(x, y):

@@ -26,15 +26,6 @@ def recording(cortex):
     return cortex.record(n_train=4, n_validation=2, n_test=3, n_repeat=6, n_frame=70)
 
 
-@pytest.fixture(scope="module")
-def known(cortex, recording):
-    """What all pages share: test videos have been scored."""
-    lab = LabState(cortex.as_twin(), recording)
-    lab.wait(60)
-    yield lab
-    lab.close()
-
-
 @pytest.fixture
 def page(known):
     page = Videos(known.another())
