@@ -76,6 +76,7 @@ def chromium():
 def page(chromium):
     """A page of 1400 x 900 pixels; afterwards nothing may have been asked of the internet."""
     page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(120_000)  # a machine that tests may have little time for each
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -272,7 +273,7 @@ def lasso(page):
 def eventually(page):
     """Return a function that waits until something is so, and says whether it came to be."""
 
-    def wait(check, seconds=20):
+    def wait(check, seconds=60):
         for _ in range(4 * seconds):
             if check():
                 return True

@@ -45,7 +45,7 @@ def test_the_gallery_offers_the_recording_and_greys_what_needs_a_twin(page, alon
     assert page.get_by_text("No twin was given").count() == 8
     screenshot("alone_gallery")
     entries.nth(1).click()
-    page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+    page.get_by_text("(judged from 0.15)").wait_for()
     assert "page=recording" in page.url
     page.goto(f"{alone_url}?page=tuning")
     page.locator(".notyf__message").filter(has_text="No twin was given").wait_for()
@@ -56,7 +56,7 @@ def test_the_recording_is_drawn_and_neurons_are_chosen(
     page, alone_url, screenshot, eventually, columns, lasso
 ):
     page.goto(f"{alone_url}?page=recording&neuron=3")
-    page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+    page.get_by_text("(judged from 0.15)").wait_for()
     assert eventually(
         lambda: any(length == 12 for _, length, _ in columns("explainable_variance"))
     )
@@ -90,8 +90,8 @@ def test_a_twin_is_fitted_and_opened_beside_the_recording(page, alone_url, folde
     page.goto(f"{alone_url}?page=fits&fitmonitor.max_epochs=2&fitmonitor.preset=small")
     page.get_by_text("No fit yet").wait_for()
     page.get_by_role("button", name="Start a fit").click()
-    page.get_by_text("epoch 2 of 2").wait_for(timeout=90_000)
-    page.get_by_text("twinlab serve").wait_for(timeout=60_000)
+    page.get_by_text("epoch 2 of 2").wait_for()
+    page.get_by_text("twinlab serve").wait_for()
     page.get_by_text("12 readouts").wait_for()
     screenshot("alone_fits")
     command = page.locator("code").filter(has_text="twinlab serve").inner_text()

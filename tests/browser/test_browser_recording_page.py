@@ -8,7 +8,7 @@ def recording_page(page, bench_url):
     """Open it, and wait until the recording has been gone through."""
     page.goto(f"{bench_url}?page=recording")
     page.wait_for_selector("canvas")
-    page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+    page.get_by_text("(judged from 0.15)").wait_for()
     page.wait_for_timeout(1000)
     return page
 

@@ -7,8 +7,8 @@ def scorecard(page, bench_url):
 
     def open_page(query=""):
         page.goto(f"{bench_url}?page=scorecard&{query}")
-        page.get_by_text("are reliable enough to count").wait_for(timeout=60_000)
-        page.get_by_text("half gain").first.wait_for(timeout=60_000)
+        page.get_by_text("are reliable enough to count").wait_for()
+        page.get_by_text("half gain").first.wait_for()
         page.wait_for_timeout(1500)
         return page
 

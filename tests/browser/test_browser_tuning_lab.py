@@ -8,7 +8,7 @@ def tuning(page, bench_url):
     def open_page(query=""):
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{bench_url}?page=tuning&{query}")
-        page.get_by_text("modulation by phase").wait_for(timeout=30_000)
+        page.get_by_text("modulation by phase").wait_for()
         page.wait_for_timeout(1000)
         return page
 
@@ -27,7 +27,7 @@ def test_the_page_is_drawn_and_fits_the_screen(tuning, screenshot, columns):
 def test_another_protocol_draws_another_curve(tuning, eventually, screenshot, columns):
     page = tuning("neuron=3")
     page.get_by_label("protocol").select_option("size")
-    page.get_by_text("surround suppression index").wait_for(timeout=30_000)
+    page.get_by_text("surround suppression index").wait_for()
     assert eventually(lambda: any(n == 14 for _, n, _ in columns("radius")))
     assert not page.get_by_text("Over both axes").is_visible()
     assert "tuninglab.protocol=size" in page.url
@@ -68,7 +68,7 @@ def test_two_parameters_make_a_map_of_their_own(tuning, eventually, screenshot, 
 def test_a_selection_is_measured_and_counted(tuning, eventually, screenshot, columns):
     page = tuning("chosen=0-9")
     page.get_by_role("button", name="Measure selection").click()
-    page.get_by_text("10 of the 10 selected neurons measured").wait_for(timeout=60_000)
+    page.get_by_text("10 of the 10 selected neurons measured").wait_for()
     assert eventually(lambda: columns("top"))
     screenshot("tuning_selection")
     assert page.errors == []
@@ -81,4 +81,4 @@ def test_a_mistake_is_said_and_the_page_goes_on(tuning):
     page.get_by_text("must go once around").first.wait_for()
     page.get_by_label("to", exact=True).fill("")
     page.keyboard.press("Enter")
-    page.get_by_text("modulation by phase").wait_for(timeout=30_000)
+    page.get_by_text("modulation by phase").wait_for()

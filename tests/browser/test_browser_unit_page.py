@@ -1,3 +1,4 @@
+import re
 import statistics
 
 import pytest
@@ -10,7 +11,7 @@ def unit(page, bench_url):
     def open_page(query="", width=1280):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto(f"{bench_url}?page=unit&{query}")
-        page.get_by_text("OSI").first.wait_for()
+        page.get_by_text("OSI", exact=True).first.wait_for()
         page.wait_for_timeout(500)
         return page
 
@@ -32,7 +33,7 @@ def test_the_page_is_drawn_and_fits_the_screen(unit, sources, screenshot):
 def test_the_twin_bench_has_its_three_columns_side_by_side(page, bench_url, screenshot):
     page.set_viewport_size({"width": 1265, "height": 800})  # with a scrollbar, of 1280
     page.goto(f"{bench_url}?page=bench")
-    page.get_by_text("OSI").first.wait_for()
+    page.get_by_text(re.compile(r"\bOSI\b")).first.wait_for()
     tops = [
         page.get_by_text(title, exact=True).first.bounding_box()["y"]
         for title in ("Neurons", "Receptive field", "Most exciting input", "kind")
@@ -85,7 +86,7 @@ def test_optimal_stimuli_are_made_and_one_is_sent_to_the_bench(unit, sources, sc
     assert page.get_by_role("button", name="MEI to the bench").is_disabled()
     for number, words in ((0, "starts"), (1, "to grey"), (2, "diversity")):
         page.get_by_role("button", name="Synthesise").nth(number).click()
-        page.get_by_text(words).first.wait_for(timeout=60_000)
+        page.get_by_text(words).first.wait_for()
         page.wait_for_timeout(500)
     page.wait_for_timeout(1000)
     screenshot("unit_made")
@@ -118,7 +119,7 @@ def test_a_known_neuron_is_shown_in_a_moment(unit, record_property, capsys):
         page.evaluate("() => { window.painted = []; }")
         start = page.evaluate("() => performance.now()")
         page.keyboard.press("Enter")
-        page.wait_for_function("() => window.painted.length > 0", timeout=10_000)
+        page.wait_for_function("() => window.painted.length > 0")
         page.wait_for_timeout(1500)
         times.append(page.evaluate("() => Math.max(...window.painted)") - start)
     record_property("known_unit_ms", statistics.median(times[1:]))

@@ -10,8 +10,8 @@ def videos(page, videos_url, sources):
     def open_page(query=""):
         page.goto(f"{videos_url}?page=videos&{query}")
         page.wait_for_selector("canvas")
-        page.get_by_text("mean of 5 presentations").wait_for(timeout=60_000)
-        page.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+        page.get_by_text("mean of 5 presentations").wait_for()
+        page.get_by_text("(judged from 0.15)").wait_for()
         before: list = []
         while before != (before := sources()):
             page.wait_for_timeout(1500)

@@ -60,7 +60,7 @@ def write_notebook(path, cells):
 
 def test_the_bench_lives_in_a_notebook(run_notebook, sources, screenshot, tmp_path):
     page = run_notebook(write_notebook(tmp_path / "notebooks" / "bench.ipynb", BENCH))
-    page.locator(".noUi-handle").first.wait_for(timeout=30_000)
+    page.locator(".noUi-handle").first.wait_for()
     page.wait_for_timeout(1500)
     assert page.locator(".jp-OutputArea canvas").count() >= 9  # the bench and a figure before it
     before = sources()
@@ -107,7 +107,7 @@ def test_every_explorer_lives_in_a_notebook(run_notebook, screenshot, tmp_path):
 
     for number, name in enumerate(names, start=len(EVERY)):
         output = show(page, number)
-        output.locator("canvas").first.wait_for(timeout=30_000)
+        output.locator("canvas").first.wait_for()
         assert "Error" not in output.inner_text(), name
         page.wait_for_timeout(1000)
         screenshot(f"jupyterlab_{name}")
@@ -131,8 +131,8 @@ def test_a_video_is_scrubbed_in_a_notebook(
     cells = served("served_videos", "open_lab()", "Videos(lab)")
     page = run_notebook(write_notebook(tmp_path / "notebooks" / "videos.ipynb", cells))
     output = show(page, 2)
-    output.get_by_text("mean of 5 presentations").wait_for(timeout=60_000)
-    output.get_by_text("(judged from 0.15)").wait_for(timeout=60_000)
+    output.get_by_text("mean of 5 presentations").wait_for()
+    output.get_by_text("(judged from 0.15)").wait_for()
     assert output.locator("canvas").count() >= 8
     # 80 frames, measured and predicted, of the chosen neuron, of five, and of all 40
     assert eventually(lambda: [n for _, n, total in columns("response") if total])
@@ -156,7 +156,7 @@ def test_loops_and_fits_live_in_a_notebook(
     page = run_notebook(write_notebook(tmp_path / "notebooks" / "loop.ipynb", cells), 600)
     # the loop: a cell of its matrix is tapped
     output = show(page, 2)
-    output.get_by_text("measured").first.wait_for(timeout=60_000)
+    output.get_by_text("measured").first.wait_for()
     assert output.locator("canvas").count() >= 8
     assert eventually(lambda: any(total for _, _, total in columns("image")))
     before = columns("image")
@@ -170,13 +170,13 @@ def test_loops_and_fits_live_in_a_notebook(
     assert "Error" not in output.inner_text()
     # fits: one is started, and comes in by itself
     output = show(page, 3)
-    output.get_by_text("10 readouts").wait_for(timeout=60_000)
+    output.get_by_text("10 readouts").wait_for()
     assert output.locator("canvas").count() >= 3
     assert eventually(lambda: columns("name"))  # at the ends of the courses
     before = columns("name")
     output.get_by_role("button", name="Start a fit").click()
-    output.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
-    output.get_by_text("epoch 2 of 2").first.wait_for(timeout=120_000)
+    output.get_by_label("fit-1", exact=True).wait_for()
+    output.get_by_text("epoch 2 of 2").first.wait_for()
     assert eventually(lambda: columns("name") != before)
     screenshot("jupyterlab_fits")
     assert "Error" not in output.inner_text()
@@ -225,7 +225,7 @@ def test_the_quick_start_runs_and_ends_in_a_live_bench(
     path.parent.mkdir()
     shutil.copy(QUICK_START, path)
     page = run_notebook(path, timeout_s=600)
-    page.get_by_text("Stimulus bench").wait_for(timeout=60_000)
+    page.get_by_text("Stimulus bench").wait_for()
     page.wait_for_timeout(3000)
     assert page.locator(".jp-OutputArea canvas").count() >= 12  # the bench and figures before it
     assert any(name == "rate" and length == 60 for s in sources() for name, length, _ in s)

@@ -46,7 +46,7 @@ def test_fits_are_drawn_and_one_is_started(page, loop_url, screenshot, eventuall
     assert before
     screenshot("fits")
     page.get_by_role("button", name="Start a fit").click()
-    page.get_by_label("fit-1", exact=True).wait_for(timeout=60_000)
-    page.get_by_text("epoch 2 of 2").first.wait_for(timeout=90_000)
+    page.get_by_label("fit-1", exact=True).wait_for()
+    page.get_by_text("epoch 2 of 2").first.wait_for()
     assert eventually(lambda: columns("name") != before)
     assert page.errors == []

@@ -22,6 +22,44 @@ def lab(page, bench_url):
     return open_page
 
 
+class Lines:
+    """The page's lines to its server: each can be cut, and what comes by them kept for a while."""
+
+    def __init__(self):
+        self.open, self.kept, self.keeps = [], [], False
+
+    def join(self, line):
+        server = line.connect_to_server()
+        self.open.append((line, server))
+
+        def send(message):
+            server.send(message)
+            if (
+                self.keeps and "PULL-DOC-REQ" in message
+            ):  # what is sent is the page as it is by now
+                server.on_message(lambda answer: self.kept.append((line, answer)))
+
+        line.on_message(send)
+
+    def cut(self):
+        for line, server in self.open:
+            server.close()
+            line.close(code=3001)
+
+    def deliver(self):
+        for line, message in self.kept:
+            line.send(message)
+        for line, server in self.open:
+            server.on_message(line.send)
+
+
+@pytest.fixture
+def lines(page):
+    found = Lines()
+    page.route_web_socket("**/ws**", found.join)
+    return found
+
+
 def notices(page):
     return page.locator(".notyf__message")
 
@@ -64,7 +102,7 @@ def test_what_is_chosen_on_one_page_is_chosen_on_the_next(lab):
 )
 def test_a_link_that_asks_for_what_is_not_here_is_answered(lab, query, words, screenshot):
     page = lab(query)
-    notices(page).filter(has_text=words).first.wait_for(timeout=10_000)
+    notices(page).filter(has_text=words).first.wait_for()
     screenshot("lab_notice")
     assert notices(page).filter(has_text=words).count() == 1
     assert page.get_by_role("button", name="Gallery").count() == 1  # and the page is there
@@ -73,7 +111,7 @@ def test_a_link_that_asks_for_what_is_not_here_is_answered(lab, query, words, sc
 
 def test_code_and_data_are_taken_away(lab, tmp_path):
     page = lab("page=unit&neuron=3")
-    page.get_by_text("OSI").first.wait_for()
+    page.get_by_text("OSI", exact=True).first.wait_for()
     page.get_by_role("button", name="Copy as code").click()
     code = page.locator("textarea")
     code.wait_for()
@@ -113,12 +151,39 @@ def test_a_server_that_dies_is_said_and_the_address_brings_the_view_back(page, f
         page.goto(f"{url}?page=bench&neuron=7&orientation=35")
         page.get_by_text("Neuron 7 of 12").first.wait_for()
         server.kill()
-        notices(page).filter(has_text="The connection is lost").first.wait_for(timeout=30_000)
+        notices(page).filter(has_text="The connection is lost").first.wait_for()
     with running(command, stdout=subprocess.PIPE) as server:
         server.stdout.readline()
-        page.reload()
+        notices(page).first.wait_for(state="detached")  # the page is a new one
         page.get_by_text("Neuron 7 of 12").first.wait_for()
         assert "orientation=35" in page.url
+
+
+def test_a_connection_that_breaks_off_misses_nothing(page, bench_url, lines):
+    page.goto(f"{bench_url}?page=tuning&neuron=31")
+    page.get_by_text("modulation by phase").wait_for()
+    page.evaluate("() => { window.the_old_page = true }")
+    lines.cut()
+    page.wait_for_function("() => !window.the_old_page")
+    page.get_by_text("modulation by phase").wait_for()
+    page.get_by_label("neuron").first.fill("32")
+    page.keyboard.press("Tab")
+    page.wait_for_function("() => window.location.search.includes('neuron=32')")
+    assert notices(page).count() == 0
+
+
+def test_what_is_found_while_the_page_is_on_its_way_is_shown(page, chromium, bench_url, lines):
+    lines.keeps = True
+    page.goto(f"{bench_url}?page=unit&neuron=33")  # of which the tuning takes seconds
+    beside = chromium.new_page()  # of what either measures both know
+    beside.goto(f"{bench_url}?page=unit&neuron=33")
+    beside.get_by_text("OSI", exact=True).first.wait_for()
+    beside.close()
+    page.wait_for_timeout(1000)
+    assert page.get_by_role("button", name="Gallery").count() == 0
+    lines.deliver()
+    page.get_by_text("OSI", exact=True).first.wait_for()
+    assert page.errors == []
 
 
 def test_a_login_is_asked_for_and_let_through(page, free_port, tmp_path, screenshot):

@@ -34,7 +34,7 @@ def follow(look: Callable[[], Any], seconds: float) -> None:
         act = method()
         if act is None:
             callback.stop()
-        else:
+        elif pn.state.loaded:  # what changes while a page is on its way to the browser is lost
             act()
 
     callback = pn.state.add_periodic_callback(again, period=int(1000 * seconds))

@@ -30,7 +30,8 @@ __all__ = ["judge_address", "notebook", "serve"]
 HOST = "127.0.0.1"
 MOST_BYTES = 12 * 2**20  # of one message from a page: an upload of 8 MB and its wrapping
 LOGIN_PAGE = Path(__file__).parent / "login.html"  # Panel's own asks the internet for a picture
-KEYBOARD = Path(__file__).parent / "keyboard.js"
+# What runs in the browser, and upon which event of the page.
+SCRIPTS = {"document_ready": "keyboard.js", "connection_lost": "returning.js"}
 OAUTH = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET")  # as Panel itself names them
 
 
@@ -107,15 +108,15 @@ def serve(
     origins = [*origins]
     guard = judge_address(port=port, host=host, origins=origins, login=login, oauth=oauth)
     port = _free_port(host, port)
-    # A lost connection is taken up again; what went wrong is said in a corner of the page.
+    # What went wrong is said in a corner of the page.
     pn.config.param.update(
         notifications=True,
-        reconnect=True,
+        reconnect=False,
         disconnect_notification="The connection is lost. Is the server still running? What the "
         "address of this page says is shown again once it is back.",
     )
     named = dict(benches) if isinstance(benches, Mapping) else {"/": benches}
-    pages: dict[str, Any] = {name: _with_keyboard(bench) for name, bench in named.items()}
+    pages: dict[str, Any] = {name: _with_scripts(bench) for name, bench in named.items()}
     itself = [f"{host}:{port}", f"localhost:{port}"] if host == HOST else [f"{host}:{port}"]
     server = pn.io.server.get_server(
         pages,
@@ -175,14 +176,16 @@ def judge_address(
     return _guard(login, oauth)
 
 
-def _with_keyboard(bench: Callable[[], Any]) -> Callable[[], Any]:
-    """Give a page that can be used without a mouse."""
-    code = KEYBOARD.read_text(encoding="utf-8")
+def _with_scripts(bench: Callable[[], Any]) -> Callable[[], Any]:
+    """Give a page that can be used without a mouse, and comes back once its server does."""
+    folder = Path(__file__).parent
+    scripts = {event: (folder / name).read_text("utf-8") for event, name in SCRIPTS.items()}
 
     def build() -> Any:
         page = pn.state.curdoc
         assert page is not None  # noqa: S101 - it is built for one
-        page.js_on_event("document_ready", CustomJS(code=code))
+        for event, code in scripts.items():
+            page.js_on_event(event, CustomJS(code=code))
         return bench()
 
     return build

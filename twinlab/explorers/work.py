@@ -198,13 +198,20 @@ class Work(param.Parameterized):
         Two threads must not draw at once. In a script, where none draws, it is called directly.
         """
         if self._document is not None and self.served:
-            self._document.add_next_tick_callback(act)
+            self._document.add_next_tick_callback(partial(self._once_there, act))
         elif self._loop is None or threading.get_ident() == self._thread:
             act()
         else:
             self._acts.append(act)
             with contextlib.suppress(RuntimeError):  # it is closed: nobody is left to hear
                 self._loop.call_soon_threadsafe(self._catch_up)
+
+    def _once_there(self, act: Callable[[], Any]) -> None:
+        """Call once the page is in the browser: what changes while it is on its way is lost."""
+        if pn.state.loaded:
+            act()
+        else:
+            pn.state.onload(partial(self.call, act))
 
     def _catch_up(self) -> None:
         """Do what other threads have asked for."""
@@ -237,9 +244,9 @@ class Work(param.Parameterized):
             act()
 
         if wait_ms:
-            self._document.add_timeout_callback(now, wait_ms)
+            self._document.add_timeout_callback(partial(self._once_there, now), wait_ms)
         else:
-            self._document.add_next_tick_callback(now)
+            self.call(now)
 
     def tell(self, arrived: str = "", **values: Any) -> None:
         """Set parameters from any thread, and count what has arrived.
